@@ -1,0 +1,83 @@
+# Everything here works from a fresh clone with nothing set up: the first target that needs the environment
+# makes it, later ones find it. `make help` lists the targets.
+
+VENV      := .venv
+PY        := $(VENV)/bin/python
+QIST      := $(VENV)/bin/qist
+PACKAGES  := ledger network chaincode nodes clients
+PYTHON    ?=
+PIP       := $(PY) -m pip --disable-pip-version-check --no-input -q
+NODE_DIR  := tests/node-client
+# Two workers suit the two cores we measure on.
+WORKERS   ?= 2
+
+REHEARSAL := $(QIST) rehearse examples/repayment --until 2026-09-30 \
+             --expect examples/repayment/expected_arrears.csv --story
+
+FAST_TESTS := tests/unit tests/vectors tests/property tests/contract tests/structure
+
+RUN_STAMP  := $(VENV)/.stamp-run
+DEV_STAMP  := $(VENV)/.stamp-dev
+NODE_STAMP := $(NODE_DIR)/node_modules/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench fmt docs crash setup lock clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 9
+
+run: $(RUN_STAMP) ## four members live through six months of repayments (a rehearsal)
+	$(REHEARSAL)
+
+test: $(DEV_STAMP) $(NODE_STAMP) ## every test there is
+	QIST_NODE_CLIENT=$(NODE_DIR) $(PY) -m pytest -n $(WORKERS) --dist loadfile tests
+
+check: $(DEV_STAMP) ## style, types, imports and the fast tests; before every commit
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	HYPOTHESIS_PROFILE=quick $(PY) -m pytest -n $(WORKERS) -m "not slow" -q $(wildcard $(FAST_TESTS))
+
+crash: $(DEV_STAMP) ## only the tests that kill a node at every write
+	$(PY) -m pytest -n $(WORKERS) -q $(wildcard tests/crash)
+
+bench: ## measure against the targets
+	@echo "bench: the benchmark comes with the work on speed; there is nothing to measure yet."
+
+fmt: $(DEV_STAMP) ## put the code in shape
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
+
+docs: $(DEV_STAMP) ## check what the documentation says
+	$(PY) -m pytest -q tests/structure
+
+setup: $(DEV_STAMP) $(NODE_STAMP) ## make the environment and do nothing else
+
+lock: $(DEV_STAMP) ## write the lock files anew from pyproject.toml and package.json
+	tools/lock.sh $(VENV) $(NODE_DIR)
+
+clean: ## remove what the other targets made, the environment too
+	rm -rf $(VENV) $(NODE_DIR)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	    .hypothesis .import_linter_cache
+
+$(PY):
+	@python=$$(PYTHON='$(PYTHON)' tools/find_python.sh) || exit 1; \
+	echo "making $(VENV) with $$python"; "$$python" -m venv $(VENV)
+
+# The project is installed in place, without build isolation: setuptools is in the lock.
+$(RUN_STAMP): requirements/run.txt pyproject.toml | $(PY)
+	@echo "installing what Qist needs to run (pinned, with hashes)"
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
+	@echo "installing what the tests and checks need (pinned, with hashes)"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(NODE_STAMP): $(NODE_DIR)/package-lock.json $(DEV_STAMP)
+	@PYTHON=$(PY) tools/node_client.sh $(NODE_DIR)
+	@touch $@

@@ -1,0 +1,1 @@
+"""What a record means: the contract API, the simulator and the consortium's contracts."""

@@ -1,0 +1,1 @@
+"""How people and programs reach a node: gateway SDK, command line, bulk import, audit, rehearsal."""

@@ -1,0 +1,1 @@
+"""Blocks, transactions, world state, history and proofs; knows no network, identity, contract or clock."""

@@ -1,0 +1,1 @@
+"""How a member runs a node: the only place that wires the other packages together."""
