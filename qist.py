@@ -1,7 +1,8 @@
 """The public face of Qist: the names that programs of third parties may import, and the command.
 
 Programs import from here and from nowhere else: the five packages beside this module carry generic
-names and may move (docs/adr/0011-import-names.md). Nothing inside the five packages imports this module.
+names and may move (docs/adr/0011-import-names.md). Nothing inside the five packages imports this
+module.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How people and programs reach a node: gateway SDK, command line, bulk import, audit, rehearsal."""
+"""How people and programs reach a node: SDK, command line, bulk import, audit, rehearsal."""

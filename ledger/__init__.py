@@ -1,1 +1,1 @@
-"""Blocks, transactions, world state, history and proofs; knows no network, identity, contract or clock."""
+"""Blocks, transactions, world state, history, proofs; knows no network, identity or contract."""
