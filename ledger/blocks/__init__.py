@@ -1,0 +1,1 @@
+"""Blocks: header, data, metadata and hashes; segment files and their index."""

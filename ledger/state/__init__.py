@@ -1,0 +1,1 @@
+"""World state, history and indexes in LevelDB."""

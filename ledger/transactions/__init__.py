@@ -1,0 +1,1 @@
+"""Views over envelopes and read/write sets, and the codes of their validation; bytes stay as received."""
