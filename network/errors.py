@@ -49,4 +49,4 @@ class OrderingRefusal(Refusal):
 
 
 class OrderingUnavailable(Unavailable):
-    """No orderer can take the envelope now; `outcome_definite` says whether it surely was not taken."""
+    """No orderer can take the envelope now; `outcome_definite` says if it surely was not taken."""
