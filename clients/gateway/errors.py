@@ -1,0 +1,132 @@
+"""What can go wrong between a client and a gateway, one error per stage.
+
+Every error carries the transaction id it belongs to, so that a caller can look
+the transaction up later, and says whether the outcome is *definite*: after a
+definite error the transaction is certainly not in the ledger; after an
+indefinite one it may still be committed, and only its commit status tells.
+
+Deliberately absent: retries. ``retry.py`` decides about those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from ledger.errors import LedgerError, Refusal, Unavailable
+from ledger.transactions.codes import TxValidationCode
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDetail:
+    """What one peer said: its address (host:port), its member and its words."""
+
+    address: str
+    msp_id: str
+    message: str
+
+
+class GatewayError(LedgerError):
+    """A call to a gateway failed.
+
+    Attributes:
+        code: the gRPC status code.
+        tx_id: the transaction concerned, ``""`` where there is none.
+        details: what single peers said, in the gateway's order.
+        outcome_definite: False when the transaction may nevertheless be committed.
+    """
+
+    stage = "call"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode,
+        tx_id: str = "",
+        details: Sequence[ErrorDetail] = (),
+        outcome_definite: bool = True,
+    ) -> None:
+        self.code = code
+        self.tx_id = tx_id
+        self.details = tuple(details)
+        self.outcome_definite = outcome_definite
+        words = f"{self.stage} of transaction {tx_id}: {message}" if tx_id else message
+        said = "; ".join(f"{d.msp_id} ({d.address}): {d.message}" for d in self.details)
+        super().__init__(f"{words} [{said}]" if said else words)
+
+
+class EvaluateError(GatewayError):
+    """The query was refused or could not be run; nothing was written."""
+
+    stage = "evaluate"
+
+
+class EndorseError(GatewayError):
+    """The proposal did not gather its endorsements; nothing was ordered."""
+
+    stage = "endorse"
+
+
+class SubmitError(GatewayError):
+    """The envelope was not accepted by the orderer.
+
+    When the connection broke or the deadline passed, the orderer may have
+    accepted it all the same: ``outcome_definite`` is False then.
+    """
+
+    stage = "submit"
+
+
+class CommitStatusError(GatewayError):
+    """The commit status could not be learned; the transaction may be committed."""
+
+    stage = "commit status"
+
+
+class EventsError(GatewayError):
+    """A stream of events or blocks broke off or was refused."""
+
+    stage = "events"
+
+
+class CommitError(Refusal):
+    """The transaction stands in the ledger as invalid: its writes have no effect.
+
+    Attributes:
+        tx_id: the transaction.
+        code: why it is invalid.
+        block_num: the block in which it stands.
+    """
+
+    def __init__(self, tx_id: str, code: TxValidationCode, block_num: int) -> None:
+        self.tx_id = tx_id
+        self.code = code
+        self.block_num = block_num
+        super().__init__(
+            f"transaction {tx_id} is invalid: {code.name} ({int(code)}) in block {block_num}; "
+            f"{_way_out(code)}"
+        )
+
+
+class GatewayUnreachable(Unavailable):
+    """No gateway answered at the address; nothing was sent."""
+
+    outcome_definite = True
+
+
+class ProfileError(Refusal):
+    """A connection profile or an MSP folder lacks something; names the field and the file."""
+
+
+def _way_out(code: TxValidationCode) -> str:
+    conflicts = (TxValidationCode.MVCC_READ_CONFLICT, TxValidationCode.PHANTOM_READ_CONFLICT)
+    if code in conflicts:
+        return "something it had read was changed meanwhile: have it endorsed again"
+    if code is TxValidationCode.ENDORSEMENT_POLICY_FAILURE:
+        return "it lacks endorsements that a policy asks for: name the endorsing organisations"
+    if code is TxValidationCode.DUPLICATE_TXID:
+        return "this id is in the ledger already: ask for the status of the first one"
+    return "look at the transaction with 'qist tx' before you build a new one"
