@@ -21,7 +21,7 @@ DEV_STAMP  := $(VENV)/.stamp-dev
 NODE_STAMP := $(NODE_DIR)/node_modules/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fmt docs crash setup lock clean
+.PHONY: help run test check lint bench fmt docs crash setup lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -30,18 +30,20 @@ help: ## this list
 run: $(RUN_STAMP) ## four members live through six months of repayments (a rehearsal)
 	$(REHEARSAL)
 
-test: $(DEV_STAMP) $(NODE_STAMP) ## every test there is
+test: lint $(NODE_STAMP) ## everything: style, types, imports and every test there is
 	QIST_NODE_CLIENT=$(NODE_DIR) $(PY) -m pytest -n $(WORKERS) --dist loadfile tests
 
-check: $(DEV_STAMP) ## style, types, imports and the fast tests; before every commit
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(PY) -m mypy
-	$(VENV)/bin/lint-imports
+check: lint ## style, types, imports and the fast tests; before every commit
 	HYPOTHESIS_PROFILE=quick $(PY) -m pytest -n $(WORKERS) -m "not slow" -q $(wildcard $(FAST_TESTS))
 
 crash: $(DEV_STAMP) ## only the tests that kill a node at every write
 	$(PY) -m pytest -n $(WORKERS) -q $(wildcard tests/crash)
+
+lint: $(DEV_STAMP) ## style, types and the direction of imports
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
 
 bench: ## measure against the targets
 	@echo "bench: the benchmark comes with the work on speed; there is nothing to measure yet."
