@@ -31,7 +31,7 @@ run: $(RUN_STAMP) ## four members live through six months of repayments (a rehea
 	$(REHEARSAL)
 
 test: lint $(NODE_STAMP) ## everything: style, types, imports and every test there is
-	QIST_NODE_CLIENT=$(NODE_DIR) $(PY) -m pytest -n $(WORKERS) --dist loadfile tests
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile tests
 
 check: lint ## style, types, imports and the fast tests; before every commit
 	HYPOTHESIS_PROFILE=quick $(PY) -m pytest -n $(WORKERS) -m "not slow" -q $(wildcard $(FAST_TESTS))

@@ -4,7 +4,7 @@
 set -u
 
 usable() {
-    "$1" -c 'import sys, venv, ensurepip, ctypes, sqlite3; sys.exit(sys.version_info < (3, 11))' \
+    "$1" -c 'import sys, venv, ensurepip, ssl; sys.exit(sys.version_info < (3, 11))' \
         >/dev/null 2>&1
 }
 
