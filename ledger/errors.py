@@ -1,8 +1,8 @@
 """The kinds of errors, for every package.
 
-Four kinds, never mixed. A *verdict* on a transaction is no error: it is a ``TxValidationCode`` in the
-block. A *refusal* is definite and the caller's fault. *Unavailable* may be tried again. *Fatal* means
-that this process must stop and recover when it opens its data again.
+Four kinds, never mixed. A *verdict* on a transaction is no error: it is a ``TxValidationCode`` in
+the block. A *refusal* is definite and the caller's fault. *Unavailable* may be tried again.
+*Fatal* means that this process must stop and recover when it opens its data again.
 
 Messages name the thing, the rule and the way out; they never carry personal data.
 """
@@ -22,8 +22,8 @@ class Unavailable(LedgerError):
     """It cannot be done now; a later attempt may succeed.
 
     Attributes:
-        outcome_definite: True if it is certain that nothing was done; False if the effect of the failed
-            attempt is unknown, so that a caller must look before trying again.
+        outcome_definite: True if it is certain that nothing was done; False if the effect of the
+            failed attempt is unknown, so that a caller must look before trying again.
     """
 
     def __init__(self, message: str, *, outcome_definite: bool = True) -> None:

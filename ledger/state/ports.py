@@ -1,7 +1,8 @@
 """What readers of the world state are promised.
 
-``StateReader`` is implemented by a snapshot of the channel's database and, in tests, by a state in memory.
-A reader sees one height and never changes, however long it is held and whatever is committed meanwhile.
+``StateReader`` is implemented by a snapshot of the channel's database and, in tests, by a state in
+memory. A reader sees one height and never changes, however long it is held and whatever is
+committed meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ledger.state.version import Version
 
@@ -18,15 +19,16 @@ VALIDATION_PARAMETER = "VALIDATION_PARAMETER"
 peer/policy.proto, MetaDataKeys)."""
 
 
-@dataclass(frozen=True, slots=True)
-class VersionedValue:
+class VersionedValue(NamedTuple):
     """One entry of the world state.
+
+    A tuple, because one is made for every key that a block or a contract reads.
 
     Attributes:
         value: the bytes last written; for hashed private data the 32-byte hash of the value.
         version: which transaction last changed value or metadata.
-        metadata: marshalled ``kvrwset.KVMetadataWrite`` holding entries only, as Fabric stores it; empty if
-            there is none.
+        metadata: marshalled ``kvrwset.KVMetadataWrite`` holding entries only, as Fabric stores it;
+            empty if there is none.
     """
 
     value: bytes
@@ -52,10 +54,6 @@ class HistoryEntry:
 class StateReader(Protocol):
     """The world state at one height."""
 
-    @property
-    def height(self) -> int:
-        """Number of blocks whose effects this state holds."""
-
     def get(self, namespace: str, key: str) -> VersionedValue | None:
         """Return the entry of a public key, None if absent."""
 
@@ -68,15 +66,16 @@ class StateReader(Protocol):
         """Iterate over public keys in the order of their UTF-8 bytes.
 
         Args:
+            namespace: the contract whose keys are meant.
             start_key: first key, itself included; empty for the beginning of the namespace.
             end_key: the key to stop before; empty for the end of the namespace.
         """
 
     def get_hashed(self, namespace: str, collection: str, key_hash: bytes) -> VersionedValue | None:
-        """Return the entry of a private key by the SHA-256 of the key; its value is the value's hash."""
+        """Return the entry of a private key by the key's SHA-256; its value is the value's hash."""
 
     def metadata_of(self, namespace: str, key: str) -> dict[str, bytes]:
-        """Return the metadata entries of a public key; empty if there are none or the key is absent."""
+        """Return the metadata entries of a public key; empty if there are none."""
 
     def history(self, namespace: str, key: str) -> Iterator[HistoryEntry]:
         """Iterate over the changes of a public key, newest first."""

@@ -1,7 +1,7 @@
 """Versions of state entries.
 
-A version says which transaction last changed an entry. MVCC compares the version that was read with the
-version that is stored; equality is all that counts, no order.
+A version says which transaction last changed an entry. MVCC compares the version that was read
+with the version that is stored; equality is all that counts, no order.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class Version(NamedTuple):
 
 
 def encode_version(version: Version) -> bytes:
-    """Encode *version* as the commit hash does: each number with a length byte, big-endian, shortest form.
+    """Encode *version* as the commit hash does.
 
-    Zero is the single byte 00.
+    Each number has a length byte and then its shortest big-endian form; zero is the byte 00.
 
     Source: Fabric, core/ledger/internal/version/version.go and common/ledger/util/util.go.
     """

@@ -1,1 +1,1 @@
-"""Views over envelopes and read/write sets, and the codes of their validation; bytes stay as received."""
+"""Views over envelopes and read/write sets, whose bytes stay as received; validation codes."""

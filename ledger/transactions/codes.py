@@ -1,7 +1,8 @@
 """Validation codes of transactions: the verdicts recorded in a block's TRANSACTIONS_FILTER.
 
-Numbers and names are those of ``protos.TxValidationCode`` (fabric-protos, peer/transaction.proto). One
-byte per transaction stands in the block and enters the commit hash, so the numbers can never change.
+Numbers and names are those of ``protos.TxValidationCode`` (fabric-protos, peer/transaction.proto).
+One byte per transaction stands in the block and enters the commit hash, so the numbers can never
+change.
 """
 
 from __future__ import annotations

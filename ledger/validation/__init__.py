@@ -1,1 +1,1 @@
-"""Pure functions from read/write sets and a state to validation codes, updates and the commit hash."""
+"""Pure functions from read/write sets and a state to codes, updates and the commit hash."""
