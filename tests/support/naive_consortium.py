@@ -170,7 +170,7 @@ class Result:
         return sorted(rows)
 
     def block_days(self, until: date) -> int:
-        """Midnights, up to the one that ends *until*, with a block applied and no release verified."""
+        """Midnights, up to the end of *until*, with a block applied and no release verified."""
         total = 0
         for case in self.cases:
             if case.applied_on:
@@ -319,6 +319,8 @@ def _payments(
 ) -> None:
     earliest: dict[str, date] = {}
     for ref, paid_on, amount in today:
+        if amount < 0 and not loans[ref].is_open(day):
+            continue  # paid off the day before: its clearance certificate stands
         loans[ref].paid.append((paid_on, amount))
         if amount > 0:
             earliest[ref] = min(paid_on, earliest.get(ref, paid_on))
