@@ -1,0 +1,74 @@
+"""What the simulator runs: something with a name that answers arguments with a response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from chaincode.contract.context import Context
+from chaincode.contract.functions import METADATA_FUNCTION, CompiledContract, Contract
+from chaincode.contract.stub import Response
+from chaincode.errors import ArgumentRefusal
+from ledger.state.ports import StateReader
+
+
+class Chaincode(Protocol):
+    """One contract as the simulator sees it.
+
+    Attributes:
+        name: the namespace whose keys it owns.
+        version: goes into the endorsed response; `syscc` for those of the system.
+        is_system: part of the node, without a definition in `_lifecycle`.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def is_system(self) -> bool: ...
+
+    def reads_only(self, args: Sequence[bytes]) -> bool:
+        """Say whether this call may not write; raises ContractRefusal if there is no such call."""
+
+    def invoke(self, ctx: Context, args: Sequence[bytes]) -> Response:
+        """Run the call; raises ContractRefusal."""
+
+
+class ChaincodeRegistry(Protocol):
+    """Where the simulator finds contracts."""
+
+    def resolve(self, name: str, state: StateReader) -> Chaincode | None:
+        """Return the contract installed here for what *state* defines as *name*, or None."""
+
+
+class ContractChaincode:
+    """A class-based contract, in the package version it was loaded from."""
+
+    is_system = False
+
+    def __init__(self, contract: Contract, version: str = "1") -> None:
+        self.contract = CompiledContract(contract)
+        self.name = self.contract.name
+        self.version = version
+
+    def reads_only(self, args: Sequence[bytes]) -> bool:
+        """Say whether the called function is a query."""
+        called = _called(args)
+        return called == METADATA_FUNCTION or not self.contract.find(called).writes
+
+    def invoke(self, ctx: Context, args: Sequence[bytes]) -> Response:
+        """Run the called function."""
+        called = _called(args)
+        if called == METADATA_FUNCTION:
+            return Response(200, "", self.contract.metadata)
+        return Response(200, "", self.contract.find(called).invoke(ctx, args[1:]))
+
+
+def _called(args: Sequence[bytes]) -> str:
+    if not args:
+        raise ArgumentRefusal("the proposal", "names no function", "put it first among the arguments")
+    try:
+        return args[0].decode("utf-8")
+    except UnicodeDecodeError:
+        raise ArgumentRefusal("the function's name", "must be UTF-8", "see GetMetadata") from None

@@ -1,0 +1,241 @@
+"""Simulate one proposal: run the contract it names and return what it answered and recorded.
+
+Synchronous; one call uses one thread and one snapshot. A refusal by the contract is a result with
+status 400 to 499, a contract that broke or ran out of time one with status 500; only faults of the
+node itself (a snapshot that cannot be read) are raised.
+
+For a status of 400 or more nothing was recorded: there is no read/write set to endorse.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fabric_protos.peer import chaincode_event_pb2
+
+from chaincode.contract.context import Context, Creator
+from chaincode.contract.stub import Response
+from chaincode.errors import FAILED, REFUSED, ContractRefusal, SimulationLimit
+from chaincode.simulator.chaincode import Chaincode, ChaincodeRegistry
+from chaincode.simulator.limits import Limits
+from chaincode.simulator.recorder import encode_rwset
+from chaincode.simulator.stub import RecordingStub, Simulation, Stopped
+from chaincode.simulator.watchdog import Watchdog
+from ledger.errors import Fatal, Refusal, Unavailable
+from ledger.state.ports import StateReader
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a proposal asks, checked by the endorser before.
+
+    Attributes:
+        chaincode: the contract called.
+        args: the function's name and its arguments.
+        timestamp: the proposal's, UTC.
+        proposal: the SignedProposal as received, for system contracts that check access again.
+    """
+
+    channel_id: str
+    tx_id: str
+    chaincode: str
+    args: tuple[bytes, ...]
+    creator: Creator
+    timestamp: datetime
+    transient: Mapping[str, bytes] = field(default_factory=dict)
+    proposal: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationResult:
+    """What an endorser signs, or why it does not.
+
+    Attributes:
+        status: of the contract's response; below 400 there is something to endorse.
+        rwset: marshalled `TxReadWriteSet`; empty for a status of 400 or more.
+        event: marshalled `ChaincodeEvent`, None without one.
+        writes: whether the transaction changes anything.
+        namespaces: whose keys it writes, sorted.
+        chaincode: name of the called contract, and
+        version: its version, as the endorsed response states them.
+    """
+
+    status: int
+    message: str
+    payload: bytes
+    rwset: bytes
+    event: bytes | None
+    writes: bool
+    namespaces: tuple[str, ...]
+    chaincode: str
+    version: str
+
+
+class Simulator:
+    """Runs the contracts of a registry within limits."""
+
+    def __init__(self, registry: ChaincodeRegistry, limits: Limits | None = None) -> None:
+        self._registry = registry
+        self._limits = limits or Limits()
+        self._watchdog = Watchdog()
+
+    def simulate(self, state: StateReader, invocation: Invocation) -> SimulationResult:
+        """Run *invocation* on *state*, which is left open.
+
+        Raises:
+            Fatal: the state cannot be read.
+            Unavailable: the state cannot be read now.
+        """
+        run = _Run(self._registry, self._limits, state, invocation)
+        response: Response
+        try:
+            try:
+                with self._watchdog.guard(run.simulation, self._limits.deadline_s):
+                    response = run.top()
+            except Stopped:
+                response = Response(
+                    FAILED,
+                    f"timeout expired while executing transaction: {invocation.chaincode} took "
+                    f"more than {self._limits.deadline_s:g} s; send fewer records at a time",
+                )
+        except Stopped:  # the second exception met the handling of the first
+            response = Response(FAILED, "timeout expired while executing transaction")
+        return run.result(response)
+
+
+class _Run:
+    """One simulation: the contracts that take part in it and their shared record."""
+
+    def __init__(
+        self,
+        registry: ChaincodeRegistry,
+        limits: Limits,
+        state: StateReader,
+        invocation: Invocation,
+    ) -> None:
+        self._registry = registry
+        self._limits = limits
+        self._state = state
+        self._invocation = invocation
+        self._depth = 0
+        self._version = ""
+        self.simulation = Simulation(state, limits, invocation.transient, self._nested)
+
+    def top(self) -> Response:
+        """Run the called contract; every word of a contract becomes a response."""
+        asked = self._invocation
+        try:
+            size = sum(map(len, asked.args)) + sum(map(len, asked.transient.values()))
+            if size > self._limits.arguments_bytes:
+                raise SimulationLimit(
+                    "the arguments",
+                    f"are larger than {self._limits.arguments_bytes} bytes",
+                    "send fewer records at a time",
+                )
+            chaincode = self._resolve(asked.chaincode)
+            if chaincode is None:
+                return _not_found(asked.chaincode, asked.channel_id)
+            self._version = chaincode.version
+            response = self._invoke(chaincode, asked.args, writable=True)
+            if len(response.payload) > self._limits.payload_bytes:
+                raise SimulationLimit(
+                    "the result",
+                    f"is larger than {self._limits.payload_bytes} bytes",
+                    "ask for less at a time",
+                )
+            return response
+        except ContractRefusal as refusal:
+            return Response(refusal.status, str(refusal))
+        except Refusal as refusal:
+            return Response(REFUSED, str(refusal))
+        except (Fatal, Unavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - a contract is foreign code: this is its edge
+            return self._broken(error)
+
+    def _resolve(self, name: str) -> Chaincode | None:
+        chaincode = self._registry.resolve(name, self._state)
+        if chaincode is None or chaincode.is_system:
+            return chaincode
+        return chaincode if self.simulation.read_sequence(name) is not None else None
+
+    def _invoke(self, chaincode: Chaincode, args: Sequence[bytes], *, writable: bool) -> Response:
+        asked = self._invocation
+        writable = writable and not chaincode.reads_only(args)
+        stub = RecordingStub(self.simulation, chaincode.name, writable=writable)
+        context = Context(stub, asked.creator, asked.channel_id, asked.tx_id, asked.timestamp)
+        return chaincode.invoke(context, args)
+
+    def _nested(self, name: str, args: Sequence[bytes], writable: bool) -> Response:
+        chaincode = self._resolve(name)
+        if chaincode is None:
+            return _not_found(name, self._invocation.channel_id)
+        if chaincode.is_system:
+            return Response(FAILED, f"{name} cannot be called by a contract")
+        if self._depth >= self._limits.call_depth:
+            raise SimulationLimit(
+                "the transaction",
+                f"calls contracts more than {self._limits.call_depth} deep",
+                "call them from the client",
+            )
+        event = self.simulation.event
+        self._depth += 1
+        try:
+            return self._invoke(chaincode, args, writable=writable)
+        finally:
+            self._depth -= 1
+            self.simulation.event = event
+
+    def _broken(self, error: Exception) -> Response:
+        """Log where a contract broke; neither log nor answer holds the exception's own text, which
+        may quote what it was given."""
+        asked = self._invocation
+        frames = traceback.extract_tb(error.__traceback__)
+        place = " < ".join(
+            f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-6:])
+        )
+        kind = type(error).__name__
+        log.error("contract %s broke: %s at %s tx=%s", asked.chaincode, kind, place, asked.tx_id)
+        return Response(
+            FAILED,
+            f"contract {asked.chaincode} broke ({kind}); this is a fault of the contract, its "
+            f"place is in the node's log under transaction {asked.tx_id}",
+        )
+
+    def result(self, response: Response) -> SimulationResult:
+        """Return *response* with what was recorded, if there is something to endorse."""
+        asked, simulation = self._invocation, self.simulation
+        if response.status >= REFUSED:
+            return SimulationResult(
+                response.status, response.message, response.payload, b"", None, False, (),
+                asked.chaincode, self._version,
+            )  # fmt: skip
+        event = None
+        if simulation.event is not None:
+            name, payload = simulation.event
+            event = chaincode_event_pb2.ChaincodeEvent(
+                chaincode_id=asked.chaincode, tx_id=asked.tx_id, event_name=name, payload=payload
+            ).SerializeToString(deterministic=True)
+        written = tuple(
+            namespace
+            for namespace, record in sorted(simulation.records.items())
+            if record.writes or record.metadata_writes
+        )
+        return SimulationResult(
+            response.status, response.message, response.payload, encode_rwset(simulation.records),
+            event, bool(written), written, asked.chaincode, self._version,
+        )  # fmt: skip
+
+
+def _not_found(name: str, channel_id: str) -> Response:
+    return Response(
+        FAILED,
+        f"make sure the chaincode {name} has been successfully defined on channel {channel_id} "
+        f"and try again: chaincode {name} not found",
+    )
