@@ -73,8 +73,9 @@ class ParsedTransaction:
         signature: the creator's signature over *payload*.
         creator: marshalled ``msp.SerializedIdentity``.
         header_type: ``common.HeaderType``; -1 if there is no channel header to be read.
-        tx_id: as the channel header has it; if that is empty, computed from nonce and creator,
-            which is the id under which Fabric files such a transaction.
+        tx_id: as the channel header has it.
+        index_id: the id under which the ledger files the transaction: *tx_id*, or if that is empty,
+            as in CONFIG transactions, the id of nonce and creator; empty if unreadable.
         timestamp: UTC; None if absent or outside what a date can say.
         chaincode: name of the called contract.
         proposal_response_payload: what each endorser signed, followed by its own identity.
@@ -92,6 +93,7 @@ class ParsedTransaction:
     header_type: int = -1
     channel_id: str = ""
     tx_id: str = ""
+    index_id: str = ""
     timestamp: datetime | None = None
     chaincode: str = ""
     proposal_response_payload: bytes = b""
@@ -125,6 +127,7 @@ class _Parts:
     header_type: int = -1
     channel_id: str = ""
     tx_id: str = ""
+    index_id: str = ""
     timestamp: datetime | None = None
     channel_header: bytes = b""
     extension: bytes = b""
@@ -171,7 +174,7 @@ def _read_format(parts: _Parts) -> TxValidationCode | None:
         return TxValidationCode.BAD_COMMON_HEADER
     parts.header_type = channel.type
     parts.channel_id = channel.channel_id
-    parts.tx_id = channel.tx_id
+    parts.tx_id = parts.index_id = channel.tx_id
     parts.timestamp = _timestamp_of(channel)
     parts.extension = channel.extension
     try:
@@ -180,8 +183,7 @@ def _read_format(parts: _Parts) -> TxValidationCode | None:
         return TxValidationCode.BAD_COMMON_HEADER
     parts.creator = signature.creator
     parts.nonce = signature.nonce
-    if not parts.tx_id:
-        parts.tx_id = compute_tx_id(parts.nonce, parts.creator)
+    parts.index_id = parts.tx_id or compute_tx_id(parts.nonce, parts.creator)
     if (
         parts.header_type not in (ENDORSER_TRANSACTION, CONFIG, CONFIG_UPDATE)
         or channel.epoch
@@ -289,6 +291,7 @@ def parse_transaction(raw: bytes) -> ParsedTransaction:
         header_type=parts.header_type,
         channel_id=parts.channel_id,
         tx_id=parts.tx_id,
+        index_id=parts.index_id,
         timestamp=parts.timestamp,
         chaincode=parts.chaincode,
         proposal_response_payload=parts.proposal_response_payload,

@@ -60,7 +60,7 @@ class MetadataWrite(NamedTuple):
 
 
 class MerkleSummary(NamedTuple):
-    """The hashes of one level of the tree over a range's results, see ``ledger.validation.ranges``."""
+    """One level of the hash tree over a range's results, see ``ledger.validation.ranges``."""
 
     max_degree: int
     max_level: int
@@ -137,7 +137,7 @@ class NamespaceRWSet:
 
     @property
     def is_writing(self) -> bool:
-        """Whether the namespace's endorsement policy is asked because something is written in it."""
+        """Whether something is written, so that the namespace's endorsement policy is asked."""
         return (
             bool(self.writes)
             or bool(self.metadata_writes)
