@@ -6,10 +6,11 @@ certificate's private fields or a transaction's content.
 
 from __future__ import annotations
 
-from ledger.errors import Refusal, Unavailable
+from ledger.errors import Fatal, Refusal, Unavailable
 
 __all__ = [
     "ConfigurationError",
+    "Divergence",
     "IdentityError",
     "OrderingRefusal",
     "OrderingUnavailable",
@@ -50,3 +51,10 @@ class OrderingRefusal(Refusal):
 
 class OrderingUnavailable(Unavailable):
     """No orderer can take the envelope now; `outcome_definite` says if it surely was not taken."""
+
+
+class Divergence(Fatal):
+    """This node and the orderer disagree about the chain or about what came out of a block.
+
+    One of them is wrong, so this node stops taking blocks until a person has looked.
+    """

@@ -1,0 +1,250 @@
+"""A follower: a node of a `solo` channel that does not order.
+
+It forwards its clients' envelopes to the sequencer and takes the sequencer's committed blocks, each
+with the codes and the commit hash that came out of it there. It trusts none of that: the block's
+signature must satisfy the channel's policy, the committer checks and validates everything for
+itself, and the outcomes are compared.
+
+Invariants:
+- At the first difference (another chain, another code, another commit hash) the channel halts with
+  a message that names it; a person must look.
+- A block that is refused as a whole was not recorded; the follower says so, drops the connection
+  and asks again, for the connection may be at fault.
+- While the sequencer is away `submit` refuses at once and says plainly that nothing can be
+  submitted; what the node has is still there to be read.
+
+Absent: ordering itself (`sequencer.py`), choosing another sequencer: a `solo` channel has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+import grpc
+from fabric_protos.common import common_pb2
+from fabric_protos.orderer import ab_pb2
+
+from ledger.blocks.block import Block
+from ledger.blocks.metadata import TRANSACTIONS_FILTER, commit_hash_of
+from ledger.errors import BlockError, Fatal
+from network.errors import Divergence, OrderingUnavailable
+from network.msp import SigningIdentity
+from network.ordering.block_signature import verify_block_signature
+from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
+from network.ordering.solo.broadcast import BroadcastStream
+from network.ordering.solo.seek import DELIVER, seek_from
+
+__all__ = ["Follower"]
+
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MOST_S = 5.0
+
+CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A cable that was pulled shows within fifteen seconds.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+logger = logging.getLogger(__name__)
+
+
+class _Interrupted(Exception):
+    """The stream of blocks ended; the message says why."""
+
+
+class Follower:
+    """The ordering engine of a node that follows.
+
+    Args:
+        sink: this node's committer.
+        signer: the node's identity, with which it asks for blocks.
+        tls: how to reach the sequencer's node port.
+        clock: what goes into the requests as their time.
+        endpoint: host and port of the sequencer's node port; by default the first of the channel
+            configuration's orderer endpoints.
+    """
+
+    def __init__(
+        self,
+        sink: BlockSink,
+        signer: SigningIdentity,
+        tls: NodeTls,
+        clock: Clock,
+        *,
+        endpoint: tuple[str, int] | None = None,
+    ) -> None:
+        self._sink = sink
+        self._signer = signer
+        self._tls = tls
+        self._clock = clock
+        self._fixed_endpoint = endpoint
+        self._endpoint = ""
+        self._why_not = "the follower has not been started"
+        self._halted: Fatal | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._broadcast: BroadcastStream | None = None
+
+    async def start(self) -> None:
+        """Begin to follow, from the sink's height on."""
+        if self._task is not None:
+            return
+        host, port = self._fixed_endpoint or self._configured_endpoint()
+        self._endpoint = f"{host}:{port}"
+        self._why_not = f"the sequencer {self._endpoint} has not answered yet"
+        self._channel = grpc.aio.secure_channel(
+            self._endpoint, self._tls.credentials, options=(*CHANNEL_OPTIONS, *self._tls.options)
+        )
+        self._broadcast = BroadcastStream(self._channel, self._endpoint)
+        self._task = asyncio.create_task(self._follow(), name=f"follow {self._endpoint}")
+
+    async def stop(self) -> None:
+        """End both streams; envelopes without an answer are told that their outcome is unknown."""
+        task, channel, broadcast = self._task, self._channel, self._broadcast
+        self._task = self._channel = self._broadcast = None
+        self._why_not = "the follower is being stopped"
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if broadcast is not None:
+            await broadcast.close()
+        if channel is not None:
+            await channel.close()
+
+    async def submit(self, envelope: bytes) -> None:
+        """Have the sequencer order one envelope; return when its block is durable there."""
+        broadcast = self._broadcast
+        if self._why_not or broadcast is None:
+            raise OrderingUnavailable(
+                f"nothing can be submitted now: {self._why_not}; queries go on"
+            )
+        await broadcast.send(envelope)
+
+    def status(self) -> OrderingStatus:
+        """Return whether the sequencer is there, and what is on its way to it."""
+        return OrderingStatus(
+            engine="solo",
+            role="follower",
+            accepting=not self._why_not,
+            reason=self._why_not,
+            queued=0 if self._broadcast is None else self._broadcast.under_way,
+            endpoint=self._endpoint,
+        )
+
+    def _configured_endpoint(self) -> tuple[str, int]:
+        endpoints = self._sink.configuration.orderer_endpoints
+        if not endpoints:
+            raise OrderingUnavailable(
+                f"the configuration of channel {self._sink.channel_id} names no orderer endpoint; "
+                "create the network with the sequencer's node port in it"
+            )
+        _msp_id, host, port = endpoints[0]
+        return host, port
+
+    async def _follow(self) -> None:
+        """Keep the stream of blocks alive until told to stop, or until the channel must halt."""
+        pause = BACKOFF_FIRST_S
+        while True:
+            height = self._sink.height
+            try:
+                await self._take_blocks()
+            except _Interrupted as interrupted:
+                self._away(str(interrupted))
+            except grpc.aio.AioRpcError as broken:
+                details = broken.details() or broken.code().name
+                self._away(f"the sequencer {self._endpoint} is away ({details})")
+            except BlockError as refused:
+                self._away(f"a block of the sequencer {self._endpoint} was refused: {refused}")
+            except Fatal as fatal:
+                self._halt(fatal)
+                return
+            if self._sink.height > height:
+                pause = BACKOFF_FIRST_S
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(pause * 2, BACKOFF_MOST_S)
+
+    def _away(self, reason: str) -> None:
+        if not self._why_not:
+            logger.warning("%s", reason)
+        self._why_not = reason
+
+    def _halt(self, fatal: Fatal) -> None:
+        self._halted = fatal
+        self._why_not = f"channel {self._sink.channel_id} has halted: {fatal}"
+        self._sink.halt(fatal)
+        logger.critical("%s", self._why_not)
+
+    async def _take_blocks(self) -> None:
+        """Ask for all blocks from our height on and commit them as they come.
+
+        Raises:
+            _Interrupted: the sequencer ended the stream or refused the request.
+            grpc.aio.AioRpcError: the connection broke.
+            BlockError: a block was refused as a whole.
+            Fatal: the channel must halt.
+        """
+        if self._channel is None:
+            raise _Interrupted("the follower is being stopped")
+        call = self._channel.stream_stream(DELIVER)()
+        try:
+            await call.write(await asyncio.to_thread(self._request))
+            # The sequencer sends these as soon as it has taken the stream, before any block.
+            await call.initial_metadata()
+            self._why_not = ""
+            async for raw in call:
+                response = ab_pb2.DeliverResponse.FromString(raw)
+                if response.WhichOneof("Type") != "block":
+                    raise _Interrupted(self._refused(int(response.status)))
+                await self._take(Block.from_message(response.block))
+                self._why_not = ""
+        finally:
+            call.cancel()
+        raise _Interrupted(f"the sequencer {self._endpoint} ended the stream of blocks")
+
+    def _request(self) -> bytes:
+        return seek_from(
+            self._sink.height,
+            channel_id=self._sink.channel_id,
+            signer=self._signer,
+            certificate_der=self._tls.certificate_der,
+            now=self._clock.now(),
+        )
+
+    def _refused(self, status: int) -> str:
+        if status == common_pb2.NOT_FOUND:
+            return (
+                f"the sequencer {self._endpoint} has not got as far as this node (height "
+                f"{self._sink.height}), or does not know channel {self._sink.channel_id}; "
+                "if its ledger was restored from a copy, restore a newer one"
+            )
+        name = common_pb2.Status.Name(status)
+        return f"the sequencer {self._endpoint} refuses to deliver blocks: {name}"
+
+    async def _take(self, block: Block) -> None:
+        await asyncio.to_thread(verify_block_signature, block, self._sink.configuration)
+        number = block.header.number
+        if number == self._sink.height and (
+            block.header.previous_hash != self._sink.last_header_hash
+        ):
+            raise Divergence(
+                f"block {number}, signed by the sequencer {self._endpoint}, follows a block "
+                f"{number - 1} with header hash {block.header.previous_hash.hex()}; this node's "
+                f"has {self._sink.last_header_hash.hex()}. There are two chains: compare them "
+                "with those of the other members before anything else"
+            )
+        codes = block.metadata[TRANSACTIONS_FILTER]
+        if len(codes) != len(block.data):
+            raise BlockError(
+                f"block {number} came without the sequencer's validation codes; "
+                "only committed blocks can be followed"
+            )
+        await self._sink.accept(block, ExpectedOutcome(codes, commit_hash_of(block)))

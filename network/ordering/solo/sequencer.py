@@ -1,0 +1,283 @@
+"""The sequencer: the one node of a `solo` channel that orders.
+
+An envelope goes through three places, each a task of its own:
+
+    submit ─▶ intake ─(admission, in a thread)─▶ cutter ─(hash and sign, in a thread)─▶ commit
+
+A block is first committed durably in the sequencer's own ledger; only then do the followers get it
+(they ask for committed blocks) and only then does `submit` return. While one block is committed the
+next may be cut and signed, no more: what arrives then makes fuller blocks.
+
+Invariants:
+- Every envelope in a block passed every check of `admission.py` under the configuration in force
+  when the block was built.
+- Blocks are numbered and chained from the sink's last block on; a block that was signed and is
+  lost in a crash was never shown to anybody, so its number is free again.
+- After the first failure of a commit nothing more is ordered: the data must be opened again.
+
+Absent: what followers do (`follower.py`), the gRPC service they call (`nodes/orderer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ledger.blocks.block import Block, BlockHeader, compute_data_hash
+from ledger.errors import LedgerError
+from network.errors import OrderingRefusal, OrderingUnavailable
+from network.msp import SigningIdentity
+from network.ordering.admission import Admission
+from network.ordering.block_signature import sign_block
+from network.ordering.ports import BlockSink, Clock, OrderingStatus
+from network.ordering.solo.cutter import Cutter
+
+__all__ = ["Sequencer"]
+
+ADMISSION_BATCH = 64
+"""Envelopes checked in one go in the thread, so that a hop between threads serves many."""
+
+
+@dataclass(slots=True, eq=False)
+class _Submission:
+    """An envelope on its way, and whoever waits for its place in the order."""
+
+    envelope: bytes
+    since: float
+    done: asyncio.Future[None]
+    sequence: int = -1  # of the configuration it was admitted under
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.envelope)
+
+    def settle(self, error: LedgerError | None = None) -> None:
+        """Tell the caller, unless it went away."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class _SignedBlock:
+    block: Block
+    submissions: Sequence[_Submission]
+
+
+class Sequencer:
+    """The ordering engine of the node that orders.
+
+    Args:
+        sink: this node's committer.
+        signer: the node's identity; it must satisfy /Channel/Orderer/BlockValidation.
+        clock: what the expiry of clients' certificates is compared with.
+        queue_limit: envelopes that may wait for their place; beyond it `submit` refuses.
+    """
+
+    def __init__(
+        self, sink: BlockSink, signer: SigningIdentity, clock: Clock, *, queue_limit: int = 10_000
+    ) -> None:
+        self._sink = sink
+        self._signer = signer
+        self._queue_limit = queue_limit
+        self._admission = Admission(sink.channel_id, lambda: sink.configuration, clock)
+        self._intake: deque[_Submission] = deque()
+        self._cutter: Cutter[_Submission] = Cutter()
+        self._queued = 0
+        self._blocks_in_work = 0
+        self._tip_number = 0
+        self._tip_hash = b""
+        self._why_not = "the sequencer has not been started"
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to order, from the sink's last block on."""
+        if self._tasks:
+            return
+        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._signed: asyncio.Queue[_SignedBlock] = asyncio.Queue(maxsize=1)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="sequencer")
+        self._tip_number = self._sink.height - 1
+        self._tip_hash = self._sink.last_header_hash
+        self._why_not = ""
+        self._tasks = [
+            self._spawn(self._admit_envelopes(), "sequencer: admission"),
+            self._spawn(self._cut_blocks(), "sequencer: cutting"),
+            self._spawn(self._commit_blocks(), "sequencer: commit"),
+        ]
+
+    async def stop(self) -> None:
+        """Finish the block that is being committed, refuse what waits, and end."""
+        if not self._tasks:
+            return
+        self._why_not = self._why_not or "the sequencer is being stopped"
+        admission, cutting, commit = self._tasks
+        self._tasks = []
+        admission.cancel()
+        cutting.cancel()
+        await asyncio.gather(admission, cutting, return_exceptions=True)
+        if not commit.done() and self._blocks_in_work:
+            drained = asyncio.ensure_future(self._signed.join())
+            await asyncio.wait([drained, commit], return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
+        commit.cancel()
+        await asyncio.gather(commit, return_exceptions=True)
+        self._refuse_waiting(self._why_not)
+        self._threads.shutdown(wait=False)
+
+    async def submit(self, envelope: bytes) -> None:
+        """Order one envelope; return when its block is durable in this node's ledger."""
+        if self._why_not:
+            raise OrderingUnavailable(f"nothing can be submitted now: {self._why_not}")
+        if self._queued >= self._queue_limit:
+            raise OrderingUnavailable(
+                f"the orderer's queue of {self._queue_limit} envelopes is full; "
+                "nothing was taken, try again in a moment"
+            )
+        loop = asyncio.get_running_loop()
+        submission = _Submission(envelope, loop.time(), loop.create_future())
+        self._queued += 1
+        try:
+            self._intake.append(submission)
+            self._arrived.set()
+            await submission.done
+        finally:
+            self._queued -= 1
+
+    def status(self) -> OrderingStatus:
+        """Return whether envelopes are taken, and how many wait."""
+        return OrderingStatus(
+            engine="solo",
+            role="sequencer",
+            accepting=not self._why_not,
+            reason=self._why_not,
+            queued=self._queued,
+            endpoint="",
+        )
+
+    def _spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+        async def run() -> None:
+            await work
+
+        task = asyncio.create_task(run(), name=name)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that ends by an exception ends the ordering: nobody may wait for ever."""
+        if task.cancelled() or task.exception() is None:
+            return
+        self._why_not = self._why_not or f"the sequencer stopped: {task.exception()}"
+        self._refuse_waiting(self._why_not)
+
+    def _refuse_waiting(self, reason: str) -> None:
+        for submission in (*self._intake, *self._cutter.clear()):
+            submission.settle(OrderingUnavailable(f"nothing can be submitted now: {reason}"))
+        self._intake.clear()
+
+    async def _admit_envelopes(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._intake:
+                count = min(ADMISSION_BATCH, len(self._intake))
+                batch = [self._intake.popleft() for _ in range(count)]
+                try:
+                    refusals = await loop.run_in_executor(self._threads, self._check, batch)
+                except asyncio.CancelledError:
+                    self._intake.extendleft(reversed(batch))
+                    raise
+                for submission, refusal in zip(batch, refusals, strict=True):
+                    if refusal is None:
+                        self._cutter.add(submission)
+                    else:
+                        submission.settle(refusal)
+                self._changed.set()
+
+    def _check(self, batch: Sequence[_Submission]) -> list[OrderingRefusal | None]:
+        """Check envelopes under the configuration in force; in a thread."""
+        refusals: list[OrderingRefusal | None] = []
+        for submission in batch:
+            submission.sequence = self._sink.configuration.sequence
+            try:
+                self._admission.check(submission.envelope)
+            except OrderingRefusal as refusal:
+                refusals.append(refusal)
+            else:
+                refusals.append(None)
+        return refusals
+
+    async def _cut_blocks(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = self._sink.configuration.batch
+            due = self._cutter.due_in(batch, loop.time(), idle=self._blocks_in_work == 0)
+            if due is None or due > 0:
+                await self._wait_for_change(due)
+                continue
+            submissions = self._cutter.cut(batch)
+            self._blocks_in_work += 1
+            signed = await loop.run_in_executor(self._threads, self._build, submissions)
+            if signed is None:
+                self._blocks_in_work -= 1
+                continue
+            self._tip_number = signed.block.header.number
+            self._tip_hash = signed.block.header.hash()
+            await self._signed.put(signed)
+
+    async def _wait_for_change(self, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        self._changed.clear()
+
+    def _build(self, submissions: Sequence[_Submission]) -> _SignedBlock | None:
+        """Make and sign the next block; None if a new configuration refuses all of it."""
+        sequence = self._sink.configuration.sequence
+        kept = []
+        for submission in submissions:
+            if submission.sequence != sequence:
+                refusal = self._check([submission])[0]
+                if refusal is not None:
+                    submission.done.get_loop().call_soon_threadsafe(submission.settle, refusal)
+                    continue
+            kept.append(submission)
+        if not kept:
+            return None
+        data = tuple(submission.envelope for submission in kept)
+        header = BlockHeader(self._tip_number + 1, self._tip_hash, compute_data_hash(data))
+        block = sign_block(header, data, self._signer, self._sink.last_config_block)
+        return _SignedBlock(block, kept)
+
+    async def _commit_blocks(self) -> None:
+        while True:
+            signed = await self._signed.get()
+            try:
+                await self._sink.accept(signed.block)
+            except BaseException as failure:
+                number = signed.block.header.number
+                for submission in signed.submissions:
+                    submission.settle(
+                        OrderingUnavailable(
+                            f"block {number} was not committed ({failure}); it is known only after "
+                            "a restart whether the transaction is in it: ask for its status first",
+                            outcome_definite=False,
+                        )
+                    )
+                raise
+            finally:
+                self._signed.task_done()
+                self._blocks_in_work -= 1
+                self._changed.set()
+            for submission in signed.submissions:
+                submission.settle()
