@@ -47,7 +47,8 @@ class ArgumentRefusal(ContractRefusal):
 
 class AccessRefused(ContractRefusal):
     """A contract asks for something that its transaction may not do: a write in a query, a key of
-    another contract, a page in a transaction that writes."""
+    another contract, a page in a transaction that writes.
+    """
 
 
 class SimulationLimit(ContractRefusal):

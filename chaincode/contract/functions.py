@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NoReturn, TypeVar, overload
 
 from chaincode.contract.context import Context
+from chaincode.contract.schema import Signature, describe_contract
 from chaincode.contract.values import MAX_TEXT, Decode, decode_with, decoder_of, encode_json
 from chaincode.errors import ArgumentRefusal, ContractDefinitionError
 
@@ -115,16 +116,23 @@ class ContractFunction:
     returns: Any
     call: Callable[..., Any]
 
+    @property
+    def signature(self) -> Signature:
+        """What the metadata says about it."""
+        parameters = tuple((each.name, each.annotation, each.required) for each in self.parameters)
+        return Signature(self.name, self.writes, parameters, self.returns)
+
     def invoke(self, ctx: Context, args: Sequence[bytes]) -> bytes:
         """Decode the arguments, run the function, encode its result."""
         if not self.required <= len(args) <= len(self.parameters):
             names = ", ".join(parameter.name for parameter in self.parameters) or "none"
             raise ArgumentRefusal(
-                self.name, f"takes the arguments {names}, not {len(args)} of them", "see GetMetadata"
+                self.name,
+                f"takes the arguments ({names}), not {len(args)}",
+                "see GetMetadata",
             )
         values = [
-            parameter.decode(raw)
-            for parameter, raw in zip(self.parameters, args, strict=False)
+            parameter.decode(raw) for parameter, raw in zip(self.parameters, args, strict=False)
         ]
         return _encode_result(self.call(ctx, *values))
 
@@ -189,6 +197,15 @@ class CompiledContract:
         self.contract = contract
         self.name = contract.name
         self.functions: Mapping[str, ContractFunction] = _functions_of(contract)
+        self.metadata = encode_json(
+            describe_contract(
+                contract.name,
+                contract.title,
+                contract.version,
+                [function.signature for function in self.functions.values()],
+            )
+        )
+        """The document of `METADATA_FUNCTION`, JSON."""
 
     def find(self, called: str) -> ContractFunction:
         """Return the function called *called* (`Function` or `contract:Function`).
@@ -258,4 +275,3 @@ def _compile_function(
         returns=hints.get("return"),
         call=getattr(contract, attribute),
     )
-

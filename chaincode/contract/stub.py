@@ -56,7 +56,8 @@ class ReadOnlyStub(Protocol):
 
     def get_states(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the committed values of several keys, in the order asked; cheaper than one by
-        one."""
+        one.
+        """
 
     def get_state_by_range(self, start_key: str, end_key: str) -> Iterator[tuple[str, bytes]]:
         """Iterate over simple keys from *start_key* up to, not including, *end_key*, by bytes.
@@ -104,7 +105,8 @@ class Stub(ReadOnlyStub, Protocol):
 
     def set_state_validation_parameter(self, key: str, policy: bytes | None) -> None:
         """Give *key* an endorsement policy of its own (marshalled SignaturePolicyEnvelope); None
-        takes it away."""
+        takes it away.
+        """
 
     def set_event(self, name: str, payload: bytes) -> None:
         """Set the transaction's event; there is one, the last call wins."""

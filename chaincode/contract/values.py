@@ -86,7 +86,7 @@ class Malformed:
     raw: object = dataclasses.field(repr=False)
 
 
-class _WrongValue(Exception):  # noqa: N818 - never leaves this module
+class _WrongValue(Exception):
     """A value is not of its type; the path grows from the inside out."""
 
     def __init__(self, reason: str) -> None:
@@ -113,7 +113,9 @@ def decode_with(decode: Decode, raw: bytes | str, what: str) -> Any:
     try:
         return decode(parse_json(raw))
     except _WrongValue as wrong:
-        raise ArgumentRefusal(what + wrong.place, wrong.reason, "correct it and send it again") from None
+        raise ArgumentRefusal(
+            what + wrong.place, wrong.reason, "correct it and send it again"
+        ) from None
 
 
 def parse_json(raw: bytes | str) -> Any:
@@ -317,7 +319,7 @@ def _text(longest: int, pattern: Pattern | None) -> Decode:
                 raise _WrongValue("holds half of a character") from None
         if matches is not None and matches(value) is None:
             raise _WrongValue(f"must be {cast(Pattern, pattern).meaning}")
-        return cast(str, value)
+        return value
 
     return text
 
@@ -328,7 +330,7 @@ def _integer(minimum: int, maximum: int) -> Decode:
             _want("an integer", value)
         if not minimum <= value <= maximum:
             raise _WrongValue(f"must be from {minimum} to {maximum}")
-        return cast(int, value)
+        return value
 
     return integer
 
@@ -394,7 +396,7 @@ def _list(decode: Decode, most: int) -> Decode:
         decoded: list[Any] = []
         try:
             for item in value:
-                decoded.append(decode(item))  # noqa: PERF401 - the place of a wrong one is its length
+                decoded.append(decode(item))
         except _WrongValue as wrong:
             wrong.path.append(f"[{len(decoded)}]")
             raise

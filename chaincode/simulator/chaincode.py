@@ -13,20 +13,19 @@ from ledger.state.ports import StateReader
 
 
 class Chaincode(Protocol):
-    """One contract as the simulator sees it.
-
-    Attributes:
-        name: the namespace whose keys it owns.
-        version: goes into the endorsed response; `syscc` for those of the system.
-        is_system: part of the node, without a definition in `_lifecycle`.
-    """
+    """One contract as the simulator sees it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The namespace whose keys it owns."""
+
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """What the endorsed response states; `syscc` for those of the system."""
+
     @property
-    def is_system(self) -> bool: ...
+    def is_system(self) -> bool:
+        """Say whether it is part of the node, without a definition in `_lifecycle`."""
 
     def reads_only(self, args: Sequence[bytes]) -> bool:
         """Say whether this call may not write; raises ContractRefusal if there is no such call."""
@@ -67,7 +66,7 @@ class ContractChaincode:
 
 def _called(args: Sequence[bytes]) -> str:
     if not args:
-        raise ArgumentRefusal("the proposal", "names no function", "put it first among the arguments")
+        raise ArgumentRefusal("the proposal", "names no function", "put it first")
     try:
         return args[0].decode("utf-8")
     except UnicodeDecodeError:

@@ -11,10 +11,17 @@ Rules (Fabric, core/ledger/kvledger/txmgmt/rwsetutil/rwset_builder.go):
 
 from __future__ import annotations
 
-from fabric_protos.ledger.rwset import rwset_pb2
-from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
+from collections.abc import Mapping
 
 from ledger.state.version import Version
+from ledger.transactions.rwset import (
+    KVRead,
+    KVWrite,
+    MetadataWrite,
+    NamespaceRWSet,
+    RangeQuery,
+    TxRWSet,
+)
 
 
 class RangeScan:
@@ -26,7 +33,7 @@ class RangeScan:
         self.start_key = start_key
         self.end_key = end_key
         self.exhausted = False
-        self.reads: list[tuple[str, Version]] = []
+        self.reads: list[KVRead] = []
 
 
 class NamespaceRecord:
@@ -41,57 +48,46 @@ class NamespaceRecord:
         self.ranges: list[RangeScan] = []
 
     def is_empty(self) -> bool:
-        """Say whether nothing of it reaches the read/write set."""
+        """Say whether nothing was read or written here."""
         return not (self.reads or self.writes or self.metadata_writes or self.ranges)
 
-    def encode(self) -> bytes:
-        """Return the marshalled `kvrwset.KVRWSet`."""
-        rwset = kv_rwset_pb2.KVRWSet()
-        for key, version in sorted(self.reads.items(), key=_by_bytes):
-            read = rwset.reads.add(key=key)
-            if version is not None:
-                read.version.block_num, read.version.tx_num = version
-                read.version.SetInParent()
-        for scan in self._distinct_ranges():
-            query = rwset.range_queries_info.add(
-                start_key=scan.start_key, end_key=scan.end_key, itr_exhausted=scan.exhausted
-            )
-            query.raw_reads.SetInParent()
-            for key, version in scan.reads:
-                read = query.raw_reads.kv_reads.add(key=key)
-                read.version.block_num, read.version.tx_num = version
-                read.version.SetInParent()
-        for key, value in sorted(self.writes.items(), key=_by_bytes):
-            if value is None:
-                rwset.writes.add(key=key, is_delete=True)
-            else:
-                rwset.writes.add(key=key, value=value)
-        for key, entries in sorted(self.metadata_writes.items(), key=_by_bytes):
-            written = rwset.metadata_writes.add(key=key)
-            for name, value in entries:
-                written.entries.add(name=name, value=value)
-        return rwset.SerializeToString(deterministic=True)
+    def rwset(self, namespace: str) -> NamespaceRWSet:
+        """Return what was recorded, sorted as Fabric sorts it."""
+        return NamespaceRWSet(
+            namespace,
+            tuple([KVRead(key, version) for key, version in sorted(self.reads.items())]),
+            tuple(
+                [
+                    KVWrite(key, not value, value or b"")
+                    for key, value in sorted(self.writes.items())
+                ]
+            ),
+            tuple([MetadataWrite(*written) for written in sorted(self.metadata_writes.items())]),
+            tuple(self._distinct_ranges()),
+        )
 
-    def _distinct_ranges(self) -> list[RangeScan]:
-        distinct: dict[tuple[str, str, bool], RangeScan] = {}
+    def _distinct_ranges(self) -> list[RangeQuery]:
+        distinct: dict[tuple[str, str, bool], RangeQuery] = {}
         for scan in self.ranges:
             if not scan.exhausted:
                 if not scan.reads:
                     continue
-                scan.end_key = scan.reads[-1][0]
-            distinct.setdefault((scan.start_key, scan.end_key, scan.exhausted), scan)
+                scan.end_key = scan.reads[-1].key
+            query = RangeQuery(
+                scan.start_key, scan.end_key, scan.exhausted, tuple(scan.reads) or None, None
+            )
+            distinct.setdefault((scan.start_key, scan.end_key, scan.exhausted), query)
         return list(distinct.values())
 
 
-def _by_bytes(item: tuple[str, object]) -> bytes:
-    return item[0].encode("utf-8")
-
-
-def encode_rwset(records: dict[str, NamespaceRecord]) -> bytes:
-    """Return the marshalled `rwset.TxReadWriteSet` of all namespaces."""
-    tx_rwset = rwset_pb2.TxReadWriteSet(data_model=rwset_pb2.TxReadWriteSet.KV)
-    for namespace in sorted(records):
-        record = records[namespace]
-        if not record.is_empty():
-            tx_rwset.ns_rwset.add(namespace=namespace, rwset=record.encode())
-    return tx_rwset.SerializeToString(deterministic=True)
+def build_rwset(records: Mapping[str, NamespaceRecord]) -> TxRWSet:
+    """Return the read/write set of all namespaces that were touched."""
+    return TxRWSet(
+        tuple(
+            [
+                record.rwset(namespace)
+                for namespace, record in sorted(records.items())
+                if not record.is_empty()
+            ]
+        )
+    )

@@ -22,11 +22,12 @@ from chaincode.contract.stub import Response
 from chaincode.errors import FAILED, REFUSED, ContractRefusal, SimulationLimit
 from chaincode.simulator.chaincode import Chaincode, ChaincodeRegistry
 from chaincode.simulator.limits import Limits
-from chaincode.simulator.recorder import encode_rwset
+from chaincode.simulator.recorder import build_rwset
 from chaincode.simulator.stub import RecordingStub, Simulation, Stopped
 from chaincode.simulator.watchdog import Watchdog
 from ledger.errors import Fatal, Refusal, Unavailable
 from ledger.state.ports import StateReader
+from ledger.transactions.rwset import encode_tx_rwset
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +195,8 @@ class _Run:
 
     def _broken(self, error: Exception) -> Response:
         """Log where a contract broke; neither log nor answer holds the exception's own text, which
-        may quote what it was given."""
+        may quote what it was given.
+        """
         asked = self._invocation
         frames = traceback.extract_tb(error.__traceback__)
         place = " < ".join(
@@ -227,9 +229,10 @@ class _Run:
             for namespace, record in sorted(simulation.records.items())
             if record.writes or record.metadata_writes
         )
+        rwset = encode_tx_rwset(build_rwset(simulation.records))
         return SimulationResult(
-            response.status, response.message, response.payload, encode_rwset(simulation.records),
-            event, bool(written), written, asked.chaincode, self._version,
+            response.status, response.message, response.payload, rwset, event, bool(written),
+            written, asked.chaincode, self._version,
         )  # fmt: skip
 
 

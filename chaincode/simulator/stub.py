@@ -1,3 +1,4 @@
+# ruff: noqa: D102 - what each method promises stands at its name in `chaincode.contract.stub`.
 """The stub that records: every read into the read set, every write into the write set.
 
 One `Simulation` belongs to one transaction and one thread; each contract that takes part in the
@@ -8,15 +9,15 @@ goes through `reading`, writing only through the other contract's own code (`inv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from chaincode.contract.stub import KeyModification, Page, ReadOnlyStub, Response
 from chaincode.errors import AccessRefused, ContractRefusal, SimulationLimit
 from chaincode.simulator.limits import Limits
 from chaincode.simulator.recorder import NamespaceRecord, RangeScan
 from ledger.state.composite import composite_range, create_composite_key, split_composite_key
-from ledger.state.ports import VALIDATION_PARAMETER, StateReader, VersionedValue
-from ledger.state.version import Version
+from ledger.state.ports import VALIDATION_PARAMETER, StateReader
+from ledger.transactions.rwset import KVRead
 
 LIFECYCLE = "_lifecycle"
 _FIRST_SIMPLE_KEY = "\x01"
@@ -31,7 +32,8 @@ def sequence_key(name: str) -> str:
 
 class Stopped(BaseException):
     """Ends a simulation from outside; not an Exception, so that no contract catches it by the
-    way."""
+    way.
+    """
 
 
 class Simulation:
@@ -160,9 +162,7 @@ class ReadingStub:
         self._simulation.count_reads(len(keys))
         reads = self._record.reads
         values: list[bytes | None] = []
-        for key, entry in zip(
-            keys, self._state.get_many(self._namespace, keys), strict=True
-        ):
+        for key, entry in zip(keys, self._state.get_many(self._namespace, keys), strict=True):
             if entry is None:
                 reads[key] = None
                 values.append(None)
@@ -213,7 +213,7 @@ class ReadingStub:
         self._record.ranges.append(scan)
         for key, entry in self._state.range(self._namespace, start_key, end_key):
             simulation.count_reads(1)
-            scan.reads.append((key, entry.version))
+            scan.reads.append(KVRead(key, entry.version))
             yield key, entry.value
         scan.exhausted = True
 
