@@ -1,0 +1,1 @@
+"""Nightly files: reading them row by row, refusing bad rows, and sending the good ones in bulk."""

@@ -1,0 +1,129 @@
+"""Connection profiles in Fabric's JSON form: which gateways there are, and who one's users are.
+
+Read: ``client.organization``, ``channels``, ``organizations.*.{mspid, peers, users}``,
+``peers.*.{url, tlsCACerts, grpcOptions}``. Everything else is for other tools and passed over.
+Paths in a profile are relative to its file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from clients.gateway.connection import Endpoint
+from clients.gateway.errors import ProfileError
+from network.msp import SigningIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionProfile:
+    """A connection profile that was read and found well-formed.
+
+    Attributes:
+        path: the file.
+        content: the JSON object as it stands in the file.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def msp_id(self) -> str:
+        """The member for whom the profile was made."""
+        name = self._field(self.content, "client", "organization")
+        return str(self._field(self.content, "organizations", str(name), "mspid"))
+
+    @property
+    def channel_ids(self) -> tuple[str, ...]:
+        """Channels named in the profile, in its order."""
+        return tuple(self.content.get("channels", {}))
+
+    def endpoints(self, msp_id: str = "") -> tuple[Endpoint, ...]:
+        """Gateways of a member, in the profile's order; of the profile's own member by default."""
+        organisation = self._organisation(msp_id or self.msp_id)
+        return tuple(self.endpoint(str(name)) for name in self._field(organisation, "peers"))
+
+    def endpoint(self, peer: str) -> Endpoint:
+        """The gateway named *peer*."""
+        entry = self._field(self.content, "peers", peer)
+        url = urlsplit(str(self._field(entry, "url")))
+        if url.scheme != "grpcs" or not url.hostname or not url.port:
+            raise ProfileError(
+                f"peer {peer} in {self.path}: url must read grpcs://host:port; "
+                "a node is reached over TLS only"
+            )
+        options = entry.get("grpcOptions", {})
+        override = options.get("ssl-target-name-override") or options.get("hostnameOverride", "")
+        trusted = self._pem(self._field(entry, "tlsCACerts"), peer)
+        return Endpoint(f"{url.hostname}:{url.port}", trusted, str(override))
+
+    def user_names(self, msp_id: str = "") -> tuple[str, ...]:
+        """Users whose keys the profile names."""
+        return tuple(self._organisation(msp_id or self.msp_id).get("users", {}))
+
+    def user(self, name: str, msp_id: str = "") -> SigningIdentity:
+        """The identity and key of a user named in the profile.
+
+        Raises:
+            ProfileError: no such user, or its certificate or key is missing.
+        """
+        msp_id = msp_id or self.msp_id
+        users = self._organisation(msp_id).get("users", {})
+        if name not in users:
+            known = ", ".join(sorted(users)) or "none"
+            raise ProfileError(f"{self.path} names no user {name!r} of {msp_id}; it names: {known}")
+        certificate = self._read(str(self._field(users[name], "cert")))
+        key = self._read(str(self._field(users[name], "private_key")))
+        return SigningIdentity(msp_id, certificate, key)
+
+    def _organisation(self, msp_id: str) -> dict[str, Any]:
+        organisations = self._field(self.content, "organizations")
+        for organisation in organisations.values():
+            if organisation.get("mspid") == msp_id:
+                found: dict[str, Any] = organisation
+                return found
+        raise ProfileError(f"{self.path} names no organisation with the MSP id {msp_id}")
+
+    def _field(self, where: Any, *names: str) -> Any:
+        for name in names:
+            if not isinstance(where, dict) or name not in where:
+                raise ProfileError(f"{self.path} lacks the field {'.'.join(names)}")
+            where = where[name]
+        return where
+
+    def _pem(self, certificates: dict[str, Any], peer: str) -> bytes:
+        if "pem" in certificates:
+            pem = certificates["pem"]
+            return "\n".join(pem).encode() if isinstance(pem, list) else str(pem).encode()
+        if "path" in certificates:
+            return self._read(str(certificates["path"]))
+        raise ProfileError(f"peer {peer} in {self.path}: tlsCACerts needs 'pem' or 'path'")
+
+    def _read(self, name: str) -> bytes:
+        path = self.path.parent / name
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ProfileError(
+                f"{self.path} names {path}, which cannot be read: {error.strerror}"
+            ) from error
+
+
+def load_profile(path: Path) -> ConnectionProfile:
+    """Read a connection profile.
+
+    Raises:
+        ProfileError: unreadable, not JSON, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProfileError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ProfileError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ProfileError(f"{path} is not a connection profile: it must be a JSON object")
+    return ConnectionProfile(path, content)
