@@ -1,1 +1,1 @@
-"""The consortium's contracts: what an instalment, a default and a release are, under written rules."""
+"""The consortium's contracts: instalments, defaults and releases under written rules."""
