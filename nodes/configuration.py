@@ -1,0 +1,225 @@
+"""`node.toml`: everything a node is told, in one file, refused with line and reason when wrong.
+
+Paths in the file are relative to the folder that holds it. Unknown names are refused, since a
+misspelt limit that is silently ignored is worse than none. What the channel itself decides
+(members, batch size, policies, rehearsal) stands in the channel configuration, not here.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ledger.errors import Refusal
+
+CONFIGURATION_FILE = "node.toml"
+_MEBIBYTE = 1024 * 1024
+
+
+class ConfigurationRefusal(Refusal):
+    """`node.toml` is missing, is no TOML or says something that a node cannot do."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Endpoint(_Section):
+    """A port of the node.
+
+    Attributes:
+        listen: ``host:port`` to bind.
+        address: ``host:port`` under which others reach it; `listen` when left out.
+    """
+
+    listen: str
+    address: str = ""
+
+    @field_validator("listen", "address")
+    @classmethod
+    def _host_and_port(cls, value: str, info: Any) -> str:
+        if not value and info.field_name == "address":
+            return value
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{value!r} is not host:port with a port from 1 to 65535")
+        return value
+
+    @property
+    def reachable(self) -> str:
+        """The address that others use."""
+        return self.address or self.listen
+
+
+class Limits(_Section):
+    """What the node takes on at once; beyond it callers get RESOURCE_EXHAUSTED.
+
+    Defaults for concurrency and timeouts are Fabric's (sampleconfig/core.yaml,
+    internal/pkg/gateway/config/options.go).
+
+    Attributes:
+        max_message_bytes: of one gRPC message, either way.
+        endorser_concurrency, gateway_concurrency, deliver_concurrency: calls at work at once.
+        endorsement_timeout_s: for one member's endorsement.
+        broadcast_timeout_s: until the orderer has taken an envelope.
+        simulation_deadline_s: for one run of a contract.
+        simulation_threads: bulk transactions simulated at once.
+        commit_status_wait_s: longest wait for a commit; the client's own deadline may be shorter.
+        stop_grace_s: how long calls at work may finish when the node stops.
+    """
+
+    max_message_bytes: Annotated[int, Field(ge=64 * 1024, le=1024 * _MEBIBYTE)] = 100 * _MEBIBYTE
+    endorser_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 2500
+    gateway_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 500
+    deliver_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 2500
+    endorsement_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    broadcast_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    simulation_deadline_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+    simulation_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    commit_status_wait_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 5.0
+
+
+class Logging(_Section):
+    """How much the node writes to its log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Warnings(_Section):
+    """When `status` begins to warn.
+
+    Attributes:
+        certificate_days: before a certificate expires.
+    """
+
+    certificate_days: Annotated[int, Field(ge=0, le=3650)] = 30
+
+
+class NodeConfiguration(_Section):
+    """The whole file.
+
+    Attributes:
+        format: version of the file's form, 1.
+        name: of the node, also in its TLS certificate.
+        msp_id: the member it belongs to.
+        channel_id: the channel it keeps.
+        client: the port for clients (TLS).
+        node: the port for other nodes (mutual TLS).
+    """
+
+    format: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+    msp_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$")]
+    channel_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,248}$")]
+    client: Endpoint
+    node: Endpoint
+    limits: Limits = Limits()
+    log: Logging = Logging()
+    warn: Warnings = Warnings()
+
+
+def load_configuration(folder: Path) -> NodeConfiguration:
+    """Read `node.toml` of a node's folder.
+
+    Raises:
+        ConfigurationRefusal: missing, not TOML, or a value that is refused; the message names
+            file, line, name and reason of every fault.
+    """
+    path = folder / CONFIGURATION_FILE
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigurationRefusal(
+            f"{path} does not exist; make a node with `qist node init {folder}`"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationRefusal(f"{path} cannot be read: {error}") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationRefusal(f"{path} is not TOML: {error}") from error
+    try:
+        return NodeConfiguration.model_validate(content)
+    except ValidationError as error:
+        raise ConfigurationRefusal("\n".join(_faults(path, text, error))) from error
+
+
+def _faults(path: Path, text: str, error: ValidationError) -> list[str]:
+    return [
+        f"{path}:{_line_of(text, fault['loc'])}: {'.'.join(map(str, fault['loc']))}: "
+        f"{_reason(fault['type'], fault['msg'])}"
+        for fault in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def _reason(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "is not a name that node.toml knows; correct or remove it"
+    if kind == "missing":
+        return "is missing"
+    return message.removeprefix("Value error, ")
+
+
+def _line_of(text: str, location: tuple[int | str, ...]) -> int:
+    """The line of the value at *location*, of its section where it is missing, else 1."""
+    names = [str(name) for name in location]
+    section: list[str] = []
+    found = 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+        if header:
+            section = [part.strip().strip("\"'") for part in header[1].split(".")]
+            if section == names:
+                return number
+            if section == names[:-1]:
+                found = number
+            continue
+        key = re.match(r"\s*[\"']?([A-Za-z0-9_.-]+)[\"']?\s*=", line)
+        if key and [*section, *key[1].split(".")] in (names, names[:-1] or names):
+            return number
+    return found
+
+
+def render_configuration(
+    *, name: str, msp_id: str, channel_id: str, client: Endpoint, node: Endpoint
+) -> str:
+    """Return the text of a new `node.toml` with every value that has no default.
+
+    `load_configuration` reads it back as it is.
+    """
+
+    def endpoint(section: str, what: str, value: Endpoint) -> str:
+        lines = [f"[{section}]  # {what}", f'listen = "{value.listen}"']
+        if value.address and value.address != value.listen:
+            lines.append(f'address = "{value.address}"  # how others reach it')
+        return "\n".join(lines)
+
+    return "\n".join(
+        [
+            "# Configuration of one node; docs/howto/run-a-node.md describes every value.",
+            "format = 1",
+            f'name = "{name}"',
+            f'msp_id = "{msp_id}"',
+            f'channel_id = "{channel_id}"',
+            "",
+            endpoint("client", "applications: TLS", client),
+            "",
+            endpoint("node", "other members' nodes: mutual TLS", node),
+            "",
+            "[limits]",
+            f"gateway_concurrency = {Limits().gateway_concurrency}",
+            f"endorser_concurrency = {Limits().endorser_concurrency}",
+            "",
+            "[log]",
+            f'level = "{Logging().level}"',
+            "",
+            "[warn]",
+            f"certificate_days = {Warnings().certificate_days}",
+            "",
+        ]
+    )

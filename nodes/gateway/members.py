@@ -1,0 +1,173 @@
+"""The other members' nodes: where they are, how they are reached, and which of them are up.
+
+One long-lived gRPC channel to the node port of each member, by mutual TLS, trusting for each member
+only that member's own TLS authority, so that no other can stand in for it. Addresses are the anchor
+peers of the channel configuration and follow it.
+
+A node that fails to answer is *down* for a moment that doubles with each failure; it is then asked
+only when no others would do. That is a hint for choosing, never a verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from fabric_protos.peer import proposal_pb2, proposal_response_pb2
+
+from ledger.errors import Unavailable
+from network.configuration import ChannelConfiguration
+from nodes.endorser.service import HEIGHT_KEY, PROCESS_PROPOSAL
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
+_DOWN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+Dial = Callable[[str, str], grpc.aio.Channel]
+"""Opens a channel to (``host:port``, MSP id)."""
+
+
+class MemberUnavailable(Unavailable):
+    """A member's node did not answer; another may be asked."""
+
+
+class MemberRefused(Unavailable):
+    """A member's node answered, and refused the proposal."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One member's node.
+
+    Attributes:
+        msp_id: the member.
+        address: ``host:port`` of its node port.
+    """
+
+    msp_id: str
+    address: str
+    _channel: grpc.aio.Channel
+    _call: Any = field(init=False)
+    _down_until: float = 0.0
+    _pause_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._call = self._channel.unary_unary(
+            PROCESS_PROPOSAL,
+            request_serializer=proposal_pb2.SignedProposal.SerializeToString,
+            response_deserializer=proposal_response_pb2.ProposalResponse.FromString,
+        )
+
+    @property
+    def is_up(self) -> bool:
+        """Whether nothing speaks against asking it."""
+        return self._down_until <= asyncio.get_running_loop().time()
+
+    async def process_proposal(
+        self, signed_proposal: Any, timeout_s: float, height: int = 0
+    ) -> tuple[Any, int]:
+        """Ask for an endorsement.
+
+        Args:
+            signed_proposal: ``protos.SignedProposal``, sent as it came.
+            timeout_s: seconds for the answer.
+            height: the node is asked to wait until it has this many blocks; 0 for no matter.
+        Returns:
+            The ``protos.ProposalResponse``, and the height the node simulated at (0 if unsaid).
+        Raises:
+            MemberUnavailable: no answer in time, or no connection.
+            MemberRefused: the node refused the proposal.
+        """
+        metadata = ((HEIGHT_KEY, str(height)),) if height else None
+        call = self._call(signed_proposal, timeout=timeout_s, metadata=metadata)
+        try:
+            response = await call
+            told = await call.trailing_metadata()
+        except grpc.aio.AioRpcError as error:
+            text = error.details() or error.code().name
+            if error.code() in _DOWN:
+                self._mark_down(text)
+                raise MemberUnavailable(text) from error
+            raise MemberRefused(text) from error
+        self._mark_up()
+        heights = [str(value) for key, value in told or () if key == HEIGHT_KEY]
+        simulated_at = int(heights[0]) if heights and heights[0].isdigit() else 0
+        return response, simulated_at
+
+    def _mark_down(self, reason: str) -> None:
+        if self._pause_s == 0:
+            log.warning("member %s at %s does not answer: %s", self.msp_id, self.address, reason)
+        self._pause_s = min(max(_FIRST_PAUSE_S, self._pause_s * 2), _LONGEST_PAUSE_S)
+        self._down_until = asyncio.get_running_loop().time() + self._pause_s
+
+    def _mark_up(self) -> None:
+        if self._pause_s:
+            log.info("member %s at %s answers again", self.msp_id, self.address)
+            self._pause_s = self._down_until = 0.0
+
+    async def close(self) -> None:
+        """Give the connection up."""
+        await self._channel.close()
+
+
+class Members:
+    """The other members of a channel, as its configuration names them.
+
+    Args:
+        own: MSP id of this node's member; it is not among the others.
+        configuration: returns the configuration in force.
+        dial: opens a connection.
+    """
+
+    def __init__(
+        self, own: str, configuration: Callable[[], ChannelConfiguration], dial: Dial
+    ) -> None:
+        self._own = own
+        self._configuration = configuration
+        self._dial = dial
+        self._seen: ChannelConfiguration | None = None
+        self._members: dict[str, Member] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def others(self) -> dict[str, Member]:
+        """The other members that have an address, by MSP id."""
+        configuration = self._configuration()
+        if configuration is not self._seen:
+            self._seen = configuration
+            self._follow(configuration)
+        return self._members
+
+    def _follow(self, configuration: ChannelConfiguration) -> None:
+        wanted = {
+            msp_id: f"{organisation.anchor_peers[0][0]}:{organisation.anchor_peers[0][1]}"
+            for msp_id, organisation in configuration.organisations.items()
+            if msp_id != self._own and organisation.anchor_peers
+        }
+        for msp_id, member in list(self._members.items()):
+            if wanted.get(msp_id) != member.address:
+                task = asyncio.get_running_loop().create_task(member.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+                del self._members[msp_id]
+        for msp_id, address in wanted.items():
+            if msp_id not in self._members:
+                self._members[msp_id] = Member(msp_id, address, self._dial(address, msp_id))
+
+    async def close(self) -> None:
+        """Give all connections up."""
+        members, self._members = list(self._members.values()), {}
+        for member in members:
+            await member.close()

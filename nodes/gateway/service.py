@@ -1,0 +1,312 @@
+"""``gateway.Gateway`` (fabric-protos gateway/gateway.proto): the five RPCs of an application.
+
+Checks, codes and messages: Fabric internal/pkg/gateway (evaluate.go, endorse.go, submit.go,
+commitstatus.go, chaincodeevents.go). Each RPC is read from top to bottom like its source there.
+
+Invariants: Evaluate and Endorse take channel and contract from inside the signed proposal, never
+from the request around it; Submit returns once the transaction is ordered, not when it is
+committed; CommitStatus of an unknown transaction waits, and an invalid one is a result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from fabric_protos.common import common_pb2
+from fabric_protos.gateway import gateway_pb2
+from fabric_protos.peer import proposal_pb2, proposal_response_pb2
+from google.protobuf.message import DecodeError
+
+from ledger.errors import Refusal, Unavailable
+from network.errors import OrderingRefusal, OrderingUnavailable
+from network.ordering.ports import OrderingEngine
+from network.policy import SignedData
+from nodes.channel import Channel
+from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorser
+from nodes.endorser.proposals import ProposalRefusal, UnpackedProposal, unpack_proposal
+from nodes.gateway.endorsing import Endorsing, describe_response
+from nodes.gateway.events import EventRequest, chaincode_events
+from nodes.gateway.members import MemberRefused, Members, MemberUnavailable
+from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.failures import Detail, RpcFailure
+from nodes.rpc.handlers import streaming, unary
+
+SERVICE = "gateway.Gateway"
+Code = grpc.StatusCode
+
+
+class Gateway:
+    """The gateway of one node.
+
+    Args:
+        channel: returns the channel of that name, None if this node does not keep it.
+        endorser: this node's own, for its channel.
+        endorsing: collects endorsements.
+        members: the other members' nodes.
+        engine: orders transactions.
+        address: under which this node appears in error details.
+        work: limit of Evaluate, Endorse and Submit at once.
+        waiting: limit of CommitStatus at once.
+        streams: limit of ChaincodeEvents at once.
+        broadcast_timeout_s: until the orderer must have taken a transaction.
+        endorsement_timeout_s: for one remote evaluation.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: Callable[[str], Channel | None],
+        endorser: Endorser,
+        endorsing: Endorsing,
+        members: Members,
+        engine: OrderingEngine,
+        address: str,
+        work: ConcurrencyLimit,
+        waiting: ConcurrencyLimit,
+        streams: ConcurrencyLimit,
+        broadcast_timeout_s: float,
+        endorsement_timeout_s: float,
+    ) -> None:
+        self._channel = channel
+        self._endorser = endorser
+        self._endorsing = endorsing
+        self._members = members
+        self._engine = engine
+        self._address = address
+        self._work = work
+        self._waiting = waiting
+        self._streams = streams
+        self._broadcast_timeout_s = broadcast_timeout_s
+        self._endorsement_timeout_s = endorsement_timeout_s
+
+    async def evaluate(self, request: Any, _context: Any) -> Any:
+        """Run a query on one node and return the contract's answer."""
+        with self._work.enter():
+            signed = request.proposed_transaction
+            try:
+                proposal = unpack_proposal(signed.proposal_bytes, signed.signature)
+                _verify_names(proposal)
+            except ProposalRefusal as error:
+                raise RpcFailure(
+                    Code.INVALID_ARGUMENT, f"failed to unpack transaction proposal: {error}"
+                ) from error
+            self._known_channel(proposal.channel_id, Code.FAILED_PRECONDITION)
+            targets = list(dict.fromkeys(request.target_organizations))
+            if targets and self._endorser.msp_id not in targets:
+                return await self._evaluate_elsewhere(signed, targets)
+            return await self._evaluate_here(proposal)
+
+    async def _evaluate_here(self, proposal: UnpackedProposal) -> Any:
+        try:
+            simulated = await self._endorser.simulate(proposal)
+        except Unavailable as error:
+            raise self._evaluate_failed(Code.UNAVAILABLE, str(error)) from error
+        except Refusal as error:
+            raise self._evaluate_failed(Code.FAILED_PRECONDITION, str(error)) from error
+        result = simulated.result
+        if result.status >= ERROR_THRESHOLD:
+            own_fault = result.status == ERROR and not simulated.payload
+            raise self._evaluate_failed(
+                Code.ABORTED if own_fault else Code.UNKNOWN,
+                describe_response(result.status, result.message, bool(simulated.payload)),
+            )
+        response = gateway_pb2.EvaluateResponse()
+        response.result.status = result.status
+        response.result.message = result.message
+        response.result.payload = result.payload
+        return response
+
+    def _evaluate_failed(self, code: grpc.StatusCode, words: str) -> RpcFailure:
+        return RpcFailure(
+            code,
+            f"evaluate call to endorser returned error: {words}",
+            [Detail(self._address, self._endorser.msp_id, words)],
+        )
+
+    async def _evaluate_elsewhere(self, signed: Any, targets: list[str]) -> Any:
+        others = self._members.others()
+        asked = sorted(
+            (others[each] for each in targets if each in others),
+            key=lambda member: not member.is_up,
+        )
+        if not asked:
+            raise RpcFailure(
+                Code.FAILED_PRECONDITION,
+                f"no endorsing peers found for organizations {', '.join(targets)}",
+            )
+        details: list[Detail] = []
+        for member in asked:
+            try:
+                answer, _height = await member.process_proposal(signed, self._endorsement_timeout_s)
+            except (MemberUnavailable, MemberRefused) as error:
+                details.append(Detail(member.address, member.msp_id, str(error)))
+                continue
+            result = answer.response
+            if 200 <= result.status < ERROR_THRESHOLD:
+                result.payload = _result_of(answer)
+                return gateway_pb2.EvaluateResponse(result=result)
+            words = describe_response(result.status, result.message, bool(answer.payload))
+            details.append(Detail(member.address, member.msp_id, words))
+            if result.status != ERROR or answer.payload:
+                raise RpcFailure(
+                    Code.UNKNOWN, f"evaluate call to endorser returned error: {words}", details
+                )
+        raise RpcFailure(
+            Code.UNAVAILABLE,
+            "failed to evaluate transaction, see attached details for more info",
+            details,
+        )
+
+    async def endorse(self, request: Any, _context: Any) -> Any:
+        """Collect endorsements and return the transaction for the client to sign."""
+        with self._work.enter():
+            signed = request.proposed_transaction
+            if not signed.proposal_bytes:
+                raise RpcFailure(
+                    Code.INVALID_ARGUMENT,
+                    "the proposed transaction must contain a signed proposal",
+                )
+            try:
+                proposal = unpack_proposal(signed.proposal_bytes, signed.signature)
+            except ProposalRefusal as error:
+                raise RpcFailure(Code.INVALID_ARGUMENT, str(error)) from error
+            self._known_channel(proposal.channel_id, Code.FAILED_PRECONDITION)
+            prepared = await self._endorsing.prepare(
+                proposal, signed, request.endorsing_organizations
+            )
+            return gateway_pb2.EndorseResponse(prepared_transaction=prepared)
+
+    async def submit(self, request: Any, _context: Any) -> Any:
+        """Have a signed transaction ordered."""
+        with self._work.enter():
+            if not request.HasField("prepared_transaction"):
+                raise RpcFailure(Code.INVALID_ARGUMENT, "a prepared transaction is required")
+            if not request.prepared_transaction.signature:
+                raise RpcFailure(Code.INVALID_ARGUMENT, "prepared transaction must be signed")
+            self._known_channel(request.channel_id, Code.NOT_FOUND)
+            try:
+                async with asyncio.timeout(self._broadcast_timeout_s):
+                    await self._engine.submit(request.prepared_transaction.SerializeToString())
+            except OrderingRefusal as error:
+                status = _status_name(error.status)
+                if 400 <= error.status < 500:
+                    raise RpcFailure(
+                        Code.ABORTED,
+                        "received unsuccessful response from orderer: "
+                        f"status={status}, info={error.info}",
+                    ) from error
+                raise self._no_orderer(f"status={status}, info={error.info}") from error
+            except OrderingUnavailable as error:
+                raise self._no_orderer(str(error)) from error
+            except TimeoutError as error:
+                raise RpcFailure(
+                    Code.DEADLINE_EXCEEDED,
+                    "submit timeout expired while broadcasting to ordering service; the "
+                    "transaction may have been ordered: ask for its commit status",
+                ) from error
+            return gateway_pb2.SubmitResponse()
+
+    def _no_orderer(self, words: str) -> RpcFailure:
+        endpoint = self._engine.status().endpoint or self._address
+        return RpcFailure(
+            Code.UNAVAILABLE,
+            f"no orderers could successfully process transaction: {words}",
+            [Detail(endpoint, "", words)],
+        )
+
+    async def commit_status(self, request: Any, _context: Any) -> Any:
+        """Wait until a transaction is committed and return its validation code."""
+        with self._waiting.enter():
+            if not request.request:
+                raise RpcFailure(Code.INVALID_ARGUMENT, "a commit status request is required")
+            try:
+                asked = gateway_pb2.CommitStatusRequest.FromString(request.request)
+            except DecodeError as error:
+                raise RpcFailure(
+                    Code.INVALID_ARGUMENT, f"invalid status request: {error}"
+                ) from error
+            if not asked.identity:
+                raise RpcFailure(Code.INVALID_ARGUMENT, "no identity provided")
+            if not asked.channel_id:
+                raise RpcFailure(Code.INVALID_ARGUMENT, "no channel ID provided")
+            if not asked.transaction_id:
+                raise RpcFailure(Code.INVALID_ARGUMENT, "transaction ID should not be empty")
+            signed = SignedData(request.request, asked.identity, request.signature)
+            channel = self._known_channel(asked.channel_id, Code.ABORTED)
+            _verify_access(channel, "gateway/CommitStatus", signed)
+            status = await channel.wait_for_transaction(asked.transaction_id)
+            return gateway_pb2.CommitStatusResponse(
+                result=int(status.code), block_number=status.block_num
+            )
+
+    async def chaincode_events(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+        """Stream the events of one contract, block by block."""
+        with self._streams.enter():
+            if not request.request:
+                raise RpcFailure(Code.INVALID_ARGUMENT, "a chaincode events request is required")
+            try:
+                asked = gateway_pb2.ChaincodeEventsRequest.FromString(request.request)
+            except DecodeError as error:
+                raise RpcFailure(
+                    Code.INVALID_ARGUMENT, f"invalid chaincode events request: {error}"
+                ) from error
+            signed = SignedData(request.request, asked.identity, request.signature)
+            channel = self._known_channel(asked.channel_id, Code.NOT_FOUND)
+            _verify_access(channel, "gateway/ChaincodeEvents", signed)
+            async for response in chaincode_events(channel, EventRequest.read(channel, asked)):
+                yield response
+
+    def _known_channel(self, channel_id: str, code: grpc.StatusCode) -> Channel:
+        channel = self._channel(channel_id)
+        if channel is None:
+            raise RpcFailure(code, f"channel '{channel_id}' not found")
+        return channel
+
+
+def _verify_names(proposal: UnpackedProposal) -> None:
+    if not proposal.channel_id:
+        raise ProposalRefusal("no channel id provided")
+    if not proposal.invoked:
+        raise ProposalRefusal(f"no chaincode name is provided, channel id [{proposal.channel_id}]")
+
+
+def _verify_access(channel: Channel, resource: str, signed: SignedData) -> None:
+    try:
+        channel.check_access(resource, signed)
+    except Refusal as error:
+        raise RpcFailure(Code.PERMISSION_DENIED, str(error)) from error
+
+
+def _result_of(answer: Any) -> bytes:
+    """The contract's result inside the endorsed payload."""
+    payload = proposal_response_pb2.ProposalResponsePayload.FromString(answer.payload)
+    action = proposal_pb2.ChaincodeAction.FromString(payload.extension)
+    result: bytes = action.response.payload
+    return result
+
+
+def _status_name(status: int) -> str:
+    try:
+        name: str = common_pb2.Status.Name(status)
+    except ValueError:
+        return str(status)
+    return name
+
+
+def add_gateway_service(server: grpc.aio.Server, gateway: Gateway) -> None:
+    """Offer *gateway* on *server*."""
+    handlers = {
+        "Evaluate": unary("Evaluate", gateway_pb2.EvaluateRequest, gateway.evaluate),
+        "Endorse": unary("Endorse", gateway_pb2.EndorseRequest, gateway.endorse),
+        "Submit": unary("Submit", gateway_pb2.SubmitRequest, gateway.submit),
+        "CommitStatus": unary(
+            "CommitStatus", gateway_pb2.SignedCommitStatusRequest, gateway.commit_status
+        ),
+        "ChaincodeEvents": streaming(
+            "ChaincodeEvents", gateway_pb2.SignedChaincodeEventsRequest, gateway.chaincode_events
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -1,0 +1,44 @@
+"""How many calls of a kind are at work at once; one too many is refused at once, never queued.
+
+Fabric answers UNKNOWN here (internal/peer/node/grpc_limiters.go); we answer RESOURCE_EXHAUSTED,
+which tells a client that trying again makes sense, in Fabric's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nodes.errors import TooManyRequests
+
+
+class ConcurrencyLimit:
+    """Counts the calls at work for one service.
+
+    Args:
+        service: its name, for the message.
+        most: calls at once.
+    """
+
+    def __init__(self, service: str, most: int) -> None:
+        self._service = service
+        self._most = most
+        self.at_work = 0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Count one call while it works.
+
+        Raises:
+            TooManyRequests: the limit is reached; nothing was done.
+        """
+        if self.at_work >= self._most:
+            raise TooManyRequests(
+                f"too many requests for {self._service}, exceeding concurrency limit "
+                f"({self._most}); try again"
+            )
+        self.at_work += 1
+        try:
+            yield
+        finally:
+            self.at_work -= 1
