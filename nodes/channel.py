@@ -1,0 +1,349 @@
+"""One channel of a node: its ledger, its configuration in force, its committer, its waiting clients.
+
+Blocks come in one at a time, from an ordering engine (`accept`) or a test (`commit`), and are
+worked on by one writer thread. What has been committed is announced on the event loop, always and
+in order, also if whoever brought the block has gone away meanwhile. Everything else here reads.
+
+Invariants:
+- `height`, `last_header_hash` and `configuration` are those after the last announced block, and
+  every block below `height` can be read.
+- The event loop never waits for the disk or for a signature: both happen in threads.
+- Nothing is kept per client but a place to wake it; a slow subscriber reads stored blocks at its
+  own pace, so no queue grows.
+- A halted channel refuses blocks; readers go on.
+
+Absent: how clients speak to it (gateway, deliver), how blocks are ordered (network.ordering).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.blocks.block import Block
+from ledger.channel import ChannelLedger
+from ledger.errors import Fatal, LedgerError
+from ledger.state.ports import StateReader
+from ledger.transactions.codes import TxValidationCode
+from network.configuration import ChannelConfiguration
+from network.errors import ConfigurationError, PolicyError
+from network.msp import Identity
+from network.ordering.ports import ExpectedOutcome
+from network.policy import SignedData
+from nodes.committer.committer import Committer, write_genesis
+from nodes.committer.configuration import ConfigurationRule, refuse_updates
+from nodes.committer.outcome import CommittedBlock
+from nodes.committer.signatures import SignaturePool
+from nodes.errors import AccessDenied, ChannelHalted, ChannelUnavailable
+
+__all__ = ["Channel", "CommittedBlock", "TransactionStatus"]
+
+RECENT_BYTES = 8 * 1024 * 1024
+"""Envelopes of the newest blocks that are kept in memory for those who follow closely."""
+RECENT_TRANSACTIONS = 20_000
+"""Newest transactions whose status is kept in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionStatus:
+    """The recorded verdict on a transaction, and the block it stands in."""
+
+    code: TxValidationCode
+    block_num: int
+
+
+class Channel:
+    """A channel of this node; made by `open`, used on one event loop after `start`."""
+
+    def __init__(self, ledger: ChannelLedger, committer: Committer) -> None:
+        self.ledger = ledger
+        self.channel_id: str = committer.configuration.channel_id
+        self._committer = committer
+        self._configuration = committer.configuration
+        self._last_config_block = committer.last_config_block
+        self._height = ledger.height
+        self._last_header_hash = ledger.last_header_hash
+        self._recent: OrderedDict[int, CommittedBlock] = OrderedDict()
+        self._recent_bytes = 0
+        self._statuses: OrderedDict[str, TransactionStatus] = OrderedDict()
+        self._waiting: dict[str, set[asyncio.Future[TransactionStatus]]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit {self.channel_id}")
+        self._closing = False
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        genesis: Block | None,
+        *,
+        signatures: SignaturePool,
+        rule: ConfigurationRule = refuse_updates,
+    ) -> Channel:
+        """Open the ledger of a channel, recovering what a crash left, and read its configuration.
+
+        Blocks the thread; call it before the loop runs, or in a thread.
+
+        Args:
+            path: folder of the channel's ledger.
+            genesis: the channel's first block; written if the ledger is empty, else compared.
+            signatures: the threads that verify.
+            rule: which configuration may follow the one in force.
+
+        Raises:
+            ConfigurationError: the ledger is empty and there is no genesis block, or it holds
+                another one.
+            Fatal: what is stored is damaged.
+        """
+        ledger = ChannelLedger.open(path)
+        try:
+            if ledger.height == 0:
+                if genesis is None:
+                    raise ConfigurationError(
+                        f"the ledger in {path} is empty and there is no genesis block; "
+                        "join the channel with the genesis block of its members"
+                    )
+                write_genesis(ledger, genesis)
+            elif genesis is not None:
+                _verify_genesis(ledger, genesis, path)
+            return cls(ledger, Committer(ledger, signatures, rule))
+        except BaseException:
+            ledger.close()
+            raise
+
+    async def start(self) -> None:
+        """Bind the channel to the running loop; blocks can be taken from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._grown = asyncio.Event()
+
+    async def close(self) -> None:
+        """Finish the block in work, wake everybody who waits, and close the ledger."""
+        if self._closing:
+            return
+        self._closing = True
+        await asyncio.to_thread(self._writer.shutdown)
+        # Announcements of the last block were put on the loop before the thread ended.
+        await asyncio.sleep(0)
+        self._fail_waiting(ChannelUnavailable(f"channel {self.channel_id} is being closed"))
+        if self._loop is not None:
+            self._grown.set()
+        await asyncio.to_thread(self.ledger.close)
+
+    @property
+    def configuration(self) -> ChannelConfiguration:
+        """The configuration in force after the last announced block."""
+        return self._configuration
+
+    @property
+    def last_config_block(self) -> int:
+        """Number of the block that holds the configuration in force."""
+        return self._last_config_block
+
+    @property
+    def height(self) -> int:
+        """Number of blocks committed and announced."""
+        return self._height
+
+    @property
+    def last_header_hash(self) -> bytes:
+        """Header hash of the last announced block."""
+        return self._last_header_hash
+
+    @property
+    def commit_hash(self) -> bytes:
+        """Commit hash of the last block; empty if that is the genesis block."""
+        return self.ledger.commit_hash
+
+    @property
+    def halted(self) -> Fatal | None:
+        """Why the channel takes no more blocks, None while it does."""
+        return self._committer.halted
+
+    async def commit(
+        self, block: Block, expected: ExpectedOutcome | None = None
+    ) -> CommittedBlock:
+        """Validate *block*, commit it durably and announce it.
+
+        Args:
+            block: the next block; its signature has been verified by whoever brings it.
+            expected: what another node says came out of it.
+
+        Raises:
+            BlockError: the block is refused as a whole; nothing was written.
+            Divergence: the outcome is not the expected one; nothing was written, channel halted.
+            Fatal: a write failed; channel halted.
+            ChannelHalted, ChannelUnavailable: no blocks are taken now.
+        """
+        if self._loop is None or self._closing:
+            raise ChannelUnavailable(f"channel {self.channel_id} takes no blocks now")
+        return await self._loop.run_in_executor(self._writer, self._commit, block, expected)
+
+    async def accept(self, block: Block, expected: ExpectedOutcome | None = None) -> None:
+        """Do what `commit` does, for an ordering engine."""
+        await self.commit(block, expected)
+
+    def halt(self, fatal: Fatal) -> None:
+        """Refuse every further block because of *fatal*; what is stored can still be read."""
+        self._committer.halt(fatal)
+        self._fail_waiting(ChannelHalted(f"channel {self.channel_id} has halted: {fatal}"))
+
+    def snapshot(self) -> AbstractContextManager[StateReader]:
+        """Return the world state at the present height; give it back soon."""
+        return self.ledger.snapshot()
+
+    async def block(self, number: int) -> CommittedBlock | None:
+        """Return a committed block, None at or above the height."""
+        if number >= self._height:
+            return None
+        recent = self._recent.get(number)
+        if recent is not None:
+            return recent
+        stored = await asyncio.to_thread(self.ledger.block, number)
+        return None if stored is None else CommittedBlock(stored)
+
+    async def subscribe(self, start: int) -> AsyncIterator[CommittedBlock]:
+        """Yield the blocks from *start* on, stored ones first, then each as it is committed.
+
+        Ends when the channel is closed.
+        """
+        number = start
+        while not self._closing:
+            committed = await self.block(number)
+            if committed is not None:
+                yield committed
+                number += 1
+            else:
+                await self.wait_above(number)
+
+    async def wait_above(self, height: int) -> None:
+        """Return as soon as the height is above *height*, or the channel is being closed."""
+        while self._height <= height and not self._closing:
+            await self._grown.wait()
+
+    async def transaction_status(self, tx_id: str) -> TransactionStatus | None:
+        """Look a transaction up; None if it is in no block of this node."""
+        status = self._statuses.get(tx_id)
+        if status is not None:
+            return status
+        found = await asyncio.to_thread(self.ledger.transaction, tx_id)
+        return None if found is None else TransactionStatus(found.code, found.block_num)
+
+    async def wait_for_transaction(self, tx_id: str) -> TransactionStatus:
+        """Return the status of a transaction as soon as it is in a block.
+
+        Listens first and looks then, so that nothing is missed in between. Waits without end: put
+        a deadline on it.
+
+        Raises:
+            ChannelHalted, ChannelUnavailable: no block will come.
+        """
+        future: asyncio.Future[TransactionStatus] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(tx_id, set()).add(future)
+        try:
+            status = await self.transaction_status(tx_id)
+            if status is not None:
+                return status
+            if self.halted is not None:
+                raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
+            return await future
+        finally:
+            waiting = self._waiting.get(tx_id)
+            if waiting is not None:
+                waiting.discard(future)
+                if not waiting:
+                    del self._waiting[tx_id]
+
+    def check_access(self, resource: str, signed: SignedData) -> Identity:
+        """Check that a signature gives access to *resource*; verifies it in this thread.
+
+        Args:
+            resource: in Fabric's names, for example "event/Block" or "peer/Propose".
+            signed: what was signed, by whom, and the signature.
+
+        Raises:
+            AccessDenied: it does not.
+        """
+        configuration = self._configuration
+        policy = configuration.acl_policy(resource)
+        try:
+            identities = configuration.policies.evaluate(policy, [signed])
+        except PolicyError as refused:
+            raise AccessDenied(
+                f"access denied for [{resource}][{self.channel_id}]: {policy} is not satisfied: "
+                f"{refused}"
+            ) from refused
+        return identities[0]
+
+    async def authorise(self, resource: str, signed: SignedData) -> Identity:
+        """Do what `check_access` does, with the signature verified in another thread."""
+        return await asyncio.to_thread(self.check_access, resource, signed)
+
+    def _commit(self, block: Block, expected: ExpectedOutcome | None) -> CommittedBlock:
+        """Commit in the writer thread; the announcement does not hang on who waits for it."""
+        if self._loop is None:
+            raise ChannelUnavailable(f"channel {self.channel_id} takes no blocks now")
+        try:
+            committed = self._committer.commit(block, expected)
+        except Fatal as fatal:
+            self._loop.call_soon_threadsafe(self.halt, fatal)
+            raise
+        self._loop.call_soon_threadsafe(
+            self._announce,
+            committed,
+            self._committer.configuration,
+            self._committer.last_config_block,
+        )
+        return committed
+
+    def _announce(
+        self, committed: CommittedBlock, configuration: ChannelConfiguration, config_block: int
+    ) -> None:
+        self._configuration = configuration
+        self._last_config_block = config_block
+        self._last_header_hash = committed.block.header.hash()
+        self._height = committed.number + 1
+        self._remember(committed)
+        for transaction, code in zip(committed.transactions, committed.codes, strict=True):
+            # A duplicate never changes what its id means: an earlier one has it.
+            if code is not TxValidationCode.DUPLICATE_TXID and transaction.index_id:
+                self._settle(transaction.index_id, TransactionStatus(code, committed.number))
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+    def _settle(self, tx_id: str, status: TransactionStatus) -> None:
+        """Record the status of a transaction, the first one if a block holds it twice."""
+        if tx_id in self._statuses:
+            return
+        self._statuses[tx_id] = status
+        if len(self._statuses) > RECENT_TRANSACTIONS:
+            self._statuses.popitem(last=False)
+        for future in self._waiting.get(tx_id, ()):
+            if not future.done():
+                future.set_result(status)
+
+    def _remember(self, committed: CommittedBlock) -> None:
+        self._recent[committed.number] = committed
+        self._recent_bytes += committed.size_bytes
+        while len(self._recent) > 1 and self._recent_bytes > RECENT_BYTES:
+            _number, oldest = self._recent.popitem(last=False)
+            self._recent_bytes -= oldest.size_bytes
+
+    def _fail_waiting(self, error: LedgerError) -> None:
+        for waiting in self._waiting.values():
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+
+
+def _verify_genesis(ledger: ChannelLedger, genesis: Block, path: Path) -> None:
+    stored = ledger.block(0)
+    if stored is not None and stored.header.hash() != genesis.header.hash():
+        raise ConfigurationError(
+            f"the ledger in {path} begins with another genesis block than the one given; "
+            "each channel needs a folder of its own"
+        )

@@ -1,0 +1,185 @@
+"""The committer of one channel: what its one writer thread does with a block.
+
+    whole-block checks → parse → verdicts (validator.py) → MVCC and commit hash (ledger, pure)
+    → compare with the outcome elsewhere → append, fsync, one atomic batch → switch configuration
+
+Invariants:
+- Every method runs on the channel's writer thread, or before it exists.
+- Nothing is written before the outcomes were compared.
+- After a fatal error no block is taken until the data has been opened again.
+
+Absent: threads and waiting clients (`nodes.channel`), the orderer's signature over the block,
+which whoever brings the block has verified.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.blocks.block import Block
+from ledger.blocks.structure import verify_block_structure
+from ledger.channel import ChannelLedger, PreparedBlock
+from ledger.errors import BlockError, CorruptionError, Fatal
+from ledger.transactions.codes import TxValidationCode
+from ledger.transactions.parse import CONFIG, ParsedTransaction, parse_transaction
+from network.configuration import ChannelConfiguration
+from network.ordering.ports import ExpectedOutcome
+from nodes.committer.configuration import ConfigurationRule
+from nodes.committer.outcome import CommittedBlock, verify_outcome
+from nodes.committer.signatures import SignaturePool
+from nodes.committer.validator import TransactionValidator
+from nodes.errors import ChannelHalted
+
+__all__ = ["Committer", "StagedBlock"]
+
+CONFIG_KEY = "resourcesconfigtx.CHANNEL_CONFIG_KEY"
+"""Key, in the empty namespace, under which the ledger keeps the configuration in force."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedBlock:
+    """A block with its outcome, nothing of it written yet.
+
+    Attributes:
+        configuration: that of a configuration block; None in every other.
+    """
+
+    prepared: PreparedBlock
+    transactions: tuple[ParsedTransaction, ...]
+    configuration: ChannelConfiguration | None
+
+
+class Committer:
+    """Validates and commits the blocks of one channel, one after another.
+
+    Args:
+        ledger: opened; it holds the genesis block at least.
+        signatures: the threads that verify.
+        rule: which configuration may follow the one in force.
+    """
+
+    def __init__(
+        self, ledger: ChannelLedger, signatures: SignaturePool, rule: ConfigurationRule
+    ) -> None:
+        self._ledger = ledger
+        self._signatures = signatures
+        self._rule = rule
+        self.halted: Fatal | None = None
+        self.last_config_block, self.configuration = _configuration_in_force(ledger)
+        self._validator = TransactionValidator(self.configuration, signatures)
+
+    def commit(self, block: Block, expected: ExpectedOutcome | None = None) -> CommittedBlock:
+        """Take the next block: validate, compare, write.
+
+        Raises:
+            BlockError: the block is refused as a whole; nothing was written.
+            Divergence: the outcome is not the expected one; nothing was written, channel halted.
+            Fatal: a write failed; channel halted.
+            ChannelHalted: it had halted before.
+        """
+        return self.write(self.stage(block, expected))
+
+    def stage(self, block: Block, expected: ExpectedOutcome | None = None) -> StagedBlock:
+        """Work out what comes of *block* without writing anything; may be done again."""
+        if self.halted is not None:
+            raise ChannelHalted(
+                f"channel {self.configuration.channel_id} has halted and takes no blocks: "
+                f"{self.halted}"
+            )
+        try:
+            return self._stage(block, expected)
+        except Fatal as fatal:
+            self.halt(fatal)
+            raise
+
+    def write(self, staged: StagedBlock) -> CommittedBlock:
+        """Make a staged block durable and let its configuration, if it has one, take effect."""
+        try:
+            self._ledger.commit(staged.prepared)
+        except Fatal as fatal:
+            self.halt(fatal)
+            raise
+        committed = CommittedBlock(staged.prepared.block, staged.transactions)
+        if staged.configuration is not None:
+            self.last_config_block = committed.number
+            self.configuration = staged.configuration
+            # The caches of identities and policies go with the configuration they belong to.
+            self._validator = TransactionValidator(staged.configuration, self._signatures)
+        return committed
+
+    def halt(self, fatal: Fatal) -> None:
+        """Take no more blocks because of *fatal*; the first reason stays."""
+        if self.halted is None:
+            self.halted = fatal
+            logger.critical(
+                "channel %s has halted at height %d: %s",
+                self.configuration.channel_id,
+                self._ledger.height,
+                fatal,
+            )
+
+    def _stage(self, block: Block, expected: ExpectedOutcome | None) -> StagedBlock:
+        verify_block_structure(block, self._ledger.height, self._ledger.last_header_hash)
+        transactions = tuple(parse_transaction(raw) for raw in block.data)
+        configuration = self._next_configuration(block, transactions)
+        with self._ledger.snapshot() as state:
+            codes: Sequence[TxValidationCode] = self._validator.validate(
+                transactions, state, self._ledger.has_transaction
+            )
+        if configuration is not None and codes[0] is not TxValidationCode.VALID:
+            raise BlockError(
+                f"block {block.number} holds a configuration whose envelope is {codes[0].name}; "
+                "a configuration is sent by the orderer, signed with its own identity"
+            )
+        prepared = self._ledger.prepare(block, transactions, codes)
+        if expected is not None:
+            verify_outcome(
+                block.number, bytes(prepared.codes), prepared.commit_hash, expected
+            )
+        return StagedBlock(prepared, transactions, configuration)
+
+    def _next_configuration(
+        self, block: Block, transactions: Sequence[ParsedTransaction]
+    ) -> ChannelConfiguration | None:
+        """Return the configuration that *block* brings, None if it brings none."""
+        configs = [each for each in transactions if each.header_type == CONFIG]
+        if not configs:
+            return None
+        if len(transactions) > 1:
+            raise BlockError(
+                f"block {block.number} holds a configuration among other transactions; "
+                "a configuration stands alone in its block"
+            )
+        return self._rule(self.configuration, configs[0].config_envelope)
+
+
+def write_genesis(ledger: ChannelLedger, genesis: Block) -> None:
+    """Commit the genesis block, which is valid because the operator trusts it.
+
+    Raises:
+        BlockError: it is not block 0, or malformed.
+        ConfigurationError: its configuration cannot be read.
+    """
+    verify_block_structure(genesis, 0, b"")
+    ChannelConfiguration.from_block(genesis)
+    transactions = tuple(parse_transaction(raw) for raw in genesis.data)
+    codes = [TxValidationCode.VALID] * len(transactions)
+    ledger.commit(ledger.prepare(genesis, transactions, codes))
+
+
+def _configuration_in_force(ledger: ChannelLedger) -> tuple[int, ChannelConfiguration]:
+    """Read the newest configuration block's number and content."""
+    with ledger.snapshot() as state:
+        entry = state.get("", CONFIG_KEY)
+    number = 0 if entry is None else entry.version.block_num
+    block = ledger.block(number)
+    if block is None:
+        raise CorruptionError(
+            f"block {number}, which holds the channel configuration in force, is not in the "
+            "ledger; restore the node from a backup"
+        )
+    return number, ChannelConfiguration.from_block(block)

@@ -1,0 +1,160 @@
+"""The verdict on every transaction of a block, up to but without MVCC.
+
+The order of checks for one transaction, as Fabric's peer makes them (tests/vectors/
+fabric-3.1.5-raft/README.md, "Order of checks"):
+
+    format (2, 3) → creator valid in the channel, signature (4) → structure (7, 8, 5)
+    → id in the ledger (9) → content (19, 21, 22, 255, 25, 23) → definitions and policies (25, 10)
+
+What the bytes decide comes from `ledger.transactions.parse`. All signatures of a block, those of
+creators and endorsers, are verified at once in the pool, save those of transactions that have
+failed already without them. Duplicates inside a block and MVCC come after, in the ledger.
+
+Invariants: the verdicts depend on the block, the configuration, the state before the block and the
+ids in the ledger, on nothing else: no clock, no order of threads.
+
+Absent: expiry of certificates (judged when a transaction is proposed and ordered), whether the
+creator may write (the orderer asks), configuration changes (`committer.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ledger.state.ports import StateReader
+from ledger.transactions.codes import TxValidationCode
+from ledger.transactions.parse import ENDORSER_TRANSACTION, ParsedTransaction
+from network.configuration import ChannelConfiguration
+from network.errors import IdentityError
+from network.msp import Identity
+from nodes.committer.endorsement import BlockPolicies
+from nodes.committer.policies import Endorsers, PolicyEvaluator
+from nodes.committer.signatures import Question, SignaturePool
+
+__all__ = ["TransactionValidator"]
+
+_VALID = TxValidationCode.VALID
+
+
+@dataclass(slots=True)
+class _Signatures:
+    """The places of one transaction's signatures among the questions of its block."""
+
+    creator: int | None = None
+    endorsers: list[tuple[Identity, int]] = field(default_factory=list)
+
+
+class TransactionValidator:
+    """Validates the transactions of one channel under one configuration; one thread at a time.
+
+    Args:
+        configuration: the channel configuration in force; make another validator for the next.
+        signatures: the threads that verify.
+    """
+
+    def __init__(self, configuration: ChannelConfiguration, signatures: SignaturePool) -> None:
+        self._configuration = configuration
+        self._signatures = signatures
+        self._evaluator = PolicyEvaluator(configuration)
+
+    def validate(
+        self,
+        transactions: Sequence[ParsedTransaction],
+        state: StateReader,
+        is_known: Callable[[str], bool],
+    ) -> list[TxValidationCode]:
+        """Return the verdict on each transaction, VALID if only later checks can fail it.
+
+        Args:
+            transactions: those of one block, in order.
+            state: the state before the block.
+            is_known: whether a transaction id is in the ledger, valid or not.
+        """
+        questions: list[Question] = []
+        duplicates = [
+            each.structure_code is None
+            and each.header_type == ENDORSER_TRANSACTION
+            and is_known(each.tx_id)
+            for each in transactions
+        ]
+        asked = [
+            self._ask(each, duplicate, questions)
+            for each, duplicate in zip(transactions, duplicates, strict=True)
+        ]
+        answers = self._signatures.verify(questions)
+        policies = BlockPolicies(state, self._evaluator)
+        return [
+            self._verdict(each, duplicate, places, answers, policies)
+            for each, duplicate, places in zip(transactions, duplicates, asked, strict=True)
+        ]
+
+    def _ask(
+        self, transaction: ParsedTransaction, duplicate: bool, questions: list[Question]
+    ) -> _Signatures:
+        """Add the signatures on which the verdict hangs to *questions*."""
+        places = _Signatures()
+        if (
+            transaction.format_code is not None
+            or transaction.channel_id != self._configuration.channel_id
+        ):
+            return places
+        deserialize = self._configuration.msps.deserialize
+        try:
+            creator = deserialize(transaction.creator)
+        except IdentityError:
+            return places
+        places.creator = len(questions)
+        questions.append(Question(creator, transaction.payload, transaction.signature))
+        if (
+            duplicate
+            or transaction.structure_code is not None
+            or transaction.content_code is not None
+        ):
+            return places
+        response = transaction.proposal_response_payload
+        # The same endorsement twice has the same answer.
+        for endorsement in dict.fromkeys(transaction.endorsements):
+            try:
+                endorser = deserialize(endorsement.endorser)
+            except IdentityError:
+                continue
+            places.endorsers.append((endorser, len(questions)))
+            message = response + endorsement.endorser
+            questions.append(Question(endorser, message, endorsement.signature))
+        return places
+
+    def _verdict(
+        self,
+        transaction: ParsedTransaction,
+        duplicate: bool,
+        places: _Signatures,
+        answers: Sequence[bool],
+        policies: BlockPolicies,
+    ) -> TxValidationCode:
+        if transaction.format_code is not None:
+            return transaction.format_code
+        if places.creator is None or not answers[places.creator]:
+            return TxValidationCode.BAD_CREATOR_SIGNATURE
+        if transaction.structure_code is not None:
+            return transaction.structure_code
+        if transaction.header_type != ENDORSER_TRANSACTION:
+            return _VALID
+        if duplicate:
+            return TxValidationCode.DUPLICATE_TXID
+        if transaction.content_code is not None:
+            return transaction.content_code
+        return policies.judge(transaction, _endorsers(places, answers))
+
+
+def _endorsers(places: _Signatures, answers: Sequence[bool]) -> Endorsers:
+    """Return those who endorsed, each once, in the order of their first good signature.
+
+    A bad signature does not use up an identity. Source: Fabric, common/policies/policy.go
+    `SignatureSetToValidIdentities`.
+    """
+    valid: dict[str, Identity] = {}
+    for identity, place in places.endorsers:
+        if answers[place]:
+            valid.setdefault(identity.identity_id, identity)
+    return tuple(valid.values())

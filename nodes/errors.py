@@ -1,0 +1,71 @@
+"""The errors of a node, and what a client sees of any error of ours.
+
+Every error derives from one of the kinds in `ledger.errors`. `grpc_status` is the one table from
+errors to gRPC codes; services that Fabric answers in its own words (gateway, Deliver, Broadcast)
+take their codes from there or from the rules of that service, never from a table of their own.
+"""
+
+from __future__ import annotations
+
+import grpc
+
+from ledger.errors import Fatal, LedgerError, Refusal, Unavailable
+from network.errors import IdentityError, OrderingRefusal, PolicyError, SignatureError
+
+__all__ = [
+    "AccessDenied",
+    "ChannelHalted",
+    "ChannelNotFound",
+    "ChannelUnavailable",
+    "TooManyRequests",
+    "grpc_status",
+]
+
+
+class AccessDenied(PolicyError):
+    """The channel's access rules do not let this identity do that."""
+
+
+class ChannelNotFound(Refusal):
+    """This node does not have the channel."""
+
+
+class ChannelHalted(Unavailable):
+    """The channel takes no more blocks after a fatal error; what is stored can still be read."""
+
+
+class ChannelUnavailable(Unavailable):
+    """The channel has not been started, or is being closed."""
+
+
+class TooManyRequests(Unavailable):
+    """A limit of this node on work at one time is reached."""
+
+
+_CODES: tuple[tuple[type[LedgerError], grpc.StatusCode], ...] = (
+    # The first class that fits decides, so the narrower ones stand first.
+    (AccessDenied, grpc.StatusCode.PERMISSION_DENIED),
+    (IdentityError, grpc.StatusCode.PERMISSION_DENIED),
+    (SignatureError, grpc.StatusCode.PERMISSION_DENIED),
+    (PolicyError, grpc.StatusCode.PERMISSION_DENIED),
+    (ChannelNotFound, grpc.StatusCode.NOT_FOUND),
+    (OrderingRefusal, grpc.StatusCode.ABORTED),
+    (Refusal, grpc.StatusCode.INVALID_ARGUMENT),
+    (TooManyRequests, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (Fatal, grpc.StatusCode.INTERNAL),
+    (LedgerError, grpc.StatusCode.UNKNOWN),
+)
+
+
+def grpc_status(error: LedgerError) -> tuple[grpc.StatusCode, str]:
+    """Return the gRPC code and message for *error*.
+
+    A fatal error's message is for the operator's log; a client learns only that it happened.
+    """
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            break
+    if code is grpc.StatusCode.INTERNAL:
+        return code, "the node stopped this work after a fatal error; its log says which"
+    return code, str(error)
