@@ -164,9 +164,7 @@ class Channel:
         """Why the channel takes no more blocks, None while it does."""
         return self._committer.halted
 
-    async def commit(
-        self, block: Block, expected: ExpectedOutcome | None = None
-    ) -> CommittedBlock:
+    async def commit(self, block: Block, expected: ExpectedOutcome | None = None) -> CommittedBlock:
         """Validate *block*, commit it durably and announce it.
 
         Args:

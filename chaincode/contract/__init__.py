@@ -5,18 +5,12 @@ stub. Pure: no clock, chance, file or socket. What a transaction may not do is s
 `chaincode.simulator`, what a package may not import by `chaincode.determinism`.
 """
 
+from chaincode.contract.bounds import Bounds, Malformed, MaxItems, MaxLength, Pattern
+from chaincode.contract.canonical import encode_json
 from chaincode.contract.context import PKT, Context, Creator
 from chaincode.contract.functions import Contract, query, transaction
 from chaincode.contract.stub import KeyModification, Page, ReadOnlyStub, Response, Stub
-from chaincode.contract.values import (
-    Bounds,
-    Malformed,
-    MaxItems,
-    MaxLength,
-    Pattern,
-    decode_json,
-    encode_json,
-)
+from chaincode.contract.values import decode_json
 from chaincode.errors import AccessRefused, ArgumentRefusal, ContractRefusal, SimulationLimit
 
 __all__ = [

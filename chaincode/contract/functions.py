@@ -19,9 +19,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NoReturn, TypeVar, overload
 
+from chaincode.contract.canonical import encode_json
 from chaincode.contract.context import Context
+from chaincode.contract.scalars import MAX_TEXT, Decode
 from chaincode.contract.schema import Signature, describe_contract
-from chaincode.contract.values import MAX_TEXT, Decode, decode_with, decoder_of, encode_json
+from chaincode.contract.values import decode_with, decoder_of
 from chaincode.errors import ArgumentRefusal, ContractDefinitionError
 
 _MARK: Final = "__contract_function__"

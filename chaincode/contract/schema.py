@@ -18,7 +18,7 @@ from datetime import date, datetime
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from chaincode.contract.values import Bounds, Malformed, MaxItems, MaxLength, Pattern
+from chaincode.contract.bounds import Bounds, Malformed, MaxItems, MaxLength, Pattern
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 

@@ -93,6 +93,9 @@ def due_dates(first: date, count: int, frequency: Frequency) -> list[date]:
     step = _STEP_DAYS.get(frequency)
     if step is None:
         raise CalendarRefusal(
-            "schedule", "has a frequency that is not known", 2, "use monthly, weekly or daily",
+            "schedule",
+            "has a frequency that is not known",
+            2,
+            "use monthly, weekly or daily",
         )
     return [first + timedelta(days=step * place) for place in range(count)]

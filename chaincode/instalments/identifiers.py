@@ -213,7 +213,8 @@ def check_reference(reference: str) -> str:
     """
     if _REFERENCE.fullmatch(reference) is None:
         raise _refuse(
-            "reference", "must be A–Z, 0–9, - and /, at most 32 characters",
+            "reference",
+            "must be A–Z, 0–9, - and /, at most 32 characters",
             "use the institution's own reference",
         )
     if _TEN_DIGITS.search(reference) is None:
@@ -341,8 +342,9 @@ def check_pseudonyms(pseudonyms: Sequence[str], record: str) -> None:
     """Refuse a list that is empty, holds anything but pseudonyms, or one twice."""
     if not pseudonyms or not all(map(is_pseudonym, pseudonyms)):
         raise _refuse(
-            record, "must be named by pseudonyms, key-id and 64 hex digits",
+            record,
+            "must be named by pseudonyms, key-id and 64 hex digits",
             "make them with the circle's key; raw numbers never go to the ledger",
         )
     if len(set(pseudonyms)) != len(pseudonyms):
-        raise IdentifierRefusal(record, f"has one pseudonym twice ({RULE})", "name each IMEI once")
+        raise _refuse(record, "has one pseudonym twice", "name each IMEI once")

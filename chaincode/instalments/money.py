@@ -51,7 +51,9 @@ def parse_amount(text: str, currency: str = "PKR") -> int:
     spelled = len(fraction) in (0, decimals) or (decimals == 0 and not fraction.strip("0"))
     if match is None or not spelled:
         raise MoneyRefusal(
-            "amount", f"must be digits with {decimals} decimals or none, in {currency}", 2,
+            "amount",
+            f"must be digits with {decimals} decimals or none, in {currency}",
+            2,
             "write it as 13333.00" if decimals else "write it as 13333",
         )
     whole = match[0].partition(".")[0].replace(",", "")

@@ -137,9 +137,7 @@ class Committer:
             )
         prepared = self._ledger.prepare(block, transactions, codes)
         if expected is not None:
-            verify_outcome(
-                block.number, bytes(prepared.codes), prepared.commit_hash, expected
-            )
+            verify_outcome(block.number, bytes(prepared.codes), prepared.commit_hash, expected)
         return StagedBlock(prepared, transactions, configuration)
 
     def _next_configuration(

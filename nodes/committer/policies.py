@@ -110,7 +110,9 @@ class PolicyEvaluator:
             if kind == "channel":
                 return self._configuration.policies.policy(policy.decode())
             if kind == "signature":
-                return self._signature_policy(policies_pb2.SignaturePolicyEnvelope.FromString(policy))
+                return self._signature_policy(
+                    policies_pb2.SignaturePolicyEnvelope.FromString(policy)
+                )
             application = policy_pb2.ApplicationPolicy.FromString(policy)
             which = application.WhichOneof("Type")
             if which == "signature_policy":

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaincode.system.lifecycle import load_definition
+from fabric_protos.peer import policy_pb2
+
 from ledger.state.ports import VALIDATION_PARAMETER, StateReader
 from ledger.transactions.rwset import TxRWSet, decode_metadata
+from nodes.committer.definitions import LIFECYCLE, load_definition
+from nodes.committer.policies import LIFECYCLE_ENDORSEMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,16 @@ def interest_of(state: StateReader, chaincode: str, rwset: TxRWSet) -> Interest:
         if record.namespace == chaincode
     ):
         namespaces.add(chaincode)
-    definitions = (load_definition(state, name) for name in sorted(namespaces))
-    return Interest(
-        frozenset(definition.policy for definition in definitions if definition is not None),
-        frozenset(keys),
-    )
+    policies = {_policy_of(state, namespace) for namespace in namespaces}
+    return Interest(frozenset(policies - {b""}), frozenset(keys))
+
+
+def _policy_of(state: StateReader, namespace: str) -> bytes:
+    """The marshalled ``ApplicationPolicy`` of a namespace; empty if nothing defines it."""
+    if namespace == LIFECYCLE:
+        policy: bytes = policy_pb2.ApplicationPolicy(
+            channel_config_policy_reference=LIFECYCLE_ENDORSEMENT
+        ).SerializeToString()
+        return policy
+    definition = load_definition(state, namespace)
+    return definition.policy if definition is not None else b""

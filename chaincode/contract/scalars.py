@@ -1,0 +1,133 @@
+"""Decoders of single values: texts, numbers, dates, choices.
+
+Each takes what `json.loads` gives and returns the declared value or raises `WrongValue`, whose
+words never hold the value itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any, Final, NoReturn, cast
+
+from chaincode.contract.bounds import Pattern
+
+MAX_TEXT: Final = 4096
+"""Characters of a text that carries no `MaxLength` of its own."""
+INT64: Final = 2**63
+
+Decode = Callable[[Any], Any]
+"""From what `json.loads` gives to a value of the declared type; raises `WrongValue`."""
+
+
+class WrongValue(Exception):
+    """A value is not of its type; the path grows from the inside out."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path: list[str] = []
+
+    @property
+    def place(self) -> str:
+        return "".join(reversed(self.path))
+
+
+def name_of_json(value: object) -> str:
+    """Say what a JSON value is, without saying what it holds."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    names |= {int: "an integer", float: "a number with a fraction", type(None): "null"}
+    return names.get(type(value), "something else")
+
+
+def want(what: str, value: object) -> NoReturn:
+    raise WrongValue(f"must be {what}, not {name_of_json(value)}")
+
+
+def spelled(name: str) -> str:
+    """A field's name as part of a path, unless it is no name: it might be somebody's number."""
+    return f".{name}" if re.fullmatch(r"[A-Za-z_][A-Za-z_-]{0,39}", name) else ".(a field)"
+
+
+def text(longest: int, pattern: Pattern | None) -> Decode:
+    matches = None if pattern is None else re.compile(pattern.expression).fullmatch
+
+    def text(value: Any) -> str:
+        if type(value) is not str:
+            want("a text", value)
+        if len(value) > longest:
+            raise WrongValue(f"is longer than {longest} characters")
+        if not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                raise WrongValue("holds half of a character") from None
+        if matches is not None and matches(value) is None:
+            raise WrongValue(f"must be {cast(Pattern, pattern).meaning}")
+        return value
+
+    return text
+
+
+def integer(minimum: int, maximum: int) -> Decode:
+    def integer(value: Any) -> int:
+        if type(value) is not int:
+            want("an integer", value)
+        if not minimum <= value <= maximum:
+            raise WrongValue(f"must be from {minimum} to {maximum}")
+        return value
+
+    return integer
+
+
+def boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        want("true or false", value)
+    return value
+
+
+def number(value: Any) -> float:
+    if type(value) not in (int, float) or not -1e300 < value < 1e300:
+        want("a number", value)
+    return float(value)
+
+
+def null(value: Any) -> None:
+    if value is not None:
+        want("null", value)
+
+
+def iso_date(value: Any) -> date:
+    if type(value) is not str:
+        want("a date as YYYY-MM-DD", value)
+    if len(value) == 10 and value[4] == "-" == value[7]:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise WrongValue("must be a date as YYYY-MM-DD")
+
+
+def utc_time(value: Any) -> datetime:
+    if type(value) is str and value.endswith("Z") and 20 <= len(value) <= 27:
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC)
+        except ValueError:
+            pass
+    raise WrongValue("must be a time as YYYY-MM-DDThh:mm:ssZ")
+
+
+def choice(members: dict[Any, Any]) -> Decode:
+    spelled = ", ".join(str(value) for value in members)
+
+    def choice(value: Any) -> Any:
+        try:
+            member = members[value]
+        except (KeyError, TypeError):
+            raise WrongValue(f"must be one of {spelled}") from None
+        if type(value) is bool and not any(value is known for known in members):
+            raise WrongValue(f"must be one of {spelled}")
+        return member
+
+    return choice

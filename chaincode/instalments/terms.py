@@ -1,0 +1,306 @@
+"""Commercial terms: prices, schedules and amounts, and the only way to them.
+
+Everything that competitors must not learn of each other passes through this module, on its way in
+and on its way out, since it is to move into private collections: then only this file changes.
+Today terms stand under `terms/<agreement>`, one key with every version of the schedule, and
+amounts inside the records they belong to.
+
+`terms/<agreement>` and `agreement/<agreement>` carry a key-level endorsement policy: whoever else
+endorses, the lender must (rulebook 1). A payment reads terms and never writes them, so it needs no
+lender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, Final
+
+from chaincode.contract import Bounds, MaxItems, MaxLength, ReadOnlyStub, Stub
+
+from . import records
+from .arrears import Schedule, rises_anywhere
+from .endorsement import lender_and_another_group
+from .members import Roster
+from .money import DECIMALS, MAX_PAISA
+from .verdicts import RuleBroken
+
+MAX_INSTALMENTS: Final = 1200
+"""Three years of a daily plan."""
+
+Paisa = Annotated[int, Bounds(-(2**63), 2**63 - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class InstalmentInput:
+    """One instalment as a client sends it."""
+
+    due: date
+    amount_paisa: Paisa
+
+
+@dataclass(frozen=True, slots=True)
+class TermsInput:
+    """Terms of a new agreement, from transient data."""
+
+    price_paisa: Paisa
+    down_payment_paisa: Paisa
+    currency: Annotated[str, MaxLength(3)]
+    instalments: Annotated[list[InstalmentInput], MaxItems(MAX_INSTALMENTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleInput:
+    """Terms of a revision, from transient data."""
+
+    instalments: Annotated[list[InstalmentInput], MaxItems(MAX_INSTALMENTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleVersion:
+    """A version of a schedule.
+
+    Attributes:
+        in_force_from: ISO date; the first version's is that of the opening.
+        reason: code of the revision, "" for the first.
+        consent: consent record of the revision, if one was needed.
+    """
+
+    in_force_from: str
+    instalments: Sequence[Sequence[Any]]
+    reason: str = ""
+    consent: Mapping[str, Any] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return its JSON form."""
+        plain: dict[str, Any] = {"from": self.in_force_from, "instalments": self.instalments}
+        if self.reason:
+            plain["reason"] = self.reason
+        if self.consent is not None:
+            plain["consent"] = self.consent
+        return plain
+
+
+class Terms:
+    """The terms of one agreement with all versions of its schedule."""
+
+    __slots__ = ("currency", "down_payment_paisa", "price_paisa", "versions")
+
+    def __init__(
+        self,
+        currency: str,
+        price_paisa: int,
+        down_payment_paisa: int,
+        versions: Sequence[ScheduleVersion],
+    ) -> None:
+        self.currency = currency
+        self.price_paisa = price_paisa
+        self.down_payment_paisa = down_payment_paisa
+        self.versions = tuple(versions)
+
+    def schedule(self) -> Schedule:
+        """Return the newest schedule."""
+        return Schedule(len(self.versions), self.versions[-1].instalments)
+
+    def schedule_on(self, day: str) -> Schedule:
+        """Return the schedule that was in force on a day, the first before the opening."""
+        version = 1
+        for place, candidate in enumerate(self.versions, 1):
+            if candidate.in_force_from <= day:
+                version = place
+        return Schedule(version, self.versions[version - 1].instalments)
+
+    def revised(self, version: ScheduleVersion) -> Terms:
+        """Return the terms with one more version."""
+        return Terms(
+            self.currency, self.price_paisa, self.down_payment_paisa, (*self.versions, version)
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Return their JSON form."""
+        return {
+            "currency": self.currency,
+            "price_paisa": self.price_paisa,
+            "down_payment_paisa": self.down_payment_paisa,
+            "versions": [version.plain() for version in self.versions],
+        }
+
+
+def key_of(agreement: str) -> str:
+    """Return the key of an agreement's terms."""
+    return f"terms/{agreement}"
+
+
+def decode(raw: bytes) -> Terms:
+    """Return the terms of a state value."""
+    plain = records.decode(raw)
+    return Terms(
+        plain["currency"],
+        plain["price_paisa"],
+        plain["down_payment_paisa"],
+        [
+            ScheduleVersion(
+                version["from"],
+                version["instalments"],
+                version.get("reason", ""),
+                version.get("consent"),
+            )
+            for version in plain["versions"]
+        ],
+    )
+
+
+def load(stub: ReadOnlyStub, agreement: str) -> Terms | None:
+    """Return the terms of an agreement; *stub* reads `instalments`."""
+    raw = stub.get_state(key_of(agreement))
+    return None if raw is None else decode(raw)
+
+
+def save(stub: Stub, agreement: str, terms: Terms) -> None:
+    """Write the terms of an agreement."""
+    stub.put_state(key_of(agreement), records.encode(terms.plain()))
+
+
+def protect(stub: Stub, key: str, policy: bytes) -> None:
+    """Put *key* under the lender's key-level policy."""
+    stub.set_state_validation_parameter(key, policy)
+
+
+def policy_of(roster: Roster, lender: str) -> bytes:
+    """Return the key-level policy of what belongs to *lender* (rulebook 1)."""
+    group = roster.group_of(lender)
+    others = [member.msp_id for member in roster.members if member.group != group]
+    return lender_and_another_group(lender, others)
+
+
+# ---- amounts inside other records ---------------------------------------------------------------
+
+
+def put_amounts(plain: dict[str, Any], amounts: object) -> None:
+    """Put the amounts of a record into its JSON form."""
+    plain["amounts"] = amounts
+
+
+def amounts_of(plain: Mapping[str, Any]) -> Any:
+    """Return the amounts of a record from its JSON form."""
+    return plain["amounts"]
+
+
+# ---- checks -------------------------------------------------------------------------------------
+
+
+def first_version(agreement: str, given: TermsInput, opened_on: date) -> Terms:
+    """Return the terms of a new agreement.
+
+    Raises:
+        RuleBroken: due dates do not rise or one is not after the opening, an amount is not
+            positive, the sum is not price less down payment, the currency is not known.
+    Source: rulebook 2, Agreement.
+    """
+    thing = f"agreement {agreement}"
+    if given.currency not in DECIMALS:
+        raise RuleBroken(thing, "is in a currency that is not known", 2, f"use {_currencies()}")
+    if not 0 < given.price_paisa <= MAX_PAISA:
+        raise RuleBroken(thing, "needs a positive price", 2, "check the price")
+    if not 0 <= given.down_payment_paisa < given.price_paisa:
+        raise RuleBroken(
+            thing,
+            "needs a down payment from nothing to less than the price",
+            2,
+            "an agreement with nothing left to pay is no agreement",
+        )
+    instalments = check_schedule(thing, given.instalments)
+    if given.instalments[0].due < opened_on:
+        raise RuleBroken(
+            thing,
+            f"has an instalment due before it was opened on {opened_on}",
+            2,
+            "let the first due date follow the opening",
+        )
+    financed = given.price_paisa - given.down_payment_paisa
+    if sum(amount for _, amount in instalments) != financed:
+        raise RuleBroken(
+            thing,
+            "has instalments whose sum differs from price less down payment",
+            2,
+            "correct the last instalment",
+        )
+    return Terms(
+        given.currency,
+        given.price_paisa,
+        given.down_payment_paisa,
+        [ScheduleVersion(opened_on.isoformat(), instalments)],
+    )
+
+
+def _currencies() -> str:
+    return ", ".join(DECIMALS)
+
+
+def check_schedule(thing: str, given: Sequence[InstalmentInput]) -> list[list[Any]]:
+    """Return the schedule's JSON form.
+
+    Raises:
+        RuleBroken: no instalment, dates that do not rise, an amount that is not positive.
+    """
+    if not given:
+        raise RuleBroken(thing, "has no instalment", 2, "give it at least one")
+    previous: date | None = None
+    for place, instalment in enumerate(given, 1):
+        if previous is not None and instalment.due <= previous:
+            raise RuleBroken(
+                thing,
+                f"has due dates that do not rise, at instalment {place}",
+                2,
+                "put them in order, one a date",
+            )
+        if not 0 < instalment.amount_paisa <= MAX_PAISA:
+            raise RuleBroken(
+                thing,
+                f"has an amount that is not positive, at instalment {place}",
+                2,
+                "leave out an instalment of nothing",
+            )
+        previous = instalment.due
+    return [[instalment.due.isoformat(), instalment.amount_paisa] for instalment in given]
+
+
+def next_version(
+    agreement: str,
+    terms: Terms,
+    given: ScheduleInput,
+    version: ScheduleVersion,
+    *,
+    may_rise_in_total: bool,
+) -> Terms:
+    """Return the terms with a revised schedule.
+
+    Args:
+        version: of the revision; its instalments are taken from *given*.
+        may_rise_in_total: whether the contract type and a new consent allow a higher total.
+    Raises:
+        RuleBroken: the sum due rises at a date up to the old last one, or the total rises.
+    Source: rulebook 2, Schedule version.
+    """
+    thing = f"agreement {agreement}"
+    instalments = check_schedule(thing, given.instalments)
+    old, new = terms.schedule(), Schedule(len(terms.versions) + 1, instalments)
+    risen = rises_anywhere(old, new)
+    if risen:
+        raise RuleBroken(
+            thing,
+            f"cannot ask for more by {risen} than its present schedule does",
+            2,
+            "a revision may only ease what is due up to the old last date",
+        )
+    if new.total > old.total and not may_rise_in_total:
+        raise RuleBroken(
+            thing,
+            "cannot rise in total",
+            2,
+            "only a conventional agreement may, with a new consent of the borrower",
+        )
+    return terms.revised(
+        ScheduleVersion(version.in_force_from, instalments, version.reason, version.consent)
+    )

@@ -1,0 +1,189 @@
+"""LevelDB through plyvel: the one module that imports it.
+
+What it adds to plyvel: batches that are atomic and synced, errors of our own kinds, and an owner
+who may close the database while other threads still read from snapshots. Then the database stays
+open until the last snapshot is given back, because plyvel must not be closed under a running read.
+
+Reads and snapshots are safe on any thread; writes belong to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import plyvel
+
+from ledger.errors import CorruptionError, LedgerClosed, LedgerLocked, StorageError
+from ledger.faults import FaultPort, NoFaults, WriteStep
+
+# Memory of one database: the cache of decompressed blocks, two write buffers, and the indexes and
+# filters of at most MAX_OPEN_FILES tables.
+_CACHE_BYTES = 32 * 1024 * 1024
+_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_TABLE_BYTES = 8 * 1024 * 1024
+_MAX_OPEN_FILES = 500
+_BLOOM_BITS_PER_KEY = 10
+_CLOSE_TIMEOUT_S = 5.0
+
+
+def _closed(_key: bytes) -> bytes | None:
+    raise LedgerClosed("this snapshot was closed; take a new one from the ledger")
+
+
+class LevelDBSnapshot:
+    """One state of the database that never changes. May be read from several threads."""
+
+    def __init__(self, database: LevelDB, snapshot: Any) -> None:
+        self._database: LevelDB | None = database
+        self._snapshot = snapshot
+        self.get: Callable[[bytes], bytes | None] = snapshot.get
+        """Return the value of a key, None if absent. An attribute, to spare a call per read."""
+
+    def items(
+        self, start: bytes, stop: bytes | None, *, keep_cached: bool = True
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over keys from *start* to before *stop* in byte order; None: to the last key."""
+        if self._database is None:
+            _closed(start)
+        with self._snapshot.iterator(start=start, stop=stop, fill_cache=keep_cached) as found:
+            yield from found
+
+    def close(self) -> None:
+        """Give the snapshot back; safe to repeat."""
+        database, self._database = self._database, None
+        if database is not None:
+            self.get = _closed
+            self._snapshot.close()
+            self._snapshot = None
+            database.leave()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class LevelDB:
+    """An open database.
+
+    Args:
+        path: its folder.
+        create: make it if absent; otherwise an absent one is an error.
+        faults: hears of every write.
+
+    Raises:
+        LedgerLocked: another process, or this one, has it open.
+        CorruptionError: LevelDB cannot make sense of its files.
+        StorageError: the folder cannot be read or written.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True, faults: FaultPort | None = None) -> None:
+        self.path = path
+        self._faults = faults or NoFaults()
+        self._idle = threading.Condition()
+        self._users = 0
+        self._closing = False
+        try:
+            if create:
+                path.mkdir(parents=True, exist_ok=True)
+            self._db = plyvel.DB(
+                str(path),
+                create_if_missing=create,
+                lru_cache_size=_CACHE_BYTES,
+                write_buffer_size=_WRITE_BUFFER_BYTES,
+                max_file_size=_TABLE_BYTES,
+                max_open_files=_MAX_OPEN_FILES,
+                bloom_filter_bits=_BLOOM_BITS_PER_KEY,
+            )
+        except plyvel.CorruptionError as error:
+            raise CorruptionError(
+                f"the database {path} is damaged ({error}); move it away and start again: the "
+                "state is rebuilt from the blocks"
+            ) from error
+        except (plyvel.Error, OSError) as error:
+            if "lock" in str(error).lower():
+                raise LedgerLocked(
+                    f"the ledger at {path.parent} is open in another process; stop that one first"
+                ) from error
+            raise StorageError(f"the database {path} cannot be opened: {error}") from error
+
+    def enter(self) -> None:
+        """Announce a reader; ``leave`` must follow."""
+        with self._idle:
+            if self._closing:
+                raise LedgerClosed(f"the ledger at {self.path.parent} was closed; open it again")
+            self._users += 1
+
+    def leave(self) -> None:
+        """End what ``enter`` began; the last reader of a closing database closes it."""
+        with self._idle:
+            self._users -= 1
+            if not self._users and self._closing:
+                self._db.close()
+                self._idle.notify_all()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key as it is now, None if absent."""
+        self.enter()
+        try:
+            value: bytes | None = self._db.get(key)
+            return value
+        finally:
+            self.leave()
+
+    def snapshot(self) -> LevelDBSnapshot:
+        """Return the database as it is now; the caller closes it."""
+        self.enter()
+        return LevelDBSnapshot(self, self._db.snapshot())
+
+    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None:
+        """Write everything or nothing, and return when it is on disk.
+
+        Raises:
+            StorageError: the disk refused; whether it was written shows after opening again.
+        """
+        self.enter()
+        try:
+            self._faults.before(WriteStep.BATCH)
+            with self._db.write_batch(transaction=True, sync=True) as batch:
+                put = batch.put
+                for key, value in puts:
+                    put(key, value)
+                for key in deletes:
+                    batch.delete(key)
+            self._faults.after(WriteStep.BATCH)
+        except (plyvel.Error, OSError) as error:
+            raise StorageError(
+                f"the database {self.path} could not be written: {error}; make room or repair the "
+                "disk, then start again"
+            ) from error
+        finally:
+            self.leave()
+
+    def close(self) -> None:
+        """Refuse new readers, wait a moment for the others, and close.
+
+        A reader that does not end in time keeps the database open until it does; it is never cut
+        off.
+        """
+        with self._idle:
+            if self._closing:
+                return
+            self._closing = True
+            if not self._users:
+                self._db.close()
+                return
+            self._idle.wait_for(lambda: not self._users, timeout=_CLOSE_TIMEOUT_S)
+
+    def __enter__(self) -> LevelDB:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,341 @@
+"""A channel configuration in force: members, policies, batches, access, capabilities.
+
+It is made of the ``Config`` in a configuration block, checked as a whole, and never changes: the
+next configuration block gives a new one, and with the old one go all identities and policies that
+were cached under it.
+
+Absent: whether a configuration may follow another (configuration updates), and Fabric's system
+channel with its consortiums.
+
+Source: Fabric common/channelconfig/bundle.go and its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from fabric_protos.common import common_pb2, configtx_pb2
+
+from ledger.blocks.block import Block
+from network.configuration.acls import CHANNEL_ACLS, LOCAL_ACLS
+from network.configuration.values import (
+    APPLICATION_ORGANISATION_VALUES,
+    APPLICATION_VALUES,
+    CHANNEL_VALUES,
+    ORDERER_ORGANISATION_VALUES,
+    ORDERER_VALUES,
+    BatchParameters,
+    read_batch,
+    read_endpoint,
+    read_values,
+)
+from network.decoding import decode_message
+from network.errors import ConfigurationError
+from network.msp import MSP, MSPManager
+from network.policy import PolicyManager
+
+REHEARSAL: Final = "QIST_REHEARSAL"
+"""Channel capability of a network whose time its operator sets."""
+
+SUPPORTED_CAPABILITIES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "channel": frozenset({"V1_4_3", "V2_0", "V3_0", REHEARSAL}),
+        "orderer": frozenset({"V1_4_2", "V2_0"}),
+        "application": frozenset({"V2_0", "V2_5"}),
+    }
+)
+"""What this program knows how to honour, by level."""
+
+_CHANNEL_ID = re.compile(r"[a-z][a-z0-9.-]{0,248}")
+_ALL_AT_ONCE = 0xFFFFFFFF
+_CONFIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Names of capabilities that the channel demands, by level."""
+
+    channel: frozenset[str]
+    application: frozenset[str]
+    orderer: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """A member in the group Application.
+
+    Attributes:
+        msp_id: its MSP.
+        name: its group in the configuration.
+        anchor_peers: host and node port of nodes through which others reach it.
+    """
+
+    msp_id: str
+    name: str
+    anchor_peers: tuple[tuple[str, int], ...]
+
+
+def verify_channel_id(channel_id: str) -> None:
+    """Check the name of a channel.
+
+    Raises:
+        ConfigurationError: it breaks Fabric's rule.
+    Source: Fabric common/configtx/validator.go, `validateChannelID`.
+    """
+    if not _CHANNEL_ID.fullmatch(channel_id):
+        raise ConfigurationError(
+            f"the channel id {channel_id[:80]!r} is not allowed: begin with a small letter and "
+            "use small letters, digits, dots and dashes, at most 249 of them"
+        )
+
+
+class ChannelConfiguration:
+    """What a channel's members have agreed on, as it stands in one configuration block.
+
+    Attributes:
+        channel_id: the channel.
+        sequence: 0 at genesis, one more with each configuration block.
+        msps: the members' MSPs, with the cache of their identities.
+        policies: the policies by their paths.
+        capabilities: what the channel demands of its nodes.
+        batch: when blocks are cut.
+        acls: resources for which the channel names another policy than Fabric's default.
+        organisations: the members of the group Application, by MSP id.
+        orderer_organisations: MSP ids in the group Orderer, sorted.
+        consensus_type: `solo`, or another engine's name.
+        consensus_metadata: the engine's own bytes.
+        orderer_endpoints: MSP id, host and port of each orderer; the MSP id is empty for an
+            address that belongs to no member.
+        config: the `common.Config` message; not to be changed.
+    """
+
+    def __init__(self, channel_id: str, config: Any) -> None:
+        """Read a `common.Config` message; see `from_config_envelope`."""
+        verify_channel_id(channel_id)
+        self.channel_id = channel_id
+        self.config = config
+        self.sequence: int = config.sequence
+        root = config.channel_group
+        _verify_groups(root)
+        channel = read_values(root, CHANNEL_VALUES, "/Channel")
+        _verify_hashing(channel)
+        orderer_group, application_group = root.groups["Orderer"], root.groups["Application"]
+        orderer = read_values(orderer_group, ORDERER_VALUES, "/Channel/Orderer")
+        application = read_values(application_group, APPLICATION_VALUES, "/Channel/Application")
+        self.capabilities = Capabilities(
+            channel=frozenset(channel["Capabilities"].capabilities),
+            application=frozenset(application["Capabilities"].capabilities),
+            orderer=frozenset(orderer["Capabilities"].capabilities),
+        )
+        if not self.capabilities.channel & {"V1_4_3", "V2_0", "V3_0"}:
+            raise ConfigurationError(
+                f"channel {channel_id} has no channel capability of V1_4_3, V2_0 or V3_0, and the "
+                "rules before them are not supported: set V2_0 or V3_0"
+            )
+        self.batch: BatchParameters = read_batch(orderer)
+        self.consensus_type: str = orderer["ConsensusType"].type
+        self.consensus_metadata: bytes = orderer["ConsensusType"].metadata
+        self.acls: Mapping[str, str] = MappingProxyType(
+            {name: _absolute(acl.policy_ref) for name, acl in application["ACLs"].acls.items()}
+        )
+        members = _Members(ed25519_allowed="V3_0" in self.capabilities.channel)
+        self.organisations = members.read_application(application_group)
+        addresses = channel["OrdererAddresses"].addresses
+        self.orderer_endpoints = members.read_orderer(orderer_group, addresses)
+        self.orderer_organisations = tuple(sorted(members.orderers))
+        if "V3_0" in self.capabilities.channel:
+            _verify_endpoints(self.orderer_organisations, self.orderer_endpoints)
+        self.msps = MSPManager(list(members.msps.values()))
+        self.policies = PolicyManager(root, self.msps)
+
+    @classmethod
+    def from_config_envelope(cls, raw: bytes, channel_id: str) -> ChannelConfiguration:
+        """Read a marshalled ConfigEnvelope, the data of a configuration transaction.
+
+        Args:
+            raw: the bytes.
+            channel_id: the channel, from the transaction's header.
+        Raises:
+            ConfigurationError: malformed, or it breaks a rule; the message says which.
+            PolicyError: one of its policies is malformed.
+        """
+        envelope = decode_message(
+            configtx_pb2.ConfigEnvelope, raw, "the configuration", ConfigurationError
+        )
+        if not envelope.HasField("config") or not envelope.config.HasField("channel_group"):
+            raise ConfigurationError(
+                "the configuration has no channel group: send a ConfigEnvelope with a config"
+            )
+        return cls(channel_id, envelope.config)
+
+    @classmethod
+    def from_block(cls, block: Block) -> ChannelConfiguration:
+        """Read a configuration block, the genesis block among them.
+
+        Raises:
+            ConfigurationError: no configuration block, or the configuration breaks a rule.
+            PolicyError: one of its policies is malformed.
+        """
+        found = config_of_block(block)
+        if found is None:
+            raise ConfigurationError(
+                f"block {block.header.number} is no configuration block: give the one that "
+                "LAST_CONFIG names"
+            )
+        return cls.from_config_envelope(found[1], found[0])
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """True if the network's time is set by its operator and nothing may leave it."""
+        return REHEARSAL in self.capabilities.channel
+
+    def acl_policy(self, resource: str) -> str:
+        """Return the policy that guards *resource*.
+
+        Returns:
+            the path of a policy of this channel, or `LOCAL_ADMINS` or `LOCAL_MEMBERS` for what
+            the node's own member decides.
+        Raises:
+            ConfigurationError: no such resource; nobody has access to it.
+        """
+        policy = LOCAL_ACLS.get(resource) or self.acls.get(resource) or CHANNEL_ACLS.get(resource)
+        if policy is None:
+            raise ConfigurationError(
+                f"Unmapped policy for {resource}: name one in the channel's ACLs"
+            )
+        return policy
+
+    def verify_capabilities(self) -> None:
+        """Check that this program can honour all that the channel demands.
+
+        Raises:
+            ConfigurationError: it demands a capability that is unknown here. A node must stop
+                then, since it would judge blocks by other rules than the rest.
+        """
+        for level, known in SUPPORTED_CAPABILITIES.items():
+            demanded: frozenset[str] = getattr(self.capabilities, level)
+            unknown = sorted(demanded - known)
+            if unknown:
+                raise ConfigurationError(
+                    f"channel {self.channel_id} demands the {level} capabilities {unknown}, which "
+                    "this program does not have: upgrade it"
+                )
+
+
+def config_of_block(block: Block) -> tuple[str, bytes] | None:
+    """Return channel id and marshalled ConfigEnvelope of a configuration block.
+
+    Returns:
+        None if the block holds no configuration transaction.
+    Raises:
+        ConfigurationError: its only entry cannot be read as an envelope with a header.
+    """
+    if len(block.data) != 1:
+        return None
+    what = f"block {block.header.number}"
+    envelope = decode_message(common_pb2.Envelope, block.data[0], what, ConfigurationError)
+    payload = decode_message(common_pb2.Payload, envelope.payload, what, ConfigurationError)
+    header = decode_message(
+        common_pb2.ChannelHeader, payload.header.channel_header, what, ConfigurationError
+    )
+    if header.type != _CONFIG:
+        return None
+    return header.channel_id, payload.data
+
+
+def _absolute(reference: str) -> str:
+    """Return the path of a policy that an ACL names; relative ones are below Application.
+
+    Source: Fabric common/channelconfig/acls.go.
+    """
+    return reference if reference.startswith("/") else f"/Channel/Application/{reference}"
+
+
+def _verify_groups(root: Any) -> None:
+    names = set(root.groups)
+    if names != {"Application", "Orderer"}:
+        raise ConfigurationError(
+            f"the channel group has the groups {sorted(names)}: it must have Application and "
+            "Orderer, and no other"
+        )
+
+
+def _verify_hashing(values: dict[str, Any]) -> None:
+    name = values["HashingAlgorithm"].name
+    if name != "SHA256":
+        raise ConfigurationError(f"the hashing algorithm {name[:40]!r} is unknown: use SHA256")
+    if values["BlockDataHashingStructure"].width != _ALL_AT_ONCE:
+        raise ConfigurationError(
+            f"block data is hashed in one piece: set BlockDataHashingStructure to {_ALL_AT_ONCE}"
+        )
+
+
+def _verify_endpoints(
+    orderers: tuple[str, ...], endpoints: tuple[tuple[str, str, int], ...]
+) -> None:
+    owners = {msp_id for msp_id, _, _ in endpoints}
+    if "" in owners:
+        raise ConfigurationError(
+            "global OrdererAddresses are not allowed with V3_0 capability: set the Endpoints of "
+            "each organisation"
+        )
+    missing = [msp_id for msp_id in orderers if msp_id not in owners]
+    if missing:
+        raise ConfigurationError(
+            f"some orderer organizations endpoints are empty: {missing}; set their Endpoints"
+        )
+
+
+class _Members:
+    """The MSPs of both groups; a member in both must be defined alike in both."""
+
+    def __init__(self, *, ed25519_allowed: bool) -> None:
+        self._ed25519_allowed = ed25519_allowed
+        self._definitions: dict[str, bytes] = {}
+        self.msps: dict[str, MSP] = {}
+        self.orderers: set[str] = set()
+
+    def _read_msp(self, config: Any, where: str) -> MSP:
+        msp = MSP.from_config(config, ed25519_allowed=self._ed25519_allowed)
+        definition = config.SerializeToString(deterministic=True)
+        if self._definitions.setdefault(msp.msp_id, definition) != definition:
+            raise ConfigurationError(
+                f"{where} defines the MSP {msp.msp_id} otherwise than another group does: "
+                "define it alike"
+            )
+        return self.msps.setdefault(msp.msp_id, msp)
+
+    def _read_groups(self, group: Any, known: dict[str, Any], path: str) -> Any:
+        for name, inner in group.groups.items():
+            where = f"{path}/{name}"
+            if inner.groups:
+                raise ConfigurationError(f"{where} has groups below it: a member has none")
+            values = read_values(inner, known, where)
+            yield name, where, self._read_msp(values["MSP"], where), values
+
+    def read_application(self, group: Any) -> Mapping[str, Organisation]:
+        """Return the members of the group Application by MSP id."""
+        found: dict[str, Organisation] = {}
+        known = APPLICATION_ORGANISATION_VALUES
+        for name, where, msp, values in self._read_groups(group, known, "/Channel/Application"):
+            if msp.msp_id in found:
+                raise ConfigurationError(f"{where} has the MSP {msp.msp_id} of another member")
+            peers = tuple((peer.host, peer.port) for peer in values["AnchorPeers"].anchor_peers)
+            found[msp.msp_id] = Organisation(msp.msp_id, name, peers)
+        return MappingProxyType(dict(sorted(found.items())))
+
+    def read_orderer(self, group: Any, addresses: Any) -> tuple[tuple[str, str, int], ...]:
+        """Return the endpoints of the group Orderer, sorted, those without a member first."""
+        found = [("", *read_endpoint(address, "OrdererAddresses")) for address in addresses]
+        known = ORDERER_ORGANISATION_VALUES
+        for _, where, msp, values in self._read_groups(group, known, "/Channel/Orderer"):
+            self.orderers.add(msp.msp_id)
+            found.extend(
+                (msp.msp_id, *read_endpoint(address, where))
+                for address in values["Endpoints"].addresses
+            )
+        return tuple(sorted(found))

@@ -1,0 +1,119 @@
+"""What a node says of itself: readiness, height, hashes, ordering, members, certificates.
+
+Plain data, made on request from the parts of the node; the control socket and the command line
+print it. Fields are described in docs/howto/run-a-node.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from network.ordering.ports import OrderingStatus
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateState:
+    """One certificate of the node.
+
+    Attributes:
+        name: what it is for: `identity` (signs endorsements), `tls` (both ports).
+        expires: ISO time.
+        days_left: whole days, negative after the end.
+        warning: words for the operator; empty while there is time.
+    """
+
+    name: str
+    expires: str
+    days_left: int
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerState:
+    """Another member as this node sees it.
+
+    Attributes:
+        msp_id: the member.
+        address: of its node port.
+        up: whether nothing speaks against asking it.
+    """
+
+    msp_id: str
+    address: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The whole status.
+
+    Attributes:
+        name, msp_id, version: of the node.
+        channel_id, height: the channel and its number of blocks.
+        header_hash, commit_hash: of the last block, hexadecimal.
+        ready: whether the node serves and can endorse.
+        halted: why the channel has stopped on this node; empty if it has not.
+        rehearsal: whether the network is a rehearsal.
+        clock: the node's time, ISO.
+        started: when the process began, ISO, machine time.
+        recovered: what opening the ledger had to do, in words; empty for nothing.
+        client_address, node_address: how the two ports are reached.
+        ordering: the engine's state.
+        peers: the other members.
+        certificates: of this node.
+        memory_bytes: resident.
+    """
+
+    name: str
+    msp_id: str
+    version: str
+    channel_id: str
+    height: int
+    header_hash: str
+    commit_hash: str
+    ready: bool
+    halted: str
+    rehearsal: bool
+    clock: str
+    started: str
+    recovered: str
+    client_address: str
+    node_address: str
+    ordering: OrderingStatus
+    peers: tuple[PeerState, ...]
+    certificates: tuple[CertificateState, ...]
+    memory_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def certificate_state(
+    name: str, expires: datetime, now: datetime, warn_days: int
+) -> CertificateState:
+    """Describe a certificate that ends at *expires*, seen at *now*."""
+    days = (expires - now).days
+    warning = ""
+    if days < 0:
+        warning = f"the {name} certificate expired on {expires:%Y-%m-%d}; replace it now"
+    elif days < warn_days:
+        warning = f"the {name} certificate expires on {expires:%Y-%m-%d}, in {days} days"
+    return CertificateState(name, expires.isoformat(), days, warning)
+
+
+def warnings_of(certificates: Sequence[CertificateState]) -> list[str]:
+    """The warnings there are."""
+    return [each.warning for each in certificates if each.warning]
+
+
+def program_version() -> str:
+    """The installed version of Qist."""
+    try:
+        return version("qist")
+    except PackageNotFoundError:
+        return "unknown"
