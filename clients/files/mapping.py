@@ -22,11 +22,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from clients.files.errors import FileRefused, RowRefused
 
 _SECTIONS = {"columns", "constants", "formats"}
+_OUR_DATES = "%Y-%m-%d"
 _FORMATS = {"date", "delimiter", "thousands", "decimal"}
 
 
@@ -36,7 +38,7 @@ class ColumnMapping:
 
     columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
-    date_format: str = "%Y-%m-%d"
+    date_format: str = _OUR_DATES
     delimiter: str = ","
     thousands: str = ","
     decimal: str = "."
@@ -47,9 +49,15 @@ class ColumnMapping:
         """Where each of our columns stands in the file.
 
         Raises:
-            FileRefused: a required column is neither in the header nor a constant,
-                or a column stands twice.
+            FileRefused: a required column is neither in the header nor a constant, a column
+                stands twice, or the mapping speaks of a column that is not ours.
         """
+        strangers = (set(self.columns) | set(self.constants)) - {*required, *optional}
+        if strangers:
+            raise FileRefused(
+                f"the mapping names columns that this kind of file does not have: "
+                f"{', '.join(sorted(strangers))}; it has {', '.join((*required, *optional))}"
+            )
         names = [name.strip().casefold() for name in header]
         found: dict[str, int] = {}
         for ours in (*required, *optional):
@@ -69,30 +77,58 @@ class ColumnMapping:
         return found
 
     def date(self, column: str, text: str) -> date:
-        """A date in the file's format.
+        """A date in the file's format, of the years 2000 to 2099.
 
         Raises:
-            RowRefused: it is not one.
+            RowRefused: it is not one. What stood there is not repeated: a misplaced column may
+                hold anybody's number.
         """
-        try:
-            return datetime.strptime(text, self.date_format).date()  # noqa: DTZ007  a calendar date
-        except ValueError:
+        day = _date(text, self.date_format)
+        if day is None:
+            shown = "YYYY-MM-DD" if self.date_format == _OUR_DATES else self.date_format
             raise RowRefused(
                 column,
-                f"{_shown(text)} is no date of the form {self.date_format}",
+                f"must be a date of the years 2000 to 2099, written as {shown}",
                 "correct the date, or set formats.date in the mapping",
-            ) from None
+            )
+        return day
 
     def plain_amount(self, text: str) -> str:
-        """An amount without thousands separators and with a point before the decimals."""
-        return text.replace(self.thousands, "").replace(self.decimal, ".").replace(" ", "")
+        """An amount with commas between thousands and a point before the decimals.
+
+        A mark that is neither in this file's format stays in the text as ``?``, so that the rule
+        for amounts refuses it.
+        """
+        if self.thousands == "," and self.decimal == ".":
+            return text
+        marks = {ord(mark): "?" for mark in ",. '"}
+        if self.thousands:
+            marks[ord(self.thousands)] = ","
+        marks[ord(self.decimal)] = "."
+        return text.translate(marks)
+
+
+@lru_cache(maxsize=8192)
+def _date(text: str, date_format: str) -> date | None:
+    # A nightly file has few days and many rows: parsing each day once is worth a cache.
+    try:
+        if date_format != _OUR_DATES:
+            day = datetime.strptime(text, date_format).date()  # noqa: DTZ007  a calendar date
+        elif len(text) == 10 and text[4] == text[7] == "-":
+            day = date.fromisoformat(text)
+        else:
+            return None
+    except ValueError:
+        return None
+    return day if 2000 <= day.year < 2100 else None
 
 
 def load_mapping(path: Path | None) -> ColumnMapping:
     """Read a mapping; without a path, the one of our own files.
 
     Raises:
-        FileRefused: unreadable, not TOML, or an unknown section or format.
+        FileRefused: unreadable, not TOML, an unknown section or format, or separators that cannot
+            be told apart.
     """
     if path is None:
         return ColumnMapping()
@@ -102,24 +138,33 @@ def load_mapping(path: Path | None) -> ColumnMapping:
         raise FileRefused(f"the mapping {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise FileRefused(f"the mapping {path} is not TOML: {error}") from error
-    formats = content.get("formats", {})
-    unknown = (set(content) - _SECTIONS) | (set(formats) - _FORMATS)
+    unknown = set(content) - _SECTIONS
+    sections = {name: content.get(name, {}) for name in _SECTIONS}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise FileRefused(f"the mapping {path}: {name} must be a section, [{name}]")
+    formats = {name: str(value) for name, value in sections["formats"].items()}
+    unknown |= set(formats) - _FORMATS
     if unknown:
         raise FileRefused(
             f"the mapping {path} has unknown entries: {', '.join(sorted(unknown))}; "
             f"sections are {', '.join(sorted(_SECTIONS))}, formats {', '.join(sorted(_FORMATS))}"
         )
-    return ColumnMapping(
-        columns=dict(content.get("columns", {})),
-        constants={name: str(value) for name, value in content.get("constants", {}).items()},
-        date_format=formats.get("date", "%Y-%m-%d"),
+    for name in ("delimiter", "decimal", "thousands"):
+        mark = formats.get(name, ",")
+        if len(mark) != 1 and not (name == "thousands" and mark == ""):
+            raise FileRefused(f"the mapping {path}: formats.{name} must be one character")
+    mapping = ColumnMapping(
+        columns={name: str(value) for name, value in sections["columns"].items()},
+        constants={name: str(value) for name, value in sections["constants"].items()},
+        date_format=formats.get("date", _OUR_DATES),
         delimiter=formats.get("delimiter", ","),
         thousands=formats.get("thousands", ","),
         decimal=formats.get("decimal", "."),
     )
-
-
-def _shown(text: str) -> str:
-    # A misplaced column may hold anything, an identity number too: only dates are repeated.
-    harmless = len(text) <= 20 and not any(run.isdigit() and len(run) > 8 for run in text.split())
-    return repr(text) if harmless else "the value"
+    if mapping.thousands == mapping.decimal:
+        raise FileRefused(
+            f"the mapping {path}: formats.thousands and formats.decimal are both "
+            f"{mapping.decimal!r}; set the other one too"
+        )
+    return mapping
