@@ -1,4 +1,4 @@
-"""One channel of a node: its ledger, its configuration in force, its committer, its waiting clients.
+"""One channel of a node: its ledger, its configuration in force, its committer, who waits for it.
 
 Blocks come in one at a time, from an ordering engine (`accept`) or a test (`commit`), and are
 worked on by one writer thread. What has been committed is announced on the event loop, always and
@@ -189,6 +189,8 @@ class Channel:
         """Refuse every further block because of *fatal*; what is stored can still be read."""
         self._committer.halt(fatal)
         self._fail_waiting(ChannelHalted(f"channel {self.channel_id} has halted: {fatal}"))
+        if self._loop is not None:
+            self._grown.set()
 
     def snapshot(self) -> AbstractContextManager[StateReader]:
         """Return the world state at the present height; give it back soon."""
@@ -207,10 +209,11 @@ class Channel:
     async def subscribe(self, start: int) -> AsyncIterator[CommittedBlock]:
         """Yield the blocks from *start* on, stored ones first, then each as it is committed.
 
-        Ends when the channel is closed.
+        Raises:
+            ChannelHalted, ChannelUnavailable: no further block will come.
         """
         number = start
-        while not self._closing:
+        while True:
             committed = await self.block(number)
             if committed is not None:
                 yield committed
@@ -219,8 +222,16 @@ class Channel:
                 await self.wait_above(number)
 
     async def wait_above(self, height: int) -> None:
-        """Return as soon as the height is above *height*, or the channel is being closed."""
-        while self._height <= height and not self._closing:
+        """Return as soon as the height is above *height*.
+
+        Raises:
+            ChannelHalted, ChannelUnavailable: it will never be.
+        """
+        while self._height <= height:
+            if self._closing:
+                raise ChannelUnavailable(f"channel {self.channel_id} is being closed")
+            if self.halted is not None:
+                raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
             await self._grown.wait()
 
     async def transaction_status(self, tx_id: str) -> TransactionStatus | None:
@@ -266,10 +277,16 @@ class Channel:
         Raises:
             AccessDenied: it does not.
         """
-        configuration = self._configuration
-        policy = configuration.acl_policy(resource)
+        return self.check_policy(self._configuration.acl_policy(resource), resource, signed)
+
+    def check_policy(self, policy: str, resource: str, signed: SignedData) -> Identity:
+        """Check that a signature satisfies *policy*, a path of the channel configuration.
+
+        Raises:
+            AccessDenied: it does not; the message names *resource* as what was asked for.
+        """
         try:
-            identities = configuration.policies.evaluate(policy, [signed])
+            identities = self._configuration.policies.evaluate(policy, [signed])
         except PolicyError as refused:
             raise AccessDenied(
                 f"access denied for [{resource}][{self.channel_id}]: {policy} is not satisfied: "
@@ -280,6 +297,10 @@ class Channel:
     async def authorise(self, resource: str, signed: SignedData) -> Identity:
         """Do what `check_access` does, with the signature verified in another thread."""
         return await asyncio.to_thread(self.check_access, resource, signed)
+
+    async def authorise_by(self, policy: str, resource: str, signed: SignedData) -> Identity:
+        """Do what `check_policy` does, with the signature verified in another thread."""
+        return await asyncio.to_thread(self.check_policy, policy, resource, signed)
 
     def _commit(self, block: Block, expected: ExpectedOutcome | None) -> CommittedBlock:
         """Commit in the writer thread; the announcement does not hang on who waits for it."""

@@ -17,9 +17,14 @@ __all__ = [
     "ChannelHalted",
     "ChannelNotFound",
     "ChannelUnavailable",
+    "NodeError",
     "TooManyRequests",
     "grpc_status",
 ]
+
+
+class NodeError(LedgerError):
+    """How an RPC of a node ends, with a code of its own."""
 
 
 class AccessDenied(PolicyError):
@@ -63,9 +68,7 @@ def grpc_status(error: LedgerError) -> tuple[grpc.StatusCode, str]:
 
     A fatal error's message is for the operator's log; a client learns only that it happened.
     """
-    for kind, code in _CODES:
-        if isinstance(error, kind):
-            break
+    code = next(code for kind, code in _CODES if isinstance(error, kind))
     if code is grpc.StatusCode.INTERNAL:
         return code, "the node stopped this work after a fatal error; its log says which"
     return code, str(error)

@@ -65,7 +65,7 @@ def load_definition(state: StateReader, name: str) -> Definition | None:
         )
     except DecodeError:
         return None
-    collections = {}
+    collections: dict[str, bytes] = {}
     for config in package.config:
         static = config.static_collection_config
         # The first of two collections with one name counts, as in Fabric's search.

@@ -120,7 +120,7 @@ class Member:
 
     async def close(self) -> None:
         """Give the connection up."""
-        await self._channel.close()
+        await self._channel.close(None)
 
 
 class Members:

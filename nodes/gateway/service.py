@@ -11,7 +11,7 @@ committed; CommitStatus of an unknown transaction waits, and an invalid one is a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import grpc
@@ -242,7 +242,7 @@ class Gateway:
                 result=int(status.code), block_number=status.block_num
             )
 
-    async def chaincode_events(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+    async def chaincode_events(self, request: Any, _context: Any) -> AsyncGenerator[Any, None]:
         """Stream the events of one contract, block by block."""
         with self._streams.enter():
             if not request.request:

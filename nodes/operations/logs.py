@@ -2,7 +2,7 @@
 
 Every record has `time` (UTC, of the machine), `level`, `logger`, `message`, `node`; what is given
 as `extra={"tx_id": …}` and the like stands beside them. Personal data never gets here: contracts'
-arguments are not logged, and messages of ours do not repeat them. In a rehearsal every line says so.
+arguments are not logged, and messages of ours do not repeat them. In a rehearsal each line says so.
 """
 
 from __future__ import annotations

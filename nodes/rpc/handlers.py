@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -21,8 +22,10 @@ from nodes.rpc.failures import RpcFailure, shorten, trailing_metadata
 
 log = logging.getLogger(__name__)
 
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Unary = Callable[[Any, Any], Awaitable[Any]]
-Streaming = Callable[[Any, Any], AsyncIterator[Any]]
+Streaming = Callable[[Any, Any], AsyncGenerator[Any, None]]
+Bidirectional = Callable[[AsyncIterator[Any], Any], Awaitable[None]]
 
 
 def parse_request(kind: Any, raw: bytes) -> Any:
@@ -49,7 +52,7 @@ async def _abort(context: Any, name: str, error: Exception) -> None:
     await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed; the node's log says why")
 
 
-def unary(name: str, kind: Any, handle: Unary) -> grpc.RpcMethodHandler:
+def unary(name: str, kind: Any, handle: Unary) -> Handler:
     """A handler that parses a request of *kind*, and answers what *handle* returns."""
 
     async def call(raw: bytes, context: Any) -> Any:
@@ -64,16 +67,36 @@ def unary(name: str, kind: Any, handle: Unary) -> grpc.RpcMethodHandler:
     return grpc.unary_unary_rpc_method_handler(call)
 
 
-def streaming(name: str, kind: Any, handle: Streaming) -> grpc.RpcMethodHandler:
+def streaming(name: str, kind: Any, handle: Streaming) -> Handler:
     """A handler that parses a request of *kind*, and answers with all that *handle* yields."""
 
-    async def call(raw: bytes, context: Any) -> AsyncIterator[bytes]:
+    async def call(raw: bytes, context: Any) -> None:
         try:
-            async for answer in handle(parse_request(kind, raw), context):
-                yield answer.SerializeToString()
+            # Closed here, not when memory is collected, so that limits count what is at work.
+            async with aclosing(handle(parse_request(kind, raw), context)) as answers:
+                async for answer in answers:
+                    await context.write(answer.SerializeToString())
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the process
             await _abort(context, name, error)
 
     return grpc.unary_stream_rpc_method_handler(call)
+
+
+def bidirectional(name: str, kind: Any, handle: Bidirectional) -> Handler:
+    """A handler for a stream of requests of *kind* (as bytes if None); *handle* writes answers."""
+
+    async def requests(raw_requests: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
+        async for raw in raw_requests:
+            yield raw if kind is None else parse_request(kind, raw)
+
+    async def call(raw_requests: AsyncIterator[bytes], context: Any) -> None:
+        try:
+            await handle(requests(raw_requests), context)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge of the process
+            await _abort(context, name, error)
+
+    return grpc.stream_stream_rpc_method_handler(call)

@@ -1,0 +1,159 @@
+"""One stream of Deliver: request after request, each answered by its blocks and then a status.
+
+After a status of success the stream waits for the next request; after any other it ends, as in
+Fabric. Access is judged at the first block and again whenever the channel configuration has
+changed; whether the caller's certificate has expired, at every block.
+
+Invariants: blocks are read at the caller's pace, nothing is queued for it; every block below the
+height can be had also while the channel is halted, and one that will never come ends the stream
+with SERVICE_UNAVAILABLE.
+
+Source: Fabric, common/deliver/{deliver,acl}.go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ledger.errors import Refusal, Unavailable
+from network.errors import IdentityError
+from network.policy import SignedData
+from nodes.channel import Channel, CommittedBlock
+from nodes.clock import Clock
+from nodes.deliver.encoding import encode_status
+from nodes.deliver.seek import (
+    FORBIDDEN,
+    NOT_FOUND,
+    SERVICE_UNAVAILABLE,
+    DeliverRefusal,
+    SeekEnvelope,
+    block_range,
+    read_envelope,
+    read_seek_info,
+)
+
+__all__ = ["Delivery", "Stream"]
+
+SUCCESS = 200
+
+log = logging.getLogger(__name__)
+
+Access = Callable[[Channel, SignedData], Awaitable[object]]
+"""Returns if the signature gives access to the channel's blocks, raises Refusal if not."""
+
+
+class Stream(Protocol):
+    """The caller's end of a stream, as gRPC gives it."""
+
+    async def write(self, message: bytes) -> None:
+        """Send one response; waits while the caller does not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one Deliver RPC sends, to whom.
+
+    Attributes:
+        channel: returns the channel of that name, None if this node does not keep it.
+        clock: what timestamps and expiry are compared with.
+        access: who may have the blocks.
+        encode: turns a block into the response that carries it.
+    """
+
+    channel: Callable[[str], Channel | None]
+    clock: Clock
+    access: Access
+    encode: Callable[[CommittedBlock], bytes]
+
+    async def serve(
+        self, envelopes: AsyncIterator[Any], stream: Stream, certificate_der: bytes | None
+    ) -> None:
+        """Answer requests until the caller sends no more, or one is refused.
+
+        Args:
+            envelopes: ``common.Envelope`` messages as they come.
+            stream: where responses go.
+            certificate_der: the caller's TLS certificate, to which requests must be bound; None on
+                a port that asks for none.
+        """
+        async for envelope in envelopes:
+            try:
+                await self._answer(envelope, stream, certificate_der)
+            except DeliverRefusal as refusal:
+                log.warning("request for blocks refused (%d): %s", refusal.status, refusal)
+                await stream.write(encode_status(refusal.status))
+                return
+            await stream.write(encode_status(SUCCESS))
+
+    async def _answer(self, envelope: Any, stream: Stream, certificate_der: bytes | None) -> None:
+        request = read_envelope(envelope)
+        request.verify_time(self.clock.now())
+        if certificate_der is not None:
+            request.verify_binding(certificate_der)
+        channel = self.channel(request.channel_id)
+        if channel is None:
+            raise DeliverRefusal(NOT_FOUND, f"channel {request.channel_id!r} not found")
+        seek = read_seek_info(request.seek_info)
+        session = _Session(self, channel, request)
+        await session.verify()
+        wanted = block_range(seek, channel.height)
+        number = wanted.start
+        while number <= wanted.stop:
+            committed = await channel.block(number)
+            if committed is None:
+                if not wanted.waits:
+                    raise DeliverRefusal(
+                        NOT_FOUND, f"block {number} is not there and was not to be waited for"
+                    )
+                try:
+                    await channel.wait_above(number)
+                except Unavailable as error:
+                    raise DeliverRefusal(SERVICE_UNAVAILABLE, str(error)) from error
+                continue
+            await session.verify()
+            await stream.write(self.encode(committed))
+            number += 1
+
+
+class _Session:
+    """Access of one request for as long as it is served."""
+
+    def __init__(self, delivery: Delivery, channel: Channel, request: SeekEnvelope) -> None:
+        self._delivery = delivery
+        self._channel = channel
+        self._request = request
+        self._sequence = -1
+        self._ends = _expiry(channel, request.signed)
+
+    async def verify(self) -> None:
+        """Check that the caller may have blocks now.
+
+        Raises:
+            DeliverRefusal: its certificate has expired, or the policy is not satisfied.
+        """
+        if self._ends is not None and self._delivery.clock.now() > self._ends:
+            raise DeliverRefusal(
+                FORBIDDEN,
+                f"client identity expired at {self._ends.isoformat(timespec='seconds')}; "
+                "have the certificate renewed by the member's CA",
+            )
+        sequence = self._channel.configuration.sequence
+        if sequence == self._sequence:
+            return
+        try:
+            await self._delivery.access(self._channel, self._request.signed)
+        except Refusal as refused:
+            raise DeliverRefusal(FORBIDDEN, str(refused)) from refused
+        self._sequence = sequence
+
+
+def _expiry(channel: Channel, signed: SignedData) -> datetime | None:
+    """When the caller's certificate ends; None for an identity that the policy will refuse."""
+    try:
+        return channel.configuration.msps.deserialize(signed.identity).not_after
+    except IdentityError:
+        return None

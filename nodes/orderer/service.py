@@ -1,0 +1,127 @@
+"""``orderer.AtomicBroadcast`` (fabric-protos orderer/ab.proto), on the node port.
+
+Broadcast: each envelope is answered in the order in which it came, once its block is durable here;
+many are under way at once on one stream. Only the node that orders takes any: another one names it.
+
+Deliver: committed blocks with this node's codes and commit hash in their metadata, so that a
+follower can compare. Access is /Channel/Readers, as with Fabric's orderers; requests must be bound
+to the caller's TLS certificate.
+
+Source of statuses: Fabric, orderer/common/broadcast/broadcast.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+from fabric_protos.common import common_pb2
+from fabric_protos.orderer import ab_pb2
+
+from network.errors import OrderingRefusal, OrderingUnavailable
+from network.ordering.ports import OrderingEngine
+from nodes.channel import Channel
+from nodes.clock import Clock
+from nodes.deliver.encoding import encode_block
+from nodes.deliver.service import caller_certificate
+from nodes.deliver.session import Delivery
+from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.handlers import bidirectional
+
+SERVICE = "orderer.AtomicBroadcast"
+READERS_POLICY = "/Channel/Readers"
+
+SUCCESS = 200
+INTERNAL_SERVER_ERROR = 500
+SERVICE_UNAVAILABLE = 503
+
+UNDER_WAY = 5_000
+"""Envelopes of one stream that may wait for their block; further ones are not read meanwhile."""
+
+
+class OrdererService:
+    """Answers Broadcast and Deliver of other nodes.
+
+    Args:
+        channel: returns the channel of that name, None if this node does not keep it.
+        engine: orders transactions.
+        clock: what requests' timestamps are compared with.
+        streams: limit of streams at once.
+    """
+
+    def __init__(
+        self,
+        channel: Callable[[str], Channel | None],
+        engine: OrderingEngine,
+        clock: Clock,
+        streams: ConcurrencyLimit,
+    ) -> None:
+        self._engine = engine
+        self._delivery = Delivery(
+            channel,
+            clock,
+            lambda found, signed: found.authorise_by(READERS_POLICY, "Deliver", signed),
+            encode_block,
+        )
+        self._streams = streams
+        self._ordering: set[asyncio.Task[Any]] = set()
+
+    async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
+        """Send committed blocks."""
+        with self._streams.enter():
+            # A follower takes these as the sign that it is being served.
+            await context.send_initial_metadata(())
+            await self._delivery.serve(requests, context, caller_certificate(context))
+
+    async def broadcast(self, envelopes: AsyncIterator[bytes], context: Any) -> None:
+        """Order envelopes and answer them in their order."""
+        with self._streams.enter():
+            await context.send_initial_metadata(())
+            answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(UNDER_WAY)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._read(envelopes, answers), name="broadcast: envelopes")
+                both.create_task(self._write(answers, context), name="broadcast: answers")
+
+    async def _read(
+        self, envelopes: AsyncIterator[bytes], answers: asyncio.Queue[asyncio.Task[Any] | None]
+    ) -> None:
+        async for envelope in envelopes:
+            task = asyncio.create_task(self._order(envelope))
+            # Ordering goes on if its sender goes away: the envelope may be in a block already.
+            self._ordering.add(task)
+            task.add_done_callback(self._ordering.discard)
+            await answers.put(task)
+        await answers.put(None)
+
+    @staticmethod
+    async def _write(answers: asyncio.Queue[asyncio.Task[Any] | None], context: Any) -> None:
+        while (answer := await answers.get()) is not None:
+            response = await asyncio.shield(answer)
+            await context.write(response.SerializeToString())
+
+    async def _order(self, envelope: bytes) -> Any:
+        status = self._engine.status()
+        if status.role == "follower":
+            return ab_pb2.BroadcastResponse(
+                status=SERVICE_UNAVAILABLE,
+                info=f"this node does not order; send the envelope to {status.endpoint}",
+            )
+        try:
+            await self._engine.submit(envelope)
+        except OrderingRefusal as refusal:
+            return ab_pb2.BroadcastResponse(status=refusal.status, info=refusal.info)
+        except OrderingUnavailable as error:
+            code = SERVICE_UNAVAILABLE if error.outcome_definite else INTERNAL_SERVER_ERROR
+            return ab_pb2.BroadcastResponse(status=code, info=str(error))
+        return ab_pb2.BroadcastResponse(status=SUCCESS)
+
+
+def add_orderer_service(server: grpc.aio.Server, service: OrdererService) -> None:
+    """Offer *service* on *server*."""
+    handlers = {
+        "Broadcast": bidirectional("Broadcast", None, service.broadcast),
+        "Deliver": bidirectional("Deliver", common_pb2.Envelope, service.deliver),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
