@@ -9,6 +9,7 @@ from __future__ import annotations
 from ledger.errors import Fatal, Refusal, Unavailable
 
 __all__ = [
+    "CertificateError",
     "ConfigurationError",
     "Divergence",
     "IdentityError",
@@ -29,6 +30,10 @@ class SignatureError(Refusal):
 
 class PolicyError(Refusal):
     """A policy is malformed or unknown, or those who signed do not satisfy it."""
+
+
+class CertificateError(Refusal):
+    """A certificate cannot be issued, renewed or revoked as asked; no file was changed."""
 
 
 class ConfigurationError(Refusal):

@@ -2,6 +2,7 @@
 
 from network.msp.certificate import ATTRIBUTES_OID, Certificate
 from network.msp.directory import MSPManager
+from network.msp.folder import load_msp_folder
 from network.msp.identity import (
     ADMIN,
     CLIENT,
@@ -27,6 +28,7 @@ __all__ = [
     "Identity",
     "MSPManager",
     "SigningIdentity",
+    "load_msp_folder",
     "serialize_identity",
     "split_identity",
 ]

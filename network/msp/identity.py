@@ -128,6 +128,19 @@ class SigningIdentity:
             )
 
     @classmethod
+    def from_pem(cls, msp_id: str, certificate_pem: bytes, key_pem: bytes) -> SigningIdentity:
+        """Put certificate and key together as a connection profile names them, both in PEM.
+
+        Raises:
+            ConfigurationError: one of them is unreadable, or the key is not the certificate's.
+        """
+        key = load_private_key(key_pem, f"the private key of a user of {msp_id}")
+        try:
+            return cls(msp_id, certificate_pem, key)
+        except IdentityError as reason:
+            raise ConfigurationError(f"the certificate of a user of {msp_id}: {reason}") from reason
+
+    @classmethod
     def load(cls, msp_folder: Path, msp_id: str) -> SigningIdentity:
         """Read signcerts/ and keystore/ of an MSP folder.
 
