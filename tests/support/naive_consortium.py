@@ -98,6 +98,7 @@ class Loan:
     lender: str
     opened_on: date
     instalments: list[tuple[date, int]]
+    consents: bool = True
     paid: list[tuple[date, int]] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
 
@@ -240,6 +241,7 @@ def _loans(path: Path, skip: Mapping[str, set[int]]) -> Iterable[Loan]:
             row["lender_msp"],
             opened,
             list(zip(dues, amounts, strict=True)),
+            consents=bool(row["consent_ref"]),
         )
 
 
@@ -263,7 +265,7 @@ def _moves(path: Path, skip: Mapping[str, set[int]]) -> Iterable[tuple[date, str
 
 def _rows(path: Path, skip: Mapping[str, set[int]]) -> Iterable[dict[str, str]]:
     bad = skip.get(path.name, set())
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file)
         last = 1
         for row in reader:
@@ -349,7 +351,7 @@ def _expire(cases: list[Case], day: date, rules: Rules) -> None:
 
 def _sweep(opened: list[Loan], cases: list[Case], day: date, rules: Rules) -> None:
     for loan in opened:
-        if any(not case.ended_as for case in loan.cases):
+        if not loan.consents or any(not case.ended_as for case in loan.cases):
             continue
         if any(
             case.ended_as == "cured" and case.ordered_on and not case.released_on
