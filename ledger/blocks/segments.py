@@ -3,9 +3,8 @@
 A segment file ``NNNNNNNNN.seg`` begins with a header of 24 bytes, records follow without gaps::
 
     segment header   "QISTSEGM" ‖ format version u32 ‖ first record's number u64 ‖ CRC-32 u32
-    record           "QREC" ‖ number u64 ‖ length u32 ‖ CRC-32 of data u32 ‖ CRC-32 of these 20
-    bytes
-                     u32 ‖ data
+    record           "QREC" ‖ number u64 ‖ length u32 ‖ CRC-32 of the data u32
+                     ‖ CRC-32 of these 20 bytes u32 ‖ data
 
 All numbers big-endian; CRC-32 is zlib's. A record counts as stored once its file is synced; a new
 file counts once its directory is synced too. A record never spans two files: a file that has
@@ -90,7 +89,8 @@ class TornTail:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.size_bytes} bytes at offset {self.position.offset} of {self.file}: {self.reason}"
+        place = f"offset {self.position.offset} of {self.file}"
+        return f"{self.size_bytes} bytes at {place}: {self.reason}"
 
 
 def _sync_directory(path: Path) -> None:
@@ -197,17 +197,20 @@ class SegmentLog:
             FormatVersionError: a file was written in an unknown format.
         """
         position = start or Position(0, 0)
+        if start is not None and start.segment >= self._segments:
+            raise self._corruption(start.segment, 0, "the whole file is missing")
         for segment in range(position.segment, self._segments):
             offset = position.offset if segment == position.segment else 0
             size = self.file(segment).stat().st_size
             if offset > size:
                 raise self._corruption(segment, size, f"{offset - size} bytes are missing")
-            if offset < SEGMENT_HEADER_BYTES:
-                reason = self._check_segment_header(segment)
-                if reason:
-                    yield self._torn_or_corrupt(segment, 0, size, reason)
-                    return
-                offset = SEGMENT_HEADER_BYTES
+            reason = self._check_segment_header(segment)
+            if reason and offset >= SEGMENT_HEADER_BYTES:
+                raise self._corruption(segment, 0, reason)
+            if reason:
+                yield self._torn_or_corrupt(segment, 0, size, reason)
+                return
+            offset = max(offset, SEGMENT_HEADER_BYTES)
             while offset < size:
                 record, reason = self._read_record(segment, offset, size)
                 if record is None:
@@ -303,8 +306,8 @@ class SegmentLog:
             return self._append(number, data)
         except OSError as error:
             raise StorageError(
-                f"record {number} could not be written to {self.path}: {error}; make room or repair "
-                "the disk, then start again"
+                f"record {number} could not be written to {self.path}: {error}; make room or "
+                "repair the disk, then start again"
             ) from error
 
     def _open_writer(self, segment: int) -> int:

@@ -4,23 +4,25 @@
 the last part of a key needs no length, and so keys of one namespace keep their own order.
 ``place`` is ``block_num << 24 | tx_num`` as u64. All numbers big-endian. Layout → value::
 
-    F                                             format version u32
-    S                                             height u64 ‖ header hash of the last block (32)
-                                                  ‖ its commit hash (32, empty at height 1)
-    d ‖ name(namespace) ‖ key                     entry: public state
-    h ‖ name(namespace) ‖ name(collection) ‖ hash entry: hashed private state
-    k ‖ name(namespace) ‖ name(key) ‖ ~place      nothing: history, newest first (~: all bits
-    turned) n ‖ number u64                                location: a block
-    b ‖ header hash (32)                          number u64
-    t ‖ transaction id                            place ‖ code u8: its first occurrence
-    m ‖ namespace                                 nothing: some key of it ever had metadata
+    F                                              format version u32
+    S                                              height u64 ‖ header hash of the last block (32)
+                                                   ‖ its commit hash (32, empty at height 1)
+    d ‖ name(namespace) ‖ key                      entry: public state
+    h ‖ name(namespace) ‖ name(collection) ‖ hash  entry: hashed private state
+    k ‖ name(namespace) ‖ name(key) ‖ ~place       nothing: history, newest first (~: bits turned)
+    n ‖ number u64                                 location: a block
+    b ‖ header hash (32)                           number u64
+    t ‖ transaction id                             place ‖ code u8: its first occurrence
+    m ‖ namespace                                  nothing: some key of it ever had metadata
     x ‖ expiry u64 ‖ written u64 ‖ name(namespace) ‖ name(collection) ‖ hash
-                                                  nothing: private hash that goes with block
-                                                      *expiry*
-    e ‖ number u64 ‖ kind                         location: evidence about a block
+                                                   nothing: a private hash of block *written* that
+                                                   goes with block *expiry*
+    e ‖ number u64 ‖ kind                          location: evidence about a block
+    E                                              position: where the indexed evidence ends
 
     entry     place ‖ 00 ‖ value, or place ‖ 01 ‖ length of metadata u32 ‖ metadata ‖ value
-    location  segment u32 ‖ offset u64 ‖ length u32
+    location  segment u32 ‖ offset u64 ‖ length u32, of a record's data
+    position  segment u32 ‖ offset u64
 
 History holds no values: the block has them. A copy would double the bytes written for every change,
 and they would be compacted again and again, to speed up a query that auditors make now and then.
@@ -31,7 +33,7 @@ from __future__ import annotations
 import struct
 from functools import lru_cache, partial
 
-from ledger.blocks.segments import Location
+from ledger.blocks.segments import Location, Position
 from ledger.state.ports import VersionedValue
 from ledger.state.version import Version
 from ledger.validation.ports import Mark
@@ -49,6 +51,7 @@ TRANSACTION = b"t"
 METADATA_USE = b"m"
 EXPIRY = b"x"
 EVIDENCE = b"e"
+EVIDENCE_END = b"E"
 
 TX_NUM_BITS = 24
 _TX_NUM_MASK = (1 << TX_NUM_BITS) - 1
@@ -60,6 +63,8 @@ _PLACE_CODE = struct.Struct(">QB")
 _ENTRY = struct.Struct(">QB")
 _METADATA_ENTRY = struct.Struct(">QBI")
 _LOCATION = struct.Struct(">IQI")
+_POSITION = struct.Struct(">IQ")
+_HASH_BYTES = 32
 _EXPIRY = struct.Struct(">QQ")
 
 _value = partial(tuple.__new__, VersionedValue)
@@ -178,6 +183,33 @@ def encode_location(location: Location) -> bytes:
 def decode_location(raw: bytes) -> Location:
     """Return the place in a log stored as *raw*."""
     return Location(*_LOCATION.unpack(raw))
+
+
+def encode_position(position: Position) -> bytes:
+    """Return the stored form of a position in a log."""
+    return _POSITION.pack(*position)
+
+
+def decode_position(raw: bytes) -> Position:
+    """Return the position in a log stored as *raw*."""
+    return Position(*_POSITION.unpack(raw))
+
+
+def encode_savepoint(height: int, header_hash: bytes, commit_hash: bytes) -> bytes:
+    """Return the stored form of a savepoint; *commit_hash* is empty at height 1."""
+    return _U64.pack(height) + header_hash + commit_hash
+
+
+def decode_savepoint(raw: bytes) -> tuple[int, bytes, bytes]:
+    """Return height, header hash and commit hash of a savepoint.
+
+    Raises:
+        ValueError: *raw* is no savepoint.
+    """
+    lengths = (_U64.size + _HASH_BYTES, _U64.size + 2 * _HASH_BYTES)
+    if len(raw) not in lengths:
+        raise ValueError(f"a savepoint has {lengths[0]} or {lengths[1]} bytes, not {len(raw)}")
+    return decode_number(raw), raw[8:40], raw[40:]
 
 
 def encode_number(number: int) -> bytes:

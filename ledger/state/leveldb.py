@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,6 +86,8 @@ class LevelDB:
         self._idle = threading.Condition()
         self._users = 0
         self._closing = False
+        self.when_closed: Callable[[], None] | None = None
+        """Called once, when the last reader has left and the database is closed."""
         try:
             if create:
                 path.mkdir(parents=True, exist_ok=True)
@@ -121,8 +124,17 @@ class LevelDB:
         with self._idle:
             self._users -= 1
             if not self._users and self._closing:
-                self._db.close()
+                self._end()
                 self._idle.notify_all()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep the database open while a block of code reads."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key as it is now, None if absent."""
@@ -173,9 +185,14 @@ class LevelDB:
                 return
             self._closing = True
             if not self._users:
-                self._db.close()
+                self._end()
                 return
             self._idle.wait_for(lambda: not self._users, timeout=_CLOSE_TIMEOUT_S)
+
+    def _end(self) -> None:
+        self._db.close()
+        if self.when_closed is not None:
+            self.when_closed()
 
     def __enter__(self) -> LevelDB:
         return self

@@ -54,6 +54,10 @@ class HistoryEntry:
 class StateReader(Protocol):
     """The world state at one height."""
 
+    @property
+    def height(self) -> int:
+        """The number of blocks whose effect this state is."""
+
     def get(self, namespace: str, key: str) -> VersionedValue | None:
         """Return the entry of a public key, None if absent."""
 

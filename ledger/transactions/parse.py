@@ -141,7 +141,8 @@ class _Parts:
     response_status: int = 0
 
 
-def _timestamp_of(header: common_pb2.ChannelHeader) -> datetime | None:
+def timestamp_of(header: common_pb2.ChannelHeader) -> datetime | None:
+    """Return the time in a channel header, UTC; None if absent or outside what a date can say."""
     if not header.HasField("timestamp"):
         return None
     stamp = header.timestamp
@@ -175,7 +176,7 @@ def _read_format(parts: _Parts) -> TxValidationCode | None:
     parts.header_type = channel.type
     parts.channel_id = channel.channel_id
     parts.tx_id = parts.index_id = channel.tx_id
-    parts.timestamp = _timestamp_of(channel)
+    parts.timestamp = timestamp_of(channel)
     parts.extension = channel.extension
     try:
         signature = common_pb2.SignatureHeader.FromString(payload.header.signature_header)

@@ -136,6 +136,17 @@ class BlockUpdates:
                 for key_hash in sorted(hashed):
                     yield UpdateEntry(namespace, collection, hashed[key_hash])
 
+    def public(self) -> Iterator[tuple[str, dict[str, Update]]]:
+        """Iterate over the namespaces with changes: name, updates of public keys by key."""
+        for namespace, updates in sorted(self._namespaces.items()):
+            yield namespace, updates.public
+
+    def hashed(self) -> Iterator[tuple[str, str, dict[bytes, Update]]]:
+        """Iterate over the collections with changes: namespace, collection, updates by key hash."""
+        for namespace, updates in sorted(self._namespaces.items()):
+            for collection, hashed in sorted(updates.hashed.items()):
+                yield namespace, collection, hashed
+
     def namespaces_with_new_metadata(self) -> list[str]:
         """Return the namespaces in which this block stores metadata."""
         return sorted(name for name, each in self._namespaces.items() if each.has_metadata)
