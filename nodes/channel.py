@@ -21,14 +21,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.blocks.block import Block
 from ledger.channel import ChannelLedger
 from ledger.errors import Fatal, LedgerError
-from ledger.state.ports import StateReader
+from ledger.state.snapshot import LedgerSnapshot
 from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError, PolicyError
@@ -192,7 +191,7 @@ class Channel:
         if self._loop is not None:
             self._grown.set()
 
-    def snapshot(self) -> AbstractContextManager[StateReader]:
+    def snapshot(self) -> LedgerSnapshot:
         """Return the world state at the present height; give it back soon."""
         return self.ledger.snapshot()
 
