@@ -31,6 +31,7 @@ class WrongValue(Exception):
 
     @property
     def place(self) -> str:
+        """Where in the value: `[3].amount_paisa`; empty for the value itself."""
         return "".join(reversed(self.path))
 
 
@@ -42,6 +43,7 @@ def name_of_json(value: object) -> str:
 
 
 def want(what: str, value: object) -> NoReturn:
+    """Refuse *value*, saying what is wanted and what kind of thing stands there."""
     raise WrongValue(f"must be {what}, not {name_of_json(value)}")
 
 
@@ -51,6 +53,7 @@ def spelled(name: str) -> str:
 
 
 def text(longest: int, pattern: Pattern | None) -> Decode:
+    """Return the decoder of a text of at most *longest* characters that *pattern* matches."""
     matches = None if pattern is None else re.compile(pattern.expression).fullmatch
 
     def text(value: Any) -> str:
@@ -71,6 +74,8 @@ def text(longest: int, pattern: Pattern | None) -> Decode:
 
 
 def integer(minimum: int, maximum: int) -> Decode:
+    """Return the decoder of an integer within bounds, both allowed."""
+
     def integer(value: Any) -> int:
         if type(value) is not int:
             want("an integer", value)
@@ -82,23 +87,27 @@ def integer(minimum: int, maximum: int) -> Decode:
 
 
 def boolean(value: Any) -> bool:
+    """Decode true or false."""
     if type(value) is not bool:
         want("true or false", value)
     return value
 
 
 def number(value: Any) -> float:
+    """Decode a number that may have a fraction."""
     if type(value) not in (int, float) or not -1e300 < value < 1e300:
         want("a number", value)
     return float(value)
 
 
 def null(value: Any) -> None:
+    """Decode null."""
     if value is not None:
         want("null", value)
 
 
 def iso_date(value: Any) -> date:
+    """Decode a date written YYYY-MM-DD."""
     if type(value) is not str:
         want("a date as YYYY-MM-DD", value)
     if len(value) == 10 and value[4] == "-" == value[7]:
@@ -110,6 +119,7 @@ def iso_date(value: Any) -> date:
 
 
 def utc_time(value: Any) -> datetime:
+    """Decode a UTC time written YYYY-MM-DDThh:mm:ssZ, with a fraction of a second or without."""
     if type(value) is str and value.endswith("Z") and 20 <= len(value) <= 27:
         try:
             return datetime.fromisoformat(value).astimezone(UTC)
@@ -119,6 +129,7 @@ def utc_time(value: Any) -> datetime:
 
 
 def choice(members: dict[Any, Any]) -> Decode:
+    """Return the decoder of one of several values, each given with what it stands for."""
     spelled = ", ".join(str(value) for value in members)
 
     def choice(value: Any) -> Any:

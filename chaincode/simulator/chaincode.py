@@ -40,6 +40,9 @@ class ChaincodeRegistry(Protocol):
     def resolve(self, name: str, state: StateReader) -> Chaincode | None:
         """Return the contract installed here for what *state* defines as *name*, or None."""
 
+    def explain(self, name: str, state: StateReader) -> str:
+        """Say why `resolve` returns None, and what can be done."""
+
 
 class ContractChaincode:
     """A class-based contract, in the package version it was loaded from."""

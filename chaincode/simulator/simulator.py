@@ -141,7 +141,7 @@ class _Run:
                 )
             chaincode = self._resolve(asked.chaincode)
             if chaincode is None:
-                return _not_found(asked.chaincode, asked.channel_id)
+                return self._not_found(asked.chaincode)
             self._version = chaincode.version
             response = self._invoke(chaincode, asked.args, writable=True)
             if len(response.payload) > self._limits.payload_bytes:
@@ -166,6 +166,14 @@ class _Run:
             return chaincode
         return chaincode if self.simulation.read_sequence(name) is not None else None
 
+    def _not_found(self, name: str) -> Response:
+        reason = self._registry.explain(name, self._state)
+        return Response(
+            FAILED,
+            f"make sure the chaincode {name} has been successfully defined on channel "
+            f"{self._invocation.channel_id} and try again: {reason}",
+        )
+
     def _invoke(self, chaincode: Chaincode, args: Sequence[bytes], *, writable: bool) -> Response:
         asked = self._invocation
         writable = writable and not chaincode.reads_only(args)
@@ -176,7 +184,7 @@ class _Run:
     def _nested(self, name: str, args: Sequence[bytes], writable: bool) -> Response:
         chaincode = self._resolve(name)
         if chaincode is None:
-            return _not_found(name, self._invocation.channel_id)
+            return self._not_found(name)
         if chaincode.is_system:
             return Response(FAILED, f"{name} cannot be called by a contract")
         if self._depth >= self._limits.call_depth:
@@ -234,11 +242,3 @@ class _Run:
             response.status, response.message, response.payload, rwset, event, bool(written),
             written, asked.chaincode, self._version,
         )  # fmt: skip
-
-
-def _not_found(name: str, channel_id: str) -> Response:
-    return Response(
-        FAILED,
-        f"make sure the chaincode {name} has been successfully defined on channel {channel_id} "
-        f"and try again: chaincode {name} not found",
-    )

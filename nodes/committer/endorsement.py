@@ -27,11 +27,11 @@ from collections.abc import Iterator
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from google.protobuf.message import DecodeError
 
+from chaincode.system.definitions import LIFECYCLE, Definition, load_definition
 from ledger.state.ports import VALIDATION_PARAMETER, StateReader
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import ParsedTransaction
 from ledger.transactions.rwset import NamespaceRWSet
-from nodes.committer.definitions import LIFECYCLE, Definition, load_definition
 from nodes.committer.policies import IMPLICIT_COLLECTION, Endorsers, PolicyEvaluator
 
 __all__ = ["BlockPolicies"]

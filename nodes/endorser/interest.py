@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from fabric_protos.peer import policy_pb2
 
+from chaincode.system.definitions import LIFECYCLE, load_definition
 from ledger.state.ports import VALIDATION_PARAMETER, StateReader
 from ledger.transactions.rwset import TxRWSet, decode_metadata
-from nodes.committer.definitions import LIFECYCLE, load_definition
 from nodes.committer.policies import LIFECYCLE_ENDORSEMENT
 
 

@@ -202,6 +202,9 @@ class _Contracts:
     def resolve(self, name: str, state: StateReader) -> Chaincode | None:
         return self.by_name.get(name)
 
+    def explain(self, name: str, state: StateReader) -> str:
+        return f"chaincode {name} not found"
+
 
 @dataclass
 class ContractLedger:

@@ -1,0 +1,22 @@
+"""Contract packages: read from a folder, named by hash, installed on a node, loaded side by side.
+
+A package is what organisations agree to run: its manifest and its modules, and nothing else. The
+bytes behind its id are in docs/formats.md, how to write one in docs/howto/write-a-contract.md.
+Absent: who may install one and who has agreed to it (`chaincode.system`, `nodes`).
+"""
+
+from chaincode.packages.manifest import MANIFEST, Manifest, decode_manifest
+from chaincode.packages.package import ContractPackage, read_package
+from chaincode.packages.registry import PackageRegistry
+from chaincode.packages.store import InstalledPackage, PackageStore
+
+__all__ = [
+    "MANIFEST",
+    "ContractPackage",
+    "InstalledPackage",
+    "Manifest",
+    "PackageRegistry",
+    "PackageStore",
+    "decode_manifest",
+    "read_package",
+]

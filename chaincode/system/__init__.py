@@ -1,0 +1,1 @@
+"""The contracts that belong to the node itself: `_lifecycle`, `qscc`, `cscc`."""
