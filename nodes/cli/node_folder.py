@@ -1,0 +1,180 @@
+"""The folder of a node: what lies where, how it is made, and how it is given its channel.
+
+    NODE/node.toml       configuration (nodes/configuration.py)
+    NODE/msp  NODE/tls   the node's identity and TLS key
+    NODE/genesis.block   first block of the channel; from `join_channel`
+    NODE/contracts       installed packages
+    NODE/ledger          blocks and state; made when the node is started
+    NODE/clock           a rehearsal's time; made when it is set
+    NODE/control.sock  NODE/node.lock  NODE/node.log   while it runs
+
+Invariants: a folder appears whole or not at all, and nothing in an existing one is overwritten.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.blocks.block import Block
+from ledger.errors import LedgerError, Refusal
+from network.certificates import Organisation
+from network.certificates.writing import make_folder, new_folder, write_new
+from network.configuration import ChannelConfiguration
+from network.errors import IdentityError
+from network.msp import ORDERER, PEER, Certificate
+from nodes.configuration import (
+    Endpoint,
+    NodeConfiguration,
+    load_configuration,
+    render_configuration,
+)
+
+GENESIS_FILE = "genesis.block"
+CONTRACTS_FOLDER = "contracts"
+LEDGER_FOLDER = "ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    """Where a node listens and how it is reached; see `nodes.configuration.Endpoint`."""
+
+    client: Endpoint
+    node: Endpoint
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts by which the node is reached, for its TLS certificate."""
+        reached = [_host_of(each.reachable) for each in (self.client, self.node)]
+        return tuple(dict.fromkeys([*reached, "localhost", "127.0.0.1"]))
+
+
+def init_node(
+    folder: Path,
+    *,
+    msp_id: str,
+    name: str,
+    channel_id: str,
+    ports: NodePorts,
+    identity: Path,
+) -> NodeConfiguration:
+    """Make the folder of a node.
+
+    Args:
+        folder: where; it must not exist, or be empty.
+        msp_id: the member's MSP id.
+        name: of the node.
+        channel_id: the channel it will keep.
+        ports: where it listens.
+        identity: the folder with `msp` and `tls` that its organisation has issued; copied.
+    Raises:
+        Refusal: a value is not allowed, the identity is incomplete or another member's, or the
+            folder holds something already.
+    """
+    for part in ("msp/signcerts/cert.pem", "msp/keystore/key.pem", "tls/server.crt"):
+        if not (identity / part).is_file():
+            raise Refusal(
+                f"{identity} has no {part}: give the folder that `qist org add-node` has made"
+            )
+    with new_folder(folder) as made:
+        text = render_configuration(
+            name=name,
+            msp_id=msp_id,
+            channel_id=channel_id,
+            client=ports.client,
+            node=ports.node,
+        )
+        write_new(made / "node.toml", text.encode())
+        for part in ("msp", "tls"):
+            shutil.copytree(identity / part, made / part)
+        make_folder(made / CONTRACTS_FOLDER)
+        return load_configuration(made)
+
+
+def issue_node(organisation: Organisation, name: str, ports: NodePorts) -> Path:
+    """Have an organisation issue a node's certificates; return their folder."""
+    return organisation.add_node(name, hosts=ports.hosts)
+
+
+def join_channel(folder: Path, genesis: Block) -> ChannelConfiguration:
+    """Give a node the genesis block of its channel.
+
+    The block is checked against the node: its channel, its member among the channel's, and its
+    certificates valid by what the channel knows of that member.
+
+    Raises:
+        Refusal: it does not fit; the node's folder is unchanged.
+    """
+    configuration = load_configuration(folder)
+    channel = ChannelConfiguration.from_block(genesis)
+    channel.verify_capabilities()
+    if channel.channel_id != configuration.channel_id:
+        raise Refusal(
+            f"the genesis block is of channel {channel.channel_id}, the node in {folder} is for "
+            f"{configuration.channel_id}: give the right block, or make a node for that channel"
+        )
+    _verify_membership(folder, configuration, channel)
+    target = folder / GENESIS_FILE
+    if target.exists():
+        if Block.decode(target.read_bytes()).header.hash() == genesis.header.hash():
+            return channel
+        raise Refusal(
+            f"{folder} has joined a channel already, with another genesis block: "
+            "make another node for this one"
+        )
+    write_new(target, genesis.encode())
+    return channel
+
+
+def load_genesis(path: Path) -> Block:
+    """Read a block from a file, or the genesis block of a node's folder.
+
+    Raises:
+        Refusal: no such file, or no block.
+    """
+    if path.is_dir():
+        path = path / GENESIS_FILE
+    try:
+        return Block.decode(path.read_bytes())
+    except FileNotFoundError as error:
+        raise Refusal(
+            f"{path} does not exist: make one with `qist channel create`, or get it from a member"
+        ) from error
+    except LedgerError as error:
+        raise Refusal(f"{path} is no block: {error}") from error
+
+
+def is_rehearsal(folder: Path) -> bool:
+    """Tell whether the node in *folder* has joined a rehearsal."""
+    if not (folder / GENESIS_FILE).exists():
+        return False
+    return ChannelConfiguration.from_block(load_genesis(folder)).is_rehearsal
+
+
+def _verify_membership(
+    folder: Path, configuration: NodeConfiguration, channel: ChannelConfiguration
+) -> None:
+    msp_id = configuration.msp_id
+    if msp_id not in channel.organisations:
+        raise Refusal(
+            f"{msp_id} is no member of channel {channel.channel_id}, whose members are "
+            f"{', '.join(channel.organisations)}: have the channel made with it"
+        )
+    msp = channel.msps.msp(msp_id)
+    certificate = (folder / "msp" / "signcerts" / "cert.pem").read_bytes()
+    tls_certificate = (folder / "tls" / "server.crt").read_bytes()
+    try:
+        identity = msp.identify(msp_id, certificate)
+        msp.verify_tls_certificate(Certificate.from_pem(tls_certificate))
+        if not identity.roles & {PEER, ORDERER}:
+            raise IdentityError("its certificate is that of a user")
+    except LedgerError as error:
+        raise Refusal(
+            f"the channel does not take the identity of the node in {folder}: {error}; "
+            f"issue it by the authorities that {msp_id} has in the channel"
+        ) from error
+
+
+def _host_of(address: str) -> str:
+    return address.rpartition(":")[0].removeprefix("[").removesuffix("]")

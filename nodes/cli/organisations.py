@@ -1,0 +1,206 @@
+"""``qist org …``: a member's authorities, nodes and users (network/certificates)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ledger.errors import Refusal
+from network.certificates import Organisation, Validity, create_organisation
+from network.certificates.layout import REVOCATION_FILE
+from network.certificates.organisation import LOCAL_HOSTS
+from network.msp import Certificate
+from network.msp.settings import read_revocation_list
+from nodes.cli.terminal import AsJson, Terminal
+
+app = typer.Typer(no_args_is_help=True, help="A member's authorities, nodes and users.")
+
+Folder = Annotated[Path, typer.Option("--dir", help="The organisation's folder.")]
+
+ROLE = "qist.role"
+"""Attribute of a certificate that the contracts read (docs/contracts.md, Roles)."""
+
+ROLES = ("lending", "enforcement", "executor", "governance", "auditor")
+
+
+@app.command("create")
+def create(
+    context: typer.Context,
+    msp_id: Annotated[str, typer.Argument(metavar="MSPID", help="Its MSP id, as BankMSP.")],
+    folder: Annotated[Path, typer.Option("--dir", help="Where; made new.")],
+    intermediate: Annotated[
+        bool, typer.Option(help="Put an authority below the root, which may then be kept away.")
+    ] = False,
+    algorithm: Annotated[
+        str, typer.Option(help="Of the keys: P-256, P-384, or Ed25519 for identities.")
+    ] = "P-256",
+    identity_days: Annotated[
+        int, typer.Option(help="Validity of identities and TLS certificates.")
+    ] = Validity().identity_days,
+    as_json: AsJson = False,
+) -> None:
+    """Make a member's authorities and its public MSP folder."""
+    terminal = Terminal.of(context, as_json)
+    validity = Validity(identity_days=identity_days, tls_days=identity_days)
+    made = create_organisation(
+        folder, msp_id, intermediate=intermediate, algorithm=algorithm, validity=validity
+    )
+    terminal.result(
+        {"msp_id": made.msp_id, "folder": str(folder), "msp": str(made.msp_folder)},
+        [
+            f"{msp_id} is made in {folder}",
+            f"give the other members {made.msp_folder}; "
+            f"keep {folder / 'ca'} and {folder / 'tlsca'} to yourself",
+        ],
+    )
+
+
+@app.command("add-user")
+def add_user(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Of the person or program.")],
+    folder: Folder,
+    role: Annotated[
+        str, typer.Option(help=f"What the contracts let it do: {', '.join(ROLES)}.")
+    ] = "",
+    admin: Annotated[
+        bool, typer.Option("--admin", help="An administrator of the member, not a client.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Issue the identity of a person or program."""
+    terminal = Terminal.of(context, as_json)
+    made = issue_user(Organisation.open(folder), name, role=role, admin=admin)
+    unit = "admin" if admin else "client"
+    terminal.result(
+        {"user": name, "role": role, "unit": unit, "folder": str(made)},
+        [f"{name} is made; certificate and key are in {made}"],
+    )
+
+
+def issue_user(organisation: Organisation, name: str, *, role: str, admin: bool = False) -> Path:
+    """Issue the identity of a user with a role for the contracts; return its folder.
+
+    Raises:
+        Refusal: the role is none, or the name is taken.
+    """
+    if role and role not in ROLES:
+        raise Refusal(f"{role!r} is no role: give one of {', '.join(ROLES)}, or none")
+    return organisation.add_user(
+        name, unit="admin" if admin else "client", attributes={ROLE: role} if role else None
+    )
+
+
+@app.command("add-node")
+def add_node(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Of the node.")],
+    folder: Folder,
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="DNS name or IP address by which it is reached; repeatable."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Issue identity and TLS certificate of a node."""
+    terminal = Terminal.of(context, as_json)
+    names = tuple(dict.fromkeys([*(hosts or ()), *LOCAL_HOSTS]))
+    made = Organisation.open(folder).add_node(name, hosts=names)
+    terminal.result(
+        {"node": name, "hosts": list(names), "folder": str(made)},
+        [f"{name} is made; certificates and keys are in {made}"],
+    )
+
+
+@app.command("renew")
+def renew(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Of the node or user.")],
+    folder: Folder,
+    as_json: AsJson = False,
+) -> None:
+    """Issue the certificates of a node or user anew, with the same keys."""
+    terminal = Terminal.of(context, as_json)
+    made = Organisation.open(folder).renew(name)
+    terminal.result(
+        {"name": name, "folder": str(made)},
+        [f"{name} has new certificates in {made}; copy them to where they are used"],
+    )
+
+
+@app.command("revoke")
+def revoke(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Of the node or user.")],
+    folder: Folder,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke every certificate ever issued to a node or user."""
+    terminal = Terminal.of(context, as_json)
+    lists = Organisation.open(folder).revoke(name)
+    terminal.result(
+        {"name": name, "revocation_lists": str(lists)},
+        [
+            f"{name} is revoked in {lists}",
+            "a channel refuses it as soon as its configuration takes the list over",
+        ],
+    )
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The organisation's folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a member's authorities, nodes and users, and until when they are valid."""
+    terminal = Terminal.of(context, as_json)
+    value = describe_organisation(Organisation.open(folder))
+    rows = [
+        (
+            each["kind"],
+            each["name"],
+            each["unit"],
+            each["role"],
+            each["expires"][:10],
+            each["state"],
+        )
+        for each in value["certificates"]
+    ]
+    heads = (f"{value['msp_id']}", "name", "unit", "role", "valid until", "state")
+    terminal.table(value, heads, rows)
+
+
+def describe_organisation(organisation: Organisation) -> dict[str, Any]:
+    """Return what an organisation has issued, as JSON values."""
+    revoked = _revoked(organisation)
+    certificates = []
+    for kind in ("nodes", "users"):
+        for place in sorted((organisation.folder / kind).iterdir()):
+            pem = (place / "msp" / "signcerts" / "cert.pem").read_bytes()
+            certificate = Certificate.from_pem(pem)
+            certificates.append(
+                {
+                    "kind": kind.removesuffix("s"),
+                    "name": place.name,
+                    "unit": ", ".join(certificate.units),
+                    "role": certificate.attributes.get(ROLE, ""),
+                    "expires": f"{certificate.not_after:%Y-%m-%d}",
+                    "state": "revoked" if certificate.serial_number in revoked else "valid",
+                }
+            )
+    return {
+        "msp_id": organisation.msp_id,
+        "folder": str(organisation.folder),
+        "certificates": certificates,
+    }
+
+
+def _revoked(organisation: Organisation) -> frozenset[int]:
+    """Return the serial numbers that the organisation's list of identities names."""
+    place = organisation.msp_folder / "crls" / REVOCATION_FILE
+    if not place.exists():
+        return frozenset()
+    return read_revocation_list(place.read_bytes(), organisation.msp_id).serial_numbers
