@@ -7,7 +7,7 @@ may be shared by threads.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,23 +15,37 @@ import grpc
 from fabric_protos.gateway import gateway_pb2_grpc
 from fabric_protos.peer import events_pb2_grpc
 
-from clients.gateway import messages, operations
+from clients.gateway import bulk, messages, operations
+from clients.gateway.bulk import BulkOutcome, BulkRequest
 from clients.gateway.connection import Endpoint, Timeouts, gateway_error
 from clients.gateway.drafting import Argument, Clock, ContractDrafting, OfflineDrafting, Transient
-from clients.gateway.errors import EventsError
+from clients.gateway.errors import EventsError, GatewayError
 from clients.gateway.events import ChaincodeEvent, checked_delivery, events_of
 from clients.gateway.messages import CommitRequest, ProposalDraft, TransactionDraft
-from clients.gateway.operations import CommitStatus, Operation, Outcome, Pause, T
+from clients.gateway.operations import Call, CommitStatus, Operation, Outcome, Pause, T
 from clients.gateway.ports import Checkpointer, Signer
+from clients.gateway.profile import ConnectionProfile
 from clients.gateway.retry import RetryPolicy
+from clients.gateway.rota import Line, Rota, endpoints_of, is_for_another_gateway, unreachable
+
+
+class _Stubs:
+    """A connection to one gateway and what calls are made with."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.channel = grpc.secure_channel(
+            endpoint.address, endpoint.credentials(), options=endpoint.options()
+        )
+        self.gateway = gateway_pb2_grpc.GatewayStub(self.channel)
+        self.deliver = events_pb2_grpc.DeliverStub(self.channel)
 
 
 class Gateway(OfflineDrafting):
-    """A connection to one gateway for one identity; close it, or use ``with``."""
+    """A connection to a member's gateways for one identity; close it, or use ``with``."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint | Sequence[Endpoint],
         signer: Signer,
         *,
         timeouts: Timeouts | None = None,
@@ -41,11 +55,19 @@ class Gateway(OfflineDrafting):
         self.identity = signer
         self._timeouts = timeouts or Timeouts()
         self._clock = clock
-        self._channel = grpc.secure_channel(
-            endpoint.address, endpoint.credentials(), options=endpoint.options()
-        )
-        self._stub = gateway_pb2_grpc.GatewayStub(self._channel)
-        self._deliver = events_pb2_grpc.DeliverStub(self._channel)
+        self._rota = Rota([Line(each, _Stubs(each)) for each in endpoints_of(endpoint)])
+
+    @classmethod
+    def from_profile(
+        cls,
+        profile: ConnectionProfile,
+        user: str,
+        *,
+        timeouts: Timeouts | None = None,
+        clock: Clock | None = None,
+    ) -> Gateway:
+        """Connect as a user of a profile to the gateways of its member, in the profile's order."""
+        return cls(profile.endpoints(), profile.user(user), timeouts=timeouts, clock=clock)
 
     def __enter__(self) -> Gateway:
         """The gateway itself."""
@@ -62,7 +84,23 @@ class Gateway(OfflineDrafting):
 
     def close(self) -> None:
         """Close the connection; streams end."""
-        self._channel.close()
+        for line in self._rota.lines:
+            line.stubs.channel.close()
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Wait until the gateway answers, or another of the member's does.
+
+        Raises:
+            GatewayUnreachable: none does within *timeout_s*.
+        """
+        each_s = timeout_s / len(self._rota.lines)
+        for line in self._rota.attempts():
+            try:
+                grpc.channel_ready_future(line.stubs.channel).result(each_s)
+                return
+            except grpc.FutureTimeoutError:
+                continue
+        raise unreachable(self._rota, timeout_s)
 
     def network(self, channel_id: str) -> Network:
         """The channel named *channel_id*."""
@@ -86,31 +124,54 @@ class Gateway(OfflineDrafting):
 
     def _run(self, operation: Operation[T]) -> T:
         answer: Any = None
+        failure: GatewayError | None = None
         while True:
             try:
-                step = operation.send(answer)
+                # An operation may mend a failure by another attempt; if not, it comes back up here.
+                step = operation.throw(failure) if failure else operation.send(answer)
             except StopIteration as finished:
                 result: T = finished.value
                 return result
+            answer = failure = None
             if isinstance(step, Pause):
                 time.sleep(step.seconds)
-                answer = None
                 continue
             try:
-                method = getattr(self._stub, step.rpc)
-                answer = method(step.request, timeout=self._timeouts.of(step.rpc))
+                answer = self._call(step)
+            except GatewayError as error:
+                failure = error
+
+    def _call(self, call: Call) -> Any:
+        timeout_s = self._timeouts.of(call.rpc)
+        failure: GatewayError | None = None
+        for line in self._rota.attempts():
+            try:
+                return getattr(line.stubs.gateway, call.rpc)(call.request, timeout=timeout_s)
             except grpc.RpcError as error:
-                raise gateway_error(step.error, error, step.tx_id) from error
+                failure = gateway_error(call.error, error, call.tx_id)
+                failure.__cause__ = error
+                if not is_for_another_gateway(failure.code):
+                    break
+                if not call.is_repeatable:
+                    self._rota.leave(line)
+                    break
+        assert failure is not None
+        raise failure
 
     def _chaincode_events(self, request: Any) -> Iterator[ChaincodeEvent]:
+        line = self._rota.current
+        call = line.stubs.gateway.ChaincodeEvents(request)
         try:
-            for response in self._stub.ChaincodeEvents(request):
+            for response in call:
                 yield from events_of(response)
         except grpc.RpcError as error:
-            raise gateway_error(EventsError, error, "") from error
+            raise self._broken(line, error) from error
+        finally:
+            call.cancel()
 
     def _blocks(self, rpc: str, envelope: Any) -> Iterator[Any]:
-        call = getattr(self._deliver, rpc)(iter([envelope]))
+        line = self._rota.current
+        call = getattr(line.stubs.deliver, rpc)(iter([envelope]))
         try:
             for response in call:
                 delivered = checked_delivery(response)
@@ -118,9 +179,16 @@ class Gateway(OfflineDrafting):
                     return
                 yield delivered
         except grpc.RpcError as error:
-            raise gateway_error(EventsError, error, "") from error
+            raise self._broken(line, error) from error
         finally:
             call.cancel()
+
+    def _broken(self, line: Line[_Stubs], error: grpc.RpcError) -> GatewayError:
+        """The error of a stream; a listener that begins anew finds another gateway if need be."""
+        failure = gateway_error(EventsError, error, "")
+        if is_for_another_gateway(failure.code):
+            self._rota.leave(line)
+        return failure
 
 
 class Network:
@@ -238,6 +306,39 @@ class Contract(ContractDrafting):
                 retry,
             )
         )
+
+    def submit_bulk(
+        self,
+        transaction: str,
+        records: Sequence[Any],
+        *,
+        transient: Mapping[str, Sequence[Any]] | None = None,
+        endorsing_organisations: Sequence[str] = (),
+        retry: RetryPolicy | None = None,
+        most: int = bulk.MOST_RECORDS,
+    ) -> BulkOutcome:
+        """Submit records through a function that takes a JSON list, and wait for all of them.
+
+        Args:
+            records: whatever JSON can say.
+            transient: lists parallel to *records*, by their transient name.
+            retry: give one only for a function that writes nothing twice. A part that keeps meeting
+                conflicts is then halved.
+            most: records in one transaction.
+        Raises:
+            nothing of a stage: what failed stands in its part; see ``raise_for_error``.
+        """
+        request = BulkRequest(records, transient or {})
+
+        def new_draft(start: int, stop: int) -> ProposalDraft:
+            return self.new_proposal(
+                transaction,
+                request.argument(start, stop),
+                transient=request.beside(start, stop),
+                endorsing_organisations=endorsing_organisations,
+            )
+
+        return self._gateway._run(bulk.submit_bulk(new_draft, len(records), most, retry))
 
 
 def _start(start_block: int | None, checkpoint: Checkpointer | None) -> int | None:

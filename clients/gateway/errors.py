@@ -10,6 +10,7 @@ Deliberately absent: retries. ``retry.py`` decides about those.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ import grpc
 
 from ledger.errors import LedgerError, Refusal, Unavailable
 from ledger.transactions.codes import TxValidationCode
+
+# How a gateway passes a contract's refusal on. Source: fabric internal/pkg/gateway/apiutils.go.
+_CHAINCODE_ANSWER = re.compile(r"chaincode response ([0-9]+), (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,24 @@ class GatewayError(LedgerError):
         words = f"{self.stage} of transaction {tx_id}: {message}" if tx_id else message
         said = "; ".join(f"{d.msp_id} ({d.address}): {d.message}" for d in self.details)
         super().__init__(f"{words} [{said}]" if said else words)
+        self._texts = (*(detail.message for detail in self.details), message)
+
+    @property
+    def chaincode_status(self) -> int:
+        """The status with which the contract answered, 400 for a refusal; 0: it did not answer."""
+        return self._answer()[0]
+
+    @property
+    def chaincode_message(self) -> str:
+        """What the contract itself said; ``""`` if it did not answer."""
+        return self._answer()[1]
+
+    def _answer(self) -> tuple[int, str]:
+        for text in self._texts:
+            found = _CHAINCODE_ANSWER.search(text)
+            if found is not None:
+                return int(found[1]), found[2].removesuffix(f" ({self.code.name})")
+        return 0, ""
 
 
 class EvaluateError(GatewayError):
@@ -112,9 +134,7 @@ class CommitError(Refusal):
 
 
 class GatewayUnreachable(Unavailable):
-    """No gateway answered at the address; nothing was sent."""
-
-    outcome_definite = True
+    """No gateway answered at any of the addresses; nothing was sent."""
 
 
 class ProfileError(Refusal):

@@ -40,12 +40,14 @@ class Call:
         request: the protobuf message.
         error: class to raise when the RPC fails.
         tx_id: transaction concerned.
+        is_repeatable: whether it changes nothing, so that another gateway may be asked instead.
     """
 
     rpc: str
     request: Any
     error: type[GatewayError]
     tx_id: str
+    is_repeatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def submit(draft: TransactionDraft) -> Operation[CommitRequest]:
         channel_id=draft.channel_id,
         prepared_transaction=draft.signed(),
     )
-    yield Call("Submit", request, SubmitError, draft.tx_id)
+    yield Call("Submit", request, SubmitError, draft.tx_id, is_repeatable=False)
     return messages.commit_request(draft.signer, draft.channel_id, draft.tx_id)
 
 
@@ -133,19 +135,34 @@ def submit_and_wait(
     Args:
         new_draft: makes a fresh proposal; called again for every attempt.
         retry: how often a call that its caller declares idempotent is endorsed
-            again after an MVCC or phantom conflict; None: never.
+            again after a conflict, or while its gateway is out of reach; None: never.
     Raises:
         EndorseError, SubmitError, CommitStatusError: by stage.
         CommitError: committed as invalid, for another reason or once too often.
     """
-    attempt = 1
+    attempt, paused_s = 1, 0.0
     while True:
-        transaction = yield from endorse(new_draft())
-        request = yield from submit(transaction)
-        status = yield from commit_status(request)
-        if status.is_valid:
-            return Outcome(transaction.result, status)
-        if retry is None or not retry.allows(status.code, attempt):
-            raise CommitError(status.tx_id, status.code, status.block_num)
-        yield Pause(retry.pause_s(attempt))
+        failure: GatewayError | CommitError
+        try:
+            return (yield from _attempt(new_draft()))
+        except GatewayError as error:
+            failure = error
+            again = retry is not None and retry.allows_after(error, attempt, paused_s)
+        except CommitError as error:
+            failure = error
+            again = retry is not None and retry.allows(error.code, attempt)
+        if retry is None or not again:
+            raise failure
+        pause_s = retry.pause_s(attempt)
+        yield Pause(pause_s)
         attempt += 1
+        paused_s += pause_s
+
+
+def _attempt(draft: ProposalDraft) -> Operation[Outcome]:
+    transaction = yield from endorse(draft)
+    request = yield from submit(transaction)
+    status = yield from commit_status(request)
+    if not status.is_valid:
+        raise CommitError(status.tx_id, status.code, status.block_num)
+    return Outcome(transaction.result, status)

@@ -57,7 +57,7 @@ class ConnectionProfile:
             )
         options = entry.get("grpcOptions", {})
         override = options.get("ssl-target-name-override") or options.get("hostnameOverride", "")
-        trusted = self._pem(self._field(entry, "tlsCACerts"), peer)
+        trusted = self._content(self._field(entry, "tlsCACerts"), f"peer {peer}: tlsCACerts")
         return Endpoint(f"{url.hostname}:{url.port}", trusted, str(override))
 
     def user_names(self, msp_id: str = "") -> tuple[str, ...]:
@@ -69,15 +69,16 @@ class ConnectionProfile:
 
         Raises:
             ProfileError: no such user, or its certificate or key is missing.
+            ConfigurationError: certificate and key do not belong together.
         """
         msp_id = msp_id or self.msp_id
         users = self._organisation(msp_id).get("users", {})
         if name not in users:
             known = ", ".join(sorted(users)) or "none"
             raise ProfileError(f"{self.path} names no user {name!r} of {msp_id}; it names: {known}")
-        certificate = self._read(str(self._field(users[name], "cert")))
-        key = self._read(str(self._field(users[name], "private_key")))
-        return SigningIdentity(msp_id, certificate, key)
+        certificate = self._content(self._field(users[name], "cert"), f"user {name}: cert")
+        key = self._content(self._field(users[name], "private_key"), f"user {name}: private_key")
+        return SigningIdentity.from_pem(msp_id, certificate, key)
 
     def _organisation(self, msp_id: str) -> dict[str, Any]:
         organisations = self._field(self.content, "organizations")
@@ -94,13 +95,16 @@ class ConnectionProfile:
             where = where[name]
         return where
 
-    def _pem(self, certificates: dict[str, Any], peer: str) -> bytes:
-        if "pem" in certificates:
-            pem = certificates["pem"]
+    def _content(self, entry: Any, place: str) -> bytes:
+        """Bytes of a certificate or key: ``{"pem": …}``, ``{"path": …}``, or a bare path."""
+        if isinstance(entry, str):
+            return self._read(entry)
+        if isinstance(entry, dict) and "pem" in entry:
+            pem = entry["pem"]
             return "\n".join(pem).encode() if isinstance(pem, list) else str(pem).encode()
-        if "path" in certificates:
-            return self._read(str(certificates["path"]))
-        raise ProfileError(f"peer {peer} in {self.path}: tlsCACerts needs 'pem' or 'path'")
+        if isinstance(entry, dict) and "path" in entry:
+            return self._read(str(entry["path"]))
+        raise ProfileError(f"{self.path}: {place} needs 'pem' or 'path'")
 
     def _read(self, name: str) -> bytes:
         path = self.path.parent / name
