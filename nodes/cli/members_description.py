@@ -98,6 +98,8 @@ class MembersDescription(Section):
     @classmethod
     def _consortium(cls, value: tuple[NetworkMember, ...]) -> tuple[NetworkMember, ...]:
         refuse_twice([member.msp_id for member in value])
+        if any(member.msp_id == "channel" for member in value):
+            raise ValueError("a member cannot be named channel, as the channel's folder is")
         if not any(member.is_regulator for member in value):
             raise ValueError("no member is a regulator; enforcement needs one")
         if len({member.group for member in value}) < 2:

@@ -1,0 +1,312 @@
+"""A whole network on one machine: its folder, what `network.toml` says of it, and how it is made.
+
+    DIR/network.toml              members, addresses, contracts, first policy
+    DIR/channel/channel.toml      description of the channel; DIR/channel/genesis.block
+    DIR/MSPID/org                 the member's certificates (network/certificates)
+    DIR/MSPID/node                the member's node (nodes/cli/node_folder.py)
+    DIR/MSPID/connection.json     the member's connection profile, with its users
+    DIR/MSPID/pseudonym-keys.toml the member's keys for pseudonyms
+    DIR/founding.json             what the first start has submitted; from `network up`
+
+It is made by the same functions as a member's own node on a machine of its own, and may be taken
+apart: a member's folder works anywhere the addresses lead to.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ledger.errors import Refusal
+from network.certificates import create_organisation
+from network.certificates.writing import make_folder, new_folder, write_new
+from nodes.cli.channels import create_channel
+from nodes.cli.connection_profile import Gateway, render_profile
+from nodes.cli.members_description import MembersDescription, NetworkMember
+from nodes.cli.node_folder import NodePorts, init_node, issue_node, join_channel
+from nodes.cli.organisations import ROLES, issue_user
+from nodes.cli.pseudonym_keys import render_key_files
+from nodes.cli.toml_file import DescriptionRefusal, Section, load_toml
+from nodes.cli.toml_text import render_toml
+from nodes.configuration import Endpoint
+
+NETWORK_FILE = "network.toml"
+FOUNDING_FILE = "founding.json"
+USUAL_PORT = 7050
+PORTS_APART = 10
+"""From a member's client port to the next one's; its node port is one above its client port."""
+
+ADMIN = "admin"
+HOST = "localhost"
+
+
+class Placed(NetworkMember):
+    """A member of a network on this machine.
+
+    Attributes:
+        node_name: of its node.
+        client: host and client port of its node.
+        node: host and node port.
+    """
+
+    node_name: str
+    client: str
+    node: str
+
+
+class ContractEntry(Section):
+    """A contract of the network.
+
+    Attributes:
+        name: its namespace.
+        endorsement: its endorsement policy in words.
+    """
+
+    name: str
+    endorsement: str
+
+
+class NetworkFile(Section):
+    """The whole of `network.toml`."""
+
+    format: Literal[1]
+    channel_id: str
+    rehearsal: bool
+    members: Annotated[tuple[Placed, ...], Field(min_length=1)]
+    contracts: tuple[ContractEntry, ...]
+    policy: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFolder:
+    """A network on this machine.
+
+    Attributes:
+        path: its folder.
+        content: of `network.toml`.
+    """
+
+    path: Path
+    content: NetworkFile
+
+    @classmethod
+    def open(cls, path: Path) -> NetworkFolder:
+        """Open a network's folder.
+
+        Raises:
+            Refusal: it is none, or its description is faulty.
+        """
+        if not (path / NETWORK_FILE).exists():
+            raise DescriptionRefusal(
+                f"{path} holds no network: it has no {NETWORK_FILE}; "
+                f"make one with `qist network create {path}`"
+            )
+        return cls(path, load_toml(path / NETWORK_FILE, NetworkFile))
+
+    def member_folder(self, msp_id: str) -> Path:
+        """Return the folder of a member."""
+        return self.path / msp_id
+
+    def node_folder(self, msp_id: str) -> Path:
+        """Return the folder of a member's node."""
+        return self.path / msp_id / "node"
+
+    @property
+    def node_folders(self) -> dict[str, Path]:
+        """The folders of all nodes by MSP id."""
+        return {each.msp_id: self.node_folder(each.msp_id) for each in self.content.members}
+
+
+def create_network(
+    folder: Path,
+    description: MembersDescription,
+    *,
+    base_port: int = USUAL_PORT,
+    rehearsal: bool = False,
+    start: datetime | None = None,
+) -> NetworkFolder:
+    """Make a network: certificates, channel, nodes, profiles and keys of every member.
+
+    Args:
+        folder: where; it must not exist, or be empty.
+        description: of its members.
+        base_port: client port of the first member; 0 for ports that are free now.
+        rehearsal: whether the nodes' time is set by their operator.
+        start: time of the genesis block, at which a rehearsal's clocks begin; left out: now.
+    Raises:
+        Refusal: the folder holds something, a port is taken, or a description is faulty.
+    """
+    ports = _ports(2 * len(description.members), base_port)
+    placed = [
+        Placed(
+            **member.model_dump(),
+            node_name=node_name(member.msp_id),
+            client=f"{HOST}:{client}",
+            node=f"{HOST}:{node}",
+        )
+        for member, client, node in zip(description.members, ports[0::2], ports[1::2], strict=True)
+    ]
+    with new_folder(folder) as made:
+        for member in placed:
+            _make_member(make_folder(made / member.msp_id), member, description.channel_id)
+        channel = make_folder(made / "channel")
+        write_new(
+            channel / "channel.toml",
+            _channel_toml(description, placed, rehearsal, start).encode(),
+        )
+        genesis = create_channel(channel / "channel.toml", channel / "genesis.block")
+        keys = render_key_files(placed)
+        for member in placed:
+            own = made / member.msp_id
+            join_channel(own / "node", genesis)
+            profile = _profile(made, description.channel_id, member, placed)
+            write_new(own / "connection.json", profile.encode())
+            write_new(own / "pseudonym-keys.toml", keys[member.msp_id].encode(), private=True)
+        write_new(made / NETWORK_FILE, _network_toml(description, placed, rehearsal).encode())
+    return NetworkFolder.open(folder)
+
+
+def node_name(msp_id: str) -> str:
+    """Return the name of a member's node: ``bank`` for BankMSP."""
+    plain = msp_id.lower()
+    return plain.removesuffix("msp").strip(".-") or plain
+
+
+def _make_member(folder: Path, member: Placed, channel_id: str) -> None:
+    """Make certificates, users and node of one member."""
+    organisation = create_organisation(folder / "org", member.msp_id)
+    issue_user(organisation, ADMIN, role="", admin=True)
+    for role in ROLES:
+        issue_user(organisation, role, role=role)
+    ports = NodePorts(
+        client=Endpoint(listen=_loopback(member.client), address=member.client),
+        node=Endpoint(listen=_loopback(member.node), address=member.node),
+    )
+    init_node(
+        folder / "node",
+        msp_id=member.msp_id,
+        name=member.node_name,
+        channel_id=channel_id,
+        ports=ports,
+        identity=issue_node(organisation, member.node_name, ports),
+    )
+
+
+def _loopback(address: str) -> str:
+    return f"127.0.0.1:{address.rpartition(':')[2]}"
+
+
+def _profile(made: Path, channel_id: str, own: Placed, members: Sequence[Placed]) -> str:
+    gateways = [
+        Gateway(
+            each.msp_id,
+            f"{each.node_name}.{each.msp_id}",
+            each.client,
+            (made / each.msp_id / "node" / "tls" / "ca.crt").read_text("ascii"),
+        )
+        for each in members
+    ]
+    users = {name: f"org/users/{name}/msp" for name in (ADMIN, *ROLES)}
+    return render_profile(f"{channel_id} on this machine", channel_id, own.msp_id, gateways, users)
+
+
+def _channel_toml(
+    description: MembersDescription,
+    members: Sequence[Placed],
+    rehearsal: bool,
+    start: datetime | None,
+) -> str:
+    content: dict[str, Any] = {
+        "channel_id": description.channel_id,
+        "orderers": list(description.ordering),
+        "rehearsal": rehearsal,
+    }
+    if start is not None:
+        content["time"] = start
+    content["batch"] = description.batch.model_dump()
+    content["members"] = [
+        {"msp_id": each.msp_id, "msp": f"../{each.msp_id}/org/msp", "nodes": [each.node]}
+        for each in members
+    ]
+    return render_toml("The channel, as its genesis block says it.", content)
+
+
+def _network_toml(
+    description: MembersDescription, members: Sequence[Placed], rehearsal: bool
+) -> str:
+    content: dict[str, Any] = {
+        "format": 1,
+        "channel_id": description.channel_id,
+        "rehearsal": rehearsal,
+        "policy": dict(description.policy),
+        "members": [each.model_dump(by_alias=True) for each in members],
+        "contracts": [
+            {"name": name, "endorsement": policy}
+            for name, policy in endorsement_policies(members).items()
+        ],
+    }
+    return render_toml("A network on one machine; made by `qist network create`.", content)
+
+
+def endorsement_policies(members: Sequence[NetworkMember]) -> dict[str, str]:
+    """Return the endorsement policy in words of each of the consortium's namespaces.
+
+    `instalments`: peers of any two affiliate groups. `enforcement`: a regulator's peer and one of
+    another class (rulebook 1).
+    """
+    groups: dict[str, list[str]] = {}
+    for member in members:
+        groups.setdefault(member.group, []).append(f"'{member.msp_id}.peer'")
+    of_groups = ", ".join(_any_of(peers) for peers in groups.values())
+    regulators = _any_of([f"'{each.msp_id}.peer'" for each in members if each.is_regulator])
+    others = _any_of([f"'{each.msp_id}.peer'" for each in members if not each.is_regulator])
+    return {
+        "instalments": f"OutOf(2, {of_groups})",
+        "enforcement": f"AND({regulators}, {others})",
+    }
+
+
+def _any_of(peers: Sequence[str]) -> str:
+    return peers[0] if len(peers) == 1 else f"OR({', '.join(peers)})"
+
+
+def _ports(count: int, base_port: int) -> list[int]:
+    """Return client and node ports in turn, all of them free at this moment.
+
+    Raises:
+        Refusal: one is taken, or beyond the last port.
+    """
+    if base_port == 0:
+        with ExitStack() as held:
+            return [_bound(held, 0) for _ in range(count)]
+    wanted = [base_port + PORTS_APART * (each // 2) + each % 2 for each in range(count)]
+    if not 0 < base_port <= wanted[-1] < 65536:
+        raise Refusal(
+            f"the ports {base_port} to {wanted[-1]} are not all from 1 to 65535: "
+            "give a lower one with --base-port"
+        )
+    with ExitStack() as held:
+        for port in wanted:
+            try:
+                _bound(held, port)
+            except OSError as error:
+                raise Refusal(
+                    f"port {port} of this machine cannot be used ({error.strerror}): "
+                    "choose others with --base-port, or let 0 find free ones"
+                ) from error
+    return wanted
+
+
+def _bound(held: ExitStack, port: int) -> int:
+    listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    bound: int = listener.getsockname()[1]
+    return bound
