@@ -77,7 +77,7 @@ def verify_block_signature(block: Block, configuration: ChannelConfiguration) ->
     number = block.header.number
     entry = common_pb2.Metadata()
     try:
-        entry.ParseFromString(block.metadata[index.SIGNATURES])
+        entry.ParseFromString(b"".join(block.metadata[: index.SIGNATURES + 1]))
     except DecodeError:
         raise BlockError(
             f"block {number}: the SIGNATURES metadata is not a common.Metadata; "

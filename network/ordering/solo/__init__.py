@@ -1,10 +1,12 @@
 """The engine `solo`: one member's node orders, the others follow it.
 
-`cutter.py` decides where a block ends, `sequencer.py` orders and signs, `follower.py` forwards this
-node's envelopes to the sequencer and takes its committed blocks, `session.py` keeps the streams to
-it. It tolerates no lying sequencer and no dead one: while it is away nothing can be submitted, and
-the other nodes say so. What it cannot do unseen is change a result: every follower validates for
-itself, compares, and halts at the first difference.
+`cutter.py` decides where a block ends, `sequencer.py` orders and signs. `follower.py` takes the
+sequencer's committed blocks, which it asks for as `seek.py` writes, and forwards this node's
+envelopes by the stream of `broadcast.py`.
+
+The engine tolerates no lying sequencer and no dead one: while it is away nothing can be submitted,
+and the other nodes say so. What it cannot do unseen is change a result: every follower validates
+for itself, compares, and halts at the first difference.
 """
 
 from network.ordering.solo.follower import Follower

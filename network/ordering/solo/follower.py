@@ -25,15 +25,16 @@ import random
 import grpc
 from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
+from google.protobuf.message import DecodeError
 
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import TRANSACTIONS_FILTER, commit_hash_of
-from ledger.errors import BlockError, Fatal
+from ledger.errors import BlockError, Fatal, Unavailable
 from network.errors import Divergence, OrderingUnavailable
 from network.msp import SigningIdentity
 from network.ordering.block_signature import verify_block_signature
 from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
-from network.ordering.solo.broadcast import BroadcastStream
+from network.ordering.solo.broadcast import BroadcastStream, status_name
 from network.ordering.solo.seek import DELIVER, seek_from
 
 __all__ = ["Follower"]
@@ -106,6 +107,7 @@ class Follower:
         )
         self._broadcast = BroadcastStream(self._channel, self._endpoint)
         self._task = asyncio.create_task(self._follow(), name=f"follow {self._endpoint}")
+        self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """End both streams; envelopes without an answer are told that their outcome is unknown."""
@@ -118,7 +120,7 @@ class Follower:
         if broadcast is not None:
             await broadcast.close()
         if channel is not None:
-            await channel.close()
+            await channel.close(None)
 
     async def submit(self, envelope: bytes) -> None:
         """Have the sequencer order one envelope; return when its block is durable there."""
@@ -164,6 +166,8 @@ class Follower:
                 self._away(f"the sequencer {self._endpoint} is away ({details})")
             except BlockError as refused:
                 self._away(f"a block of the sequencer {self._endpoint} was refused: {refused}")
+            except Unavailable as closed:
+                self._away(f"this node takes no blocks now: {closed}")
             except Fatal as fatal:
                 self._halt(fatal)
                 return
@@ -171,6 +175,13 @@ class Follower:
                 pause = BACKOFF_FIRST_S
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, BACKOFF_MOST_S)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Say so if following ended by an error that nobody foresaw; it must not look alive."""
+        if task.cancelled() or task.exception() is None:
+            return
+        self._why_not = f"the follower stopped: {task.exception()!r}; restart the node"
+        logger.critical("%s", self._why_not, exc_info=task.exception())
 
     def _away(self, reason: str) -> None:
         if not self._why_not:
@@ -194,14 +205,14 @@ class Follower:
         """
         if self._channel is None:
             raise _Interrupted("the follower is being stopped")
-        call = self._channel.stream_stream(DELIVER)()
+        call = self._channel.stream_stream(DELIVER, None, None)(None)
         try:
             await call.write(await asyncio.to_thread(self._request))
             # The sequencer sends these as soon as it has taken the stream, before any block.
             await call.initial_metadata()
             self._why_not = ""
             async for raw in call:
-                response = ab_pb2.DeliverResponse.FromString(raw)
+                response = self._decode(raw)
                 if response.WhichOneof("Type") != "block":
                     raise _Interrupted(self._refused(int(response.status)))
                 await self._take(Block.from_message(response.block))
@@ -209,6 +220,14 @@ class Follower:
         finally:
             call.cancel()
         raise _Interrupted(f"the sequencer {self._endpoint} ended the stream of blocks")
+
+    def _decode(self, raw: bytes) -> ab_pb2.DeliverResponse:
+        try:
+            return ab_pb2.DeliverResponse.FromString(raw)
+        except DecodeError:
+            raise _Interrupted(
+                f"the sequencer {self._endpoint} sent what is no DeliverResponse"
+            ) from None
 
     def _request(self) -> bytes:
         return seek_from(
@@ -226,8 +245,10 @@ class Follower:
                 f"{self._sink.height}), or does not know channel {self._sink.channel_id}; "
                 "if its ledger was restored from a copy, restore a newer one"
             )
-        name = common_pb2.Status.Name(status)
-        return f"the sequencer {self._endpoint} refuses to deliver blocks: {name}"
+        return (
+            f"the sequencer {self._endpoint} refuses to deliver blocks: {status_name(status)}; "
+            "see its log, and this node's certificates and clock"
+        )
 
     async def _take(self, block: Block) -> None:
         await asyncio.to_thread(verify_block_signature, block, self._sink.configuration)
@@ -241,7 +262,7 @@ class Follower:
                 f"has {self._sink.last_header_hash.hex()}. There are two chains: compare them "
                 "with those of the other members before anything else"
             )
-        codes = block.metadata[TRANSACTIONS_FILTER]
+        codes = b"".join(block.metadata[TRANSACTIONS_FILTER : TRANSACTIONS_FILTER + 1])
         if len(codes) != len(block.data):
             raise BlockError(
                 f"block {number} came without the sequencer's validation codes; "

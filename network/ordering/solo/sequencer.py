@@ -21,24 +21,31 @@ Absent: what followers do (`follower.py`), the gRPC service they call (`nodes/or
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ledger.blocks.block import Block, BlockHeader, compute_data_hash
 from ledger.errors import LedgerError
-from network.errors import OrderingRefusal, OrderingUnavailable
+from network.errors import ConfigurationError, OrderingRefusal, OrderingUnavailable, PolicyError
 from network.msp import SigningIdentity
 from network.ordering.admission import Admission
-from network.ordering.block_signature import sign_block
+from network.ordering.block_signature import BLOCK_VALIDATION_POLICY, sign_block
 from network.ordering.ports import BlockSink, Clock, OrderingStatus
 from network.ordering.solo.cutter import Cutter
+from network.policy import SignedData
 
 __all__ = ["Sequencer"]
 
 ADMISSION_BATCH = 64
 """Envelopes checked in one go in the thread, so that a hop between threads serves many."""
+
+BLOCKS_IN_WORK = 2
+"""One that is committed, and the next one that is cut and signed meanwhile."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -53,15 +60,6 @@ class _Submission:
     @property
     def size_bytes(self) -> int:
         return len(self.envelope)
-
-    def settle(self, error: LedgerError | None = None) -> None:
-        """Tell the caller, unless it went away."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
 
 
 @dataclass(slots=True, eq=False)
@@ -78,18 +76,27 @@ class Sequencer:
         signer: the node's identity; it must satisfy /Channel/Orderer/BlockValidation.
         clock: what the expiry of clients' certificates is compared with.
         queue_limit: envelopes that may wait for their place; beyond it `submit` refuses.
+        queue_limit_bytes: their bytes together.
     """
 
     def __init__(
-        self, sink: BlockSink, signer: SigningIdentity, clock: Clock, *, queue_limit: int = 10_000
+        self,
+        sink: BlockSink,
+        signer: SigningIdentity,
+        clock: Clock,
+        *,
+        queue_limit: int = 10_000,
+        queue_limit_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         self._sink = sink
         self._signer = signer
         self._queue_limit = queue_limit
+        self._queue_limit_bytes = queue_limit_bytes
         self._admission = Admission(sink.channel_id, lambda: sink.configuration, clock)
         self._intake: deque[_Submission] = deque()
         self._cutter: Cutter[_Submission] = Cutter()
         self._queued = 0
+        self._queued_bytes = 0
         self._blocks_in_work = 0
         self._tip_number = 0
         self._tip_hash = b""
@@ -97,12 +104,18 @@ class Sequencer:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin to order, from the sink's last block on."""
+        """Begin to order, from the sink's last block on.
+
+        Raises:
+            ConfigurationError: the channel does not let this node sign blocks, so that every
+                other node would refuse them.
+        """
         if self._tasks:
             return
+        self._verify_may_sign()
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
-        self._signed: asyncio.Queue[_SignedBlock] = asyncio.Queue(maxsize=1)
+        self._signed: asyncio.Queue[_SignedBlock] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="sequencer")
         self._tip_number = self._sink.height - 1
         self._tip_hash = self._sink.last_header_hash
@@ -114,7 +127,7 @@ class Sequencer:
         ]
 
     async def stop(self) -> None:
-        """Finish the block that is being committed, refuse what waits, and end."""
+        """Finish the blocks that are signed, refuse what waits, and end."""
         if not self._tasks:
             return
         self._why_not = self._why_not or "the sequencer is being stopped"
@@ -123,7 +136,7 @@ class Sequencer:
         admission.cancel()
         cutting.cancel()
         await asyncio.gather(admission, cutting, return_exceptions=True)
-        if not commit.done() and self._blocks_in_work:
+        if not commit.done():
             drained = asyncio.ensure_future(self._signed.join())
             await asyncio.wait([drained, commit], return_when=asyncio.FIRST_COMPLETED)
             drained.cancel()
@@ -136,20 +149,21 @@ class Sequencer:
         """Order one envelope; return when its block is durable in this node's ledger."""
         if self._why_not:
             raise OrderingUnavailable(f"nothing can be submitted now: {self._why_not}")
-        if self._queued >= self._queue_limit:
+        if (
+            self._queued >= self._queue_limit
+            or self._queued_bytes + len(envelope) > self._queue_limit_bytes
+        ):
             raise OrderingUnavailable(
-                f"the orderer's queue of {self._queue_limit} envelopes is full; "
-                "nothing was taken, try again in a moment"
+                f"the orderer's queue is full with {self._queued} envelopes of "
+                f"{self._queued_bytes} bytes; nothing was taken, try again in a moment"
             )
         loop = asyncio.get_running_loop()
         submission = _Submission(envelope, loop.time(), loop.create_future())
         self._queued += 1
-        try:
-            self._intake.append(submission)
-            self._arrived.set()
-            await submission.done
-        finally:
-            self._queued -= 1
+        self._queued_bytes += len(envelope)
+        self._intake.append(submission)
+        self._arrived.set()
+        await submission.done
 
     def status(self) -> OrderingStatus:
         """Return whether envelopes are taken, and how many wait."""
@@ -161,6 +175,22 @@ class Sequencer:
             queued=self._queued,
             endpoint="",
         )
+
+    def _verify_may_sign(self) -> None:
+        """Sign something, as a block is signed, and have the channel's policy judge it."""
+        signed = SignedData(
+            b"may this node sign blocks?",
+            self._signer.serialized,
+            self._signer.sign(b"may this node sign blocks?"),
+        )
+        try:
+            self._sink.configuration.policies.evaluate(BLOCK_VALIDATION_POLICY, [signed])
+        except PolicyError as refused:
+            raise ConfigurationError(
+                f"{self._signer.common_name!r} of {self._signer.msp_id} may not sign blocks of "
+                f"channel {self._sink.channel_id} ({refused}): order with a node of a member in "
+                "the channel's group Orderer"
+            ) from refused
 
     def _spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
         async def run() -> None:
@@ -175,12 +205,34 @@ class Sequencer:
         if task.cancelled() or task.exception() is None:
             return
         self._why_not = self._why_not or f"the sequencer stopped: {task.exception()}"
+        logger.critical("%s", self._why_not, exc_info=task.exception())
+        for other in self._tasks:
+            other.cancel()
         self._refuse_waiting(self._why_not)
 
+    def _settle(self, submission: _Submission, error: LedgerError | None = None) -> None:
+        """Tell the caller, unless it went away; the envelope no longer counts as queued."""
+        self._queued -= 1
+        self._queued_bytes -= submission.size_bytes
+        if submission.done.done():
+            return
+        if error is None:
+            submission.done.set_result(None)
+        else:
+            submission.done.set_exception(error)
+
+    def _refuse(self, submissions: Iterable[_Submission], reason: str) -> None:
+        """Tell callers that nothing was taken: their envelopes are in no block that anybody has."""
+        for submission in submissions:
+            self._settle(submission, OrderingUnavailable(f"nothing can be submitted now: {reason}"))
+
     def _refuse_waiting(self, reason: str) -> None:
-        for submission in (*self._intake, *self._cutter.clear()):
-            submission.settle(OrderingUnavailable(f"nothing can be submitted now: {reason}"))
+        waiting = [*self._intake, *self._cutter.clear()]
         self._intake.clear()
+        while not self._signed.empty():
+            waiting.extend(self._signed.get_nowait().submissions)
+            self._signed.task_done()
+        self._refuse(waiting, reason)
 
     async def _admit_envelopes(self) -> None:
         loop = asyncio.get_running_loop()
@@ -192,14 +244,14 @@ class Sequencer:
                 batch = [self._intake.popleft() for _ in range(count)]
                 try:
                     refusals = await loop.run_in_executor(self._threads, self._check, batch)
-                except asyncio.CancelledError:
-                    self._intake.extendleft(reversed(batch))
+                except BaseException:
+                    self._refuse(batch, self._why_not or "the sequencer failed to check it")
                     raise
                 for submission, refusal in zip(batch, refusals, strict=True):
                     if refusal is None:
                         self._cutter.add(submission)
                     else:
-                        submission.settle(refusal)
+                        self._settle(submission, refusal)
                 self._changed.set()
 
     def _check(self, batch: Sequence[_Submission]) -> list[OrderingRefusal | None]:
@@ -216,22 +268,38 @@ class Sequencer:
         return refusals
 
     async def _cut_blocks(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             batch = self._sink.configuration.batch
-            due = self._cutter.due_in(batch, loop.time(), idle=self._blocks_in_work == 0)
+            due = None
+            if self._blocks_in_work < BLOCKS_IN_WORK:
+                now = asyncio.get_running_loop().time()
+                due = self._cutter.due_in(batch, now, idle=self._blocks_in_work == 0)
             if due is None or due > 0:
                 await self._wait_for_change(due)
                 continue
-            submissions = self._cutter.cut(batch)
             self._blocks_in_work += 1
-            signed = await loop.run_in_executor(self._threads, self._build, submissions)
-            if signed is None:
-                self._blocks_in_work -= 1
-                continue
-            self._tip_number = signed.block.header.number
-            self._tip_hash = signed.block.header.hash()
-            await self._signed.put(signed)
+            await self._make_block(self._cutter.cut(batch))
+
+    async def _make_block(self, submissions: Sequence[_Submission]) -> None:
+        """Have a block of *submissions* signed and pass it on to be committed."""
+        loop = asyncio.get_running_loop()
+        try:
+            block, verdicts = await loop.run_in_executor(self._threads, self._build, submissions)
+        except BaseException:
+            self._refuse(submissions, self._why_not or "the sequencer failed to make a block")
+            raise
+        kept = []
+        for submission, refusal in zip(submissions, verdicts, strict=True):
+            if refusal is None:
+                kept.append(submission)
+            else:
+                self._settle(submission, refusal)
+        if block is None:
+            self._blocks_in_work -= 1
+            return
+        self._tip_number = block.header.number
+        self._tip_hash = block.header.hash()
+        self._signed.put_nowait(_SignedBlock(block, kept))
 
     async def _wait_for_change(self, seconds: float | None) -> None:
         try:
@@ -241,23 +309,28 @@ class Sequencer:
             return
         self._changed.clear()
 
-    def _build(self, submissions: Sequence[_Submission]) -> _SignedBlock | None:
-        """Make and sign the next block; None if a new configuration refuses all of it."""
+    def _build(
+        self, submissions: Sequence[_Submission]
+    ) -> tuple[Block | None, list[OrderingRefusal | None]]:
+        """Make and sign the next block of what the configuration in force admits; in a thread.
+
+        Returns:
+            the block, None if nothing is left for it; and for each submission why it is not in it.
+        """
         sequence = self._sink.configuration.sequence
-        kept = []
-        for submission in submissions:
-            if submission.sequence != sequence:
-                refusal = self._check([submission])[0]
-                if refusal is not None:
-                    submission.done.get_loop().call_soon_threadsafe(submission.settle, refusal)
-                    continue
-            kept.append(submission)
-        if not kept:
-            return None
-        data = tuple(submission.envelope for submission in kept)
+        verdicts = [
+            None if each.sequence == sequence else self._check([each])[0] for each in submissions
+        ]
+        data = tuple(
+            each.envelope
+            for each, refusal in zip(submissions, verdicts, strict=True)
+            if refusal is None
+        )
+        if not data:
+            return None, verdicts
         header = BlockHeader(self._tip_number + 1, self._tip_hash, compute_data_hash(data))
         block = sign_block(header, data, self._signer, self._sink.last_config_block)
-        return _SignedBlock(block, kept)
+        return block, verdicts
 
     async def _commit_blocks(self) -> None:
         while True:
@@ -267,12 +340,13 @@ class Sequencer:
             except BaseException as failure:
                 number = signed.block.header.number
                 for submission in signed.submissions:
-                    submission.settle(
+                    self._settle(
+                        submission,
                         OrderingUnavailable(
                             f"block {number} was not committed ({failure}); it is known only after "
                             "a restart whether the transaction is in it: ask for its status first",
                             outcome_definite=False,
-                        )
+                        ),
                     )
                 raise
             finally:
@@ -280,4 +354,4 @@ class Sequencer:
                 self._blocks_in_work -= 1
                 self._changed.set()
             for submission in signed.submissions:
-                submission.settle()
+                self._settle(submission)
