@@ -25,7 +25,13 @@ from pathlib import Path
 
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import codes_of, with_validation
-from ledger.blocks.segments import SEGMENT_SIZE_BYTES, Location, Record, SegmentLog
+from ledger.blocks.segments import (
+    SEGMENT_SIZE_BYTES,
+    Location,
+    Record,
+    SegmentLog,
+    sync_directory,
+)
 from ledger.blocks.structure import verify_block_structure
 from ledger.errors import BlockError, CorruptionError, Fatal, StorageError
 from ledger.faults import FaultPort
@@ -110,6 +116,9 @@ class ChannelLedger:
             CorruptionError: what is stored is damaged, naming file and offset.
             StorageError: the disk refuses.
         """
+        if not path.is_dir():
+            path.mkdir(parents=True)
+            sync_directory(path.parent)
         # The database first: it holds the lock that keeps other processes off all three folders.
         database = ChannelDatabase(path / STATE, faults=faults)
         logs: list[SegmentLog] = []
@@ -304,14 +313,21 @@ class ChannelLedger:
         words: list[str] = []
         first = self.height
         for record in unindexed_records(self._log, self._database, self._savepoint, words):
-            self._replay(record)
+            self.replay(record)
         words.extend(describe_replay(first, self.height))
         for evidence in unindexed_evidence(self._evidence.log, self._database, words):
             self._evidence.index(evidence, self.height)
         self.recovered = tuple(words)
 
-    def _replay(self, record: Record) -> None:
-        """Take the way of ``prepare`` and ``commit`` with a block that is stored already."""
+    def replay(self, record: Record) -> PreparedBlock:
+        """Take the way of ``prepare`` and ``commit`` with a block that is stored already.
+
+        Args:
+            record: the next block, with its place in the log.
+
+        Raises:
+            CorruptionError: it does not follow, or gives another outcome than is recorded in it.
+        """
         place = f"offset {record.location.offset} of {self._log.file(record.location.segment)}"
         block = decode_stored_block(record.data, record.number)
         try:
@@ -329,3 +345,4 @@ class ChannelLedger:
                 "the blocks, and if that does not help fetch the channel anew from another member"
             )
         self._apply(prepared, record.location)
+        return prepared

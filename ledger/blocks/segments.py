@@ -93,7 +93,8 @@ class TornTail:
         return f"{self.size_bytes} bytes at {place}: {self.reason}"
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -104,6 +105,16 @@ def _sync_directory(path: Path) -> None:
 def _record_header(number: int, data: bytes) -> bytes:
     head = _RECORD_HEADER.pack(_RECORD_MAGIC, number, len(data), zlib.crc32(data))
     return head + _CRC.pack(zlib.crc32(head))
+
+
+def _data_length(head: bytes) -> int | None:
+    """Return the length in a record header, None if *head* is not a whole one."""
+    if len(head) < RECORD_HEADER_BYTES or not head.startswith(_RECORD_MAGIC):
+        return None
+    if _CRC.unpack_from(head, _RECORD_HEADER.size)[0] != zlib.crc32(head[: -_CRC.size]):
+        return None
+    length: int = _RECORD_HEADER.unpack_from(head)[2]
+    return length
 
 
 class SegmentLog:
@@ -131,7 +142,7 @@ class SegmentLog:
         self._faults = faults or NoFaults()
         if not path.is_dir():
             path.mkdir(parents=True)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         names = sorted(each.name for each in path.glob("*.seg"))
         self._segments = len(names)
         if names != [self.file(index).name for index in range(len(names))]:
@@ -216,6 +227,8 @@ class SegmentLog:
                 if record is None:
                     yield self._torn_or_corrupt(segment, offset, size, reason)
                     return
+                if offset == SEGMENT_HEADER_BYTES and record.number != self._first(segment):
+                    raise self._corruption(segment, offset, "another record than the first stands")
                 yield record
                 offset = record.location.end.offset
 
@@ -234,17 +247,21 @@ class SegmentLog:
             )
         return ""
 
+    def _first(self, segment: int) -> int:
+        """Return the number of a file's first record, as its header says."""
+        raw = os.pread(self._reader(segment), SEGMENT_HEADER_BYTES, 0)
+        first: int = _SEGMENT_HEADER.unpack_from(raw)[2]
+        return first
+
     def _read_record(self, segment: int, offset: int, size: int) -> tuple[Record | None, str]:
         """Read the record at *offset*, or say what is wrong with it."""
         reader = self._reader(segment)
         head = os.pread(reader, RECORD_HEADER_BYTES, offset)
         if len(head) < RECORD_HEADER_BYTES:
             return None, "the record header is cut short"
-        magic, number, length, checksum = _RECORD_HEADER.unpack_from(head)
-        if magic != _RECORD_MAGIC or _CRC.unpack_from(head, _RECORD_HEADER.size)[0] != zlib.crc32(
-            head[: -_CRC.size]
-        ):
+        if _data_length(head) is None:
             return None, "the record header is damaged"
+        _, number, length, checksum = _RECORD_HEADER.unpack_from(head)
         begin = offset + RECORD_HEADER_BYTES
         if begin + length > size:
             return None, f"record {number} is cut short"
@@ -261,9 +278,14 @@ class SegmentLog:
 
     def _has_record_behind(self, segment: int, offset: int, size: int) -> bool:
         # A write puts one record at the end and is synced before the next begins, so damage that is
-        # followed by a whole record was not there when that record was written.
-        raw = os.pread(self._reader(segment), size - offset, offset)
-        candidate = raw.find(_RECORD_MAGIC, 1)
+        # followed by a whole record was not there when that record was written. What looks like a
+        # record inside the data of a damaged one proves nothing: anybody may send such bytes. So
+        # the search begins behind it, where a whole header says how long it was to be.
+        reader = self._reader(segment)
+        head = os.pread(reader, RECORD_HEADER_BYTES, offset)
+        begin = 1 if (length := _data_length(head)) is None else RECORD_HEADER_BYTES + length
+        raw = os.pread(reader, size - offset, offset)
+        candidate = raw.find(_RECORD_MAGIC, begin)
         while candidate >= 0:
             if self._read_record(segment, offset + candidate, size)[0] is not None:
                 return True
@@ -279,7 +301,7 @@ class SegmentLog:
         if offset < SEGMENT_HEADER_BYTES:
             self._forget(segment)
             self.file(segment).unlink()
-            _sync_directory(self.path)
+            sync_directory(self.path)
             self._segments -= 1
         else:
             descriptor = os.open(self.file(segment), os.O_WRONLY | os.O_CLOEXEC)
@@ -328,7 +350,7 @@ class SegmentLog:
         self._segments += 1
         faults.after(WriteStep.SEGMENT_CREATE)
         faults.before(WriteStep.DIRECTORY_SYNC)
-        _sync_directory(self.path)
+        sync_directory(self.path)
         faults.after(WriteStep.DIRECTORY_SYNC)
 
     def _append(self, number: int, data: bytes) -> Location:

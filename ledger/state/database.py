@@ -63,8 +63,15 @@ class ChannelDatabase(LevelDB):
         LedgerLocked, CorruptionError, StorageError: as ``LevelDB``.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, faults: FaultPort | None = None) -> None:
-        super().__init__(path, create=create, faults=faults)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = True,
+        faults: FaultPort | None = None,
+        durable: bool = True,
+    ) -> None:
+        super().__init__(path, create=create, faults=faults, durable=durable)
         try:
             self._verify_format()
         except BaseException:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import plyvel
 
@@ -73,6 +73,7 @@ class LevelDB:
         path: its folder.
         create: make it if absent; otherwise an absent one is an error.
         faults: hears of every write.
+        durable: wait at each batch until it is on disk; a scratch database need not.
 
     Raises:
         LedgerLocked: another process, or this one, has it open.
@@ -80,8 +81,16 @@ class LevelDB:
         StorageError: the folder cannot be read or written.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, faults: FaultPort | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = True,
+        faults: FaultPort | None = None,
+        durable: bool = True,
+    ) -> None:
         self.path = path
+        self._durable = durable
         self._faults = faults or NoFaults()
         self._idle = threading.Condition()
         self._users = 0
@@ -159,7 +168,7 @@ class LevelDB:
         self.enter()
         try:
             self._faults.before(WriteStep.BATCH)
-            with self._db.write_batch(transaction=True, sync=True) as batch:
+            with self._db.write_batch(transaction=True, sync=self._durable) as batch:
                 put = batch.put
                 for key, value in puts:
                     put(key, value)
@@ -194,7 +203,7 @@ class LevelDB:
         if self.when_closed is not None:
             self.when_closed()
 
-    def __enter__(self) -> LevelDB:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -20,6 +20,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from ledger.state.version import Version
@@ -84,9 +85,11 @@ class NamespaceUpdates:
 
     def public_range(self, start_key: str, end_key: str) -> list[str]:
         """Return the changed public keys of a range, sorted; deletes are among them."""
-        if len(self._sorted) != len(self.public):
-            self._sorted = sorted(self.public)
         keys = self._sorted
+        if len(keys) != len(self.public):
+            # No key ever leaves, so what is new stands at the end; the sort merges it in.
+            keys.extend(islice(self.public, len(keys), None))
+            keys.sort()
         first = bisect_left(keys, start_key) if start_key else 0
         last = bisect_left(keys, end_key) if end_key else len(keys)
         return keys[first:last]
