@@ -20,7 +20,7 @@ Absent: writing definitions (`lifecycle`), approvals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -74,13 +74,23 @@ class Definition:
     collection_package: bytes = b""
 
 
+def definition_keys(name: str) -> list[str]:
+    """Return the keys of a definition in `_lifecycle`, in the order `decode_definition` takes."""
+    return [metadata_key(name), *(field_key(name, field) for field in FIELDS)]
+
+
 def load_definition(state: DefinitionState, name: str) -> Definition | None:
     """Return the definition of contract *name* in *state*, None if there is none that counts."""
-    metadata = state.get(LIFECYCLE, metadata_key(name))
-    if metadata is None:
+    if state.get(LIFECYCLE, metadata_key(name)) is None:
         return None
-    fields = [state.get(LIFECYCLE, field_key(name, field)) for field in FIELDS]
-    return _decode(metadata.value, *(b"" if each is None else each.value for each in fields))
+    entries = [state.get(LIFECYCLE, key) for key in definition_keys(name)]
+    return decode_definition([None if each is None else each.value for each in entries])
+
+
+def decode_definition(values: Sequence[bytes | None]) -> Definition | None:
+    """Return the definition that the values of `definition_keys` make, None if they make none."""
+    metadata, *fields = values
+    return None if metadata is None else _decode(metadata, *(field or b"" for field in fields))
 
 
 @lru_cache(maxsize=256)
