@@ -212,7 +212,7 @@ class ChannelLedger:
                 transaction is in no earlier block.
 
         Raises:
-            BlockError: it does not follow the last block, or holds an unreadable configuration.
+            BlockError: it is not the next block.
         """
         number = block.number
         if number != self.height:

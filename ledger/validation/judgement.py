@@ -7,8 +7,7 @@ stands changes the state that the next one is judged by.
 Invariants: pure; the same block over the same state gives the same outcome on every node and at
 every replay. Judging a block with its own final verdicts gives them again.
 
-Source: Fabric, core/ledger/kvledger/txmgmt/validation/{batch_preparer,validator}.go and
-core/peer/configtx_processor.go.
+Source: Fabric, core/ledger/kvledger/txmgmt/validation/{batch_preparer,validator}.go.
 """
 
 from __future__ import annotations
@@ -16,10 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fabric_protos.common import configtx_pb2
-from google.protobuf.message import DecodeError as ProtobufDecodeError
-
-from ledger.errors import BlockError
 from ledger.state.version import Version
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import CONFIG, ParsedTransaction
@@ -29,8 +24,9 @@ from ledger.validation.ports import CommittedState
 from ledger.validation.updates import BlockUpdates
 
 CONFIG_NAMESPACE = ""
-CONFIG_KEY = "resourcesconfigtx.CHANNEL_CONFIG_KEY"
-"""Where the configuration in force stands in the state: a marshalled ``common.Config``."""
+CONFIG_KEY = "CHANNEL_CONFIG_ENV_BYTES"
+"""Where the configuration in force stands in the state: the ``common.ConfigEnvelope`` as received
+(Fabric, core/peer/configtx_processor.go; tests/vectors/fabric-3.1.5-raft/snapshot)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +55,6 @@ def judge_block(
         transactions: all of the block, in order.
         codes: the verdicts so far, one per transaction; only VALID ones can change.
         state: before the block.
-
-    Raises:
-        BlockError: a valid configuration cannot be read.
     """
     assert len(codes) == len(transactions), "one verdict per transaction"
     final = mark_duplicates(transactions, codes)
@@ -76,19 +69,5 @@ def judge_block(
             if final[index] is TxValidationCode.VALID:
                 updates.apply(rwset, version)
         elif transaction.header_type == CONFIG:
-            config = _config_of(number, transaction.config_envelope)
-            updates.put(CONFIG_NAMESPACE, CONFIG_KEY, config, version)
+            updates.put(CONFIG_NAMESPACE, CONFIG_KEY, transaction.config_envelope, version)
     return Judgement(tuple(final), updates)
-
-
-def _config_of(number: int, envelope: bytes) -> bytes:
-    try:
-        config = configtx_pb2.ConfigEnvelope.FromString(envelope).config
-    except ProtobufDecodeError as error:
-        raise BlockError(
-            f"the configuration in block {number} does not parse as common.ConfigEnvelope; "
-            "take the block from another node"
-        ) from error
-    # It holds maps: only with their keys sorted do all nodes store the same bytes.
-    raw: bytes = config.SerializeToString(deterministic=True)
-    return raw

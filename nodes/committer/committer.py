@@ -24,6 +24,7 @@ from ledger.channel import ChannelLedger, PreparedBlock
 from ledger.errors import BlockError, CorruptionError, Fatal
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import CONFIG, ParsedTransaction, parse_transaction
+from ledger.validation.judgement import CONFIG_KEY, CONFIG_NAMESPACE
 from network.configuration import ChannelConfiguration
 from network.ordering.ports import ExpectedOutcome
 from nodes.committer.configuration import ConfigurationRule
@@ -33,9 +34,6 @@ from nodes.committer.validator import TransactionValidator
 from nodes.errors import ChannelHalted
 
 __all__ = ["Committer", "StagedBlock"]
-
-CONFIG_KEY = "resourcesconfigtx.CHANNEL_CONFIG_KEY"
-"""Key, in the empty namespace, under which the ledger keeps the configuration in force."""
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +170,7 @@ def write_genesis(ledger: ChannelLedger, genesis: Block) -> None:
 def _configuration_in_force(ledger: ChannelLedger) -> tuple[int, ChannelConfiguration]:
     """Read the newest configuration block's number and content."""
     with ledger.snapshot() as state:
-        entry = state.get("", CONFIG_KEY)
+        entry = state.get(CONFIG_NAMESPACE, CONFIG_KEY)
     number = 0 if entry is None else entry.version.block_num
     block = ledger.block(number)
     if block is None:
