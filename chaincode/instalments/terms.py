@@ -13,11 +13,20 @@ lender.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar, cast
 
-from chaincode.contract import Bounds, MaxItems, MaxLength, ReadOnlyStub, Stub
+from chaincode.contract import (
+    ArgumentRefusal,
+    Bounds,
+    Context,
+    Malformed,
+    MaxItems,
+    MaxLength,
+    ReadOnlyStub,
+    Stub,
+)
 
 from . import records
 from .arrears import Schedule, rises_anywhere
@@ -30,6 +39,8 @@ MAX_INSTALMENTS: Final = 1200
 """Three years of a daily plan."""
 
 Paisa = Annotated[int, Bounds(-(2**63), 2**63 - 1)]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,13 @@ class ScheduleInput:
     """Terms of a revision, from transient data."""
 
     instalments: Annotated[list[InstalmentInput], MaxItems(MAX_INSTALMENTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifiersInput:
+    """The raw IMEIs of a device, from transient data: looked at and forgotten."""
+
+    imeis: Annotated[list[Annotated[str, MaxLength(32)]], MaxItems(8)] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +103,7 @@ class ScheduleVersion:
 class Terms:
     """The terms of one agreement with all versions of its schedule."""
 
-    __slots__ = ("currency", "down_payment_paisa", "price_paisa", "versions")
+    __slots__ = ("_schedules", "currency", "down_payment_paisa", "price_paisa", "versions")
 
     def __init__(
         self,
@@ -98,10 +116,18 @@ class Terms:
         self.price_paisa = price_paisa
         self.down_payment_paisa = down_payment_paisa
         self.versions = tuple(versions)
+        self._schedules: dict[int, Schedule] = {}
 
     def schedule(self) -> Schedule:
         """Return the newest schedule."""
-        return Schedule(len(self.versions), self.versions[-1].instalments)
+        return self._schedule(len(self.versions))
+
+    def _schedule(self, version: int) -> Schedule:
+        found = self._schedules.get(version)
+        if found is None:
+            found = Schedule(version, self.versions[version - 1].instalments)
+            self._schedules[version] = found
+        return found
 
     def schedule_on(self, day: str) -> Schedule:
         """Return the schedule that was in force on a day, the first before the opening."""
@@ -109,7 +135,7 @@ class Terms:
         for place, candidate in enumerate(self.versions, 1):
             if candidate.in_force_from <= day:
                 version = place
-        return Schedule(version, self.versions[version - 1].instalments)
+        return self._schedule(version)
 
     def revised(self, version: ScheduleVersion) -> Terms:
         """Return the terms with one more version."""
@@ -172,6 +198,61 @@ def policy_of(roster: Roster, lender: str) -> bytes:
     group = roster.group_of(lender)
     others = [member.msp_id for member in roster.members if member.group != group]
     return lender_and_another_group(lender, others)
+
+
+# ---- on their way in ----------------------------------------------------------------------------
+
+
+def given_terms(ctx: Context, count: int) -> list[TermsInput | Malformed]:
+    """Return the transient list `terms` of new agreements."""
+    return _transient(ctx, "terms", count, list[TermsInput | Malformed])
+
+
+def given_schedules(ctx: Context, count: int) -> list[ScheduleInput | Malformed]:
+    """Return the transient list `terms` of revisions."""
+    return _transient(ctx, "terms", count, list[ScheduleInput | Malformed])
+
+
+def given_amounts(ctx: Context, count: int) -> list[int | Malformed]:
+    """Return the transient list `amounts`, in paisa."""
+    return _transient(ctx, "amounts", count, cast(type[list[int | Malformed]], _AMOUNTS))
+
+
+def given_identifiers(ctx: Context, count: int) -> list[IdentifiersInput | Malformed] | None:
+    """Return the transient list `identifiers`, None where it was left out."""
+    if not ctx.has_transient("identifiers"):
+        return None
+    return _transient(ctx, "identifiers", count, list[IdentifiersInput | Malformed])
+
+
+_AMOUNTS: Final[Any] = list[Paisa | Malformed]
+
+
+def _transient(ctx: Context, name: str, count: int, kind: type[list[T]]) -> list[T]:
+    entries = ctx.transient_json(name, kind)
+    if len(entries) != count:
+        raise ArgumentRefusal(
+            f"transient data {name!r}",
+            f"has {len(entries)} entries for {count} records",
+            "give one for each record, in the same order",
+        )
+    return entries
+
+
+def well_formed(given: T | Malformed, thing: str) -> T:
+    """Return an entry of a transient list.
+
+    Raises:
+        RuleBroken: it is not of its type; the message holds nothing of it.
+    """
+    if isinstance(given, Malformed):
+        raise RuleBroken(
+            thing,
+            f"has transient data that is not of its form: {given.message}",
+            2,
+            "correct it and send it again",
+        )
+    return given
 
 
 # ---- amounts inside other records ---------------------------------------------------------------

@@ -14,7 +14,7 @@ taken out and refunds taken off on their own day; nothing else of an agreement i
 payment. A `Position` never changes: what a transaction does to it gives a new one, which is how
 several records about one agreement see each other, since a transaction does not see its own writes.
 
-Deliberately absent: writing (`ledger`), cases (`cases`).
+Deliberately absent: writing (`accounts`), cases (`cases`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from chaincode.contract import ReadOnlyStub
 
 from .. import records
 from .. import terms as commercial
-from ..arrears import Schedule, StandingView, standing_on
+from ..arrears import StandingView, standing_on
 from ..terms import Terms
 
 Paid = tuple[tuple[str, int], ...]
@@ -290,11 +290,6 @@ def paid_with(paid: Paid, day: str, paisa: int) -> Paid:
         rest = paid[place][1] + paisa
         return (*paid[:place], *(((day, rest),) if rest else ()), *paid[place + 1 :])
     return (*paid[:place], (day, paisa), *paid[place:]) if paisa else paid
-
-
-def schedule_of(position: Position) -> Schedule:
-    """Return the newest schedule."""
-    return position.terms.schedule()
 
 
 def load(stub: ReadOnlyStub, agreements: Sequence[str]) -> list[Position | None]:

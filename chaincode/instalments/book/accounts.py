@@ -1,0 +1,102 @@
+"""The agreements that one transaction is about: working copies, written back once at the end.
+
+A transaction does not see its own writes, so several records of one list about one agreement meet
+in its working copy. Written back is the summary key alone, and the agreement's place in the index
+of what is due, when it moved:
+
+    composite  due · <ISO date of the oldest unpaid instalment> · <agreement>   → one zero byte
+
+Invariants: a closed agreement, and one with nothing left to pay, stands nowhere in the index;
+everything else exactly once, under `summary.due`. So a query of what is overdue costs what is
+overdue, not the book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from chaincode.contract import ReadOnlyStub, Stub
+
+from ..arrears import bucket_of
+from ..calendar import days_between, parse_date
+from .bulk import unknown
+from .position import Position, load, standing_key
+
+DUE_INDEX: Final = "due"
+INDEX_VALUE: Final = b"\x00"
+
+
+def due_key(stub: ReadOnlyStub, due: str, agreement: str) -> str:
+    """Return the index key of an agreement whose oldest unpaid instalment is due on a day."""
+    return stub.create_composite_key(DUE_INDEX, (due, agreement))
+
+
+class Accounts:
+    """Working copies of some agreements."""
+
+    __slots__ = ("_changed", "_positions", "_stub")
+
+    def __init__(self, stub: Stub, agreements: Iterable[str]) -> None:
+        self._stub = stub
+        self._changed: set[str] = set()
+        self._positions: dict[str, Position | None] = {}
+        self.load(agreements)
+
+    def load(self, agreements: Iterable[str]) -> None:
+        """Read agreements that were not read yet, all at once."""
+        wanted = [name for name in dict.fromkeys(agreements) if name not in self._positions]
+        if wanted:
+            self._positions.update(zip(wanted, load(self._stub, wanted), strict=True))
+
+    def find(self, agreement: str) -> Position | None:
+        """Return the working copy, None where there is no such agreement."""
+        return self._positions[agreement]
+
+    def position(self, agreement: str) -> Position:
+        """Return the working copy.
+
+        Raises:
+            RuleBroken: there is no such agreement.
+        """
+        position = self._positions[agreement]
+        if position is None:
+            raise unknown("agreement", agreement, "open it first, or correct its id")
+        return position
+
+    def add(self, agreement: str, position: Position) -> None:
+        """Take in a new agreement."""
+        self._positions[agreement] = position
+        self._changed.add(agreement)
+
+    def put(self, position: Position) -> None:
+        """Take in what a record made of an agreement."""
+        agreement = position.agreement
+        self._positions[agreement] = position
+        self._changed.add(agreement)
+
+    def bucket(self, agreement: str, day: str) -> str:
+        """Return the bucket of an agreement on *day*, the transaction's."""
+        position = self._positions.get(agreement)
+        if position is None:
+            return ""
+        oldest = position.oldest_due
+        if not oldest or oldest > day:
+            return bucket_of(0)
+        return bucket_of(days_between(parse_date(oldest), parse_date(day)))
+
+    def save(self) -> None:
+        """Write the changed summaries and move their places in the index."""
+        stub = self._stub
+        for agreement in self._changed:
+            position = self._positions[agreement]
+            assert position is not None
+            summary = position.summary
+            due = "" if summary.closed else position.oldest_due
+            if due != summary.due:
+                if summary.due:
+                    stub.del_state(due_key(stub, summary.due, agreement))
+                if due:
+                    stub.put_state(due_key(stub, due, agreement), INDEX_VALUE)
+                summary = position.with_summary(due=due).summary
+            stub.put_state(standing_key(agreement), summary.encode())
