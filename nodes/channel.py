@@ -22,6 +22,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.blocks.block import Block
@@ -29,6 +30,7 @@ from ledger.channel import ChannelLedger
 from ledger.errors import Fatal, LedgerError
 from ledger.state.snapshot import LedgerSnapshot
 from ledger.transactions.codes import TxValidationCode
+from ledger.transactions.parse import parse_transaction
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError, PolicyError
 from network.msp import Identity
@@ -73,6 +75,7 @@ class Channel:
         self._waiting: dict[str, set[asyncio.Future[TransactionStatus]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit {self.channel_id}")
+        self._leaving = False
         self._closing = False
 
     @classmethod
@@ -120,18 +123,29 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._grown = asyncio.Event()
 
+    def release_waiting(self) -> None:
+        """Tell everybody who waits for a block that this node is going; blocks are still taken."""
+        self._leaving = True
+        self._fail_waiting(self._gone())
+        if self._loop is not None:
+            self._grown.set()
+
     async def close(self) -> None:
-        """Finish the block in work, wake everybody who waits, and close the ledger."""
+        """Finish the block in work, release who waits, and close the ledger."""
         if self._closing:
             return
         self._closing = True
         await asyncio.to_thread(self._writer.shutdown)
         # Announcements of the last block were put on the loop before the thread ended.
         await asyncio.sleep(0)
-        self._fail_waiting(ChannelUnavailable(f"channel {self.channel_id} is being closed"))
-        if self._loop is not None:
-            self._grown.set()
+        self.release_waiting()
         await asyncio.to_thread(self.ledger.close)
+
+    def _gone(self) -> ChannelUnavailable:
+        return ChannelUnavailable(
+            f"this node is leaving channel {self.channel_id}; ask again when it is back, "
+            "or ask another member's node"
+        )
 
     @property
     def configuration(self) -> ChannelConfiguration:
@@ -157,6 +171,13 @@ class Channel:
     def commit_hash(self) -> bytes:
         """Commit hash of the last block; empty if that is the genesis block."""
         return self.ledger.commit_hash
+
+    @property
+    def created(self) -> datetime:
+        """The time in the genesis block, aware UTC."""
+        genesis = self.ledger.block(0)
+        stamp = None if genesis is None else parse_transaction(genesis.data[0]).timestamp
+        return stamp or datetime.fromtimestamp(0, UTC)
 
     @property
     def halted(self) -> Fatal | None:
@@ -227,8 +248,8 @@ class Channel:
             ChannelHalted, ChannelUnavailable: it will never be.
         """
         while self._height <= height:
-            if self._closing:
-                raise ChannelUnavailable(f"channel {self.channel_id} is being closed")
+            if self._leaving:
+                raise self._gone()
             if self.halted is not None:
                 raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
             await self._grown.wait()
@@ -258,6 +279,8 @@ class Channel:
                 return status
             if self.halted is not None:
                 raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
+            if self._leaving:
+                raise self._gone()
             return await future
         finally:
             waiting = self._waiting.get(tx_id)

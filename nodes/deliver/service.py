@@ -6,7 +6,6 @@ blocks that only look complete.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -19,17 +18,11 @@ from nodes.clock import Clock
 from nodes.deliver.encoding import encode_block, encode_filtered_block
 from nodes.deliver.session import Delivery
 from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.connections import caller_certificate_der
 from nodes.rpc.failures import RpcFailure
 from nodes.rpc.handlers import bidirectional
 
 SERVICE = "protos.Deliver"
-
-
-def caller_certificate(context: Any) -> bytes | None:
-    """DER of the caller's TLS certificate; None on a connection without one."""
-    for pem in context.auth_context().get("x509_pem_cert", ()):
-        return ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
-    return None
 
 
 class DeliverService:
@@ -53,12 +46,12 @@ class DeliverService:
     async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send full blocks."""
         with self._streams.enter():
-            await self._full.serve(requests, context, caller_certificate(context))
+            await self._full.serve(requests, context, caller_certificate_der(context))
 
     async def deliver_filtered(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send filtered blocks."""
         with self._streams.enter():
-            await self._filtered.serve(requests, context, caller_certificate(context))
+            await self._filtered.serve(requests, context, caller_certificate_der(context))
 
     async def deliver_with_private_data(self, _requests: AsyncIterator[Any], _context: Any) -> None:
         """Say that there are none."""

@@ -106,19 +106,25 @@ class Endorser:
         return self._signer.msp_id
 
     async def simulate(
-        self, proposal: UnpackedProposal, *, with_interest: bool = False, height: int = 0
+        self,
+        proposal: UnpackedProposal,
+        *,
+        query: bool = False,
+        with_interest: bool = False,
+        height: int = 0,
     ) -> Simulated:
         """Admit *proposal* and run its contract.
 
         Args:
             proposal: parsed, nothing of it checked yet.
+            query: nothing will be endorsed, so a channel that has halted may be asked too.
             with_interest: also say which policies the writes fall under.
             height: wait a moment until the channel has this many blocks.
         Raises:
             ProposalRefusal: it may not be simulated.
             ChannelHalted: this node's channel has stopped.
         """
-        if self.channel.halted is not None:
+        if self.channel.halted is not None and not query:
             raise ChannelHalted(
                 f"channel {self.channel.channel_id} has stopped on this node: "
                 f"{self.channel.halted}; ask another member's node"
@@ -146,8 +152,7 @@ class Endorser:
     async def _wait_for_height(self, height: int, longest_s: float = 2.0) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
-                async for _ in self.channel.subscribe(height - 1):
-                    return
+                await self.channel.wait_above(height - 1)
 
     def _is_quick(self, function: tuple[str, bytes], proposal: UnpackedProposal) -> bool:
         if self._seconds.get(function, 1.0) > _QUICK_S:

@@ -18,7 +18,7 @@ from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorser
 from nodes.endorser.proposals import ProposalRefusal, unpack_proposal
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.failures import RpcFailure
-from nodes.rpc.handlers import unary
+from nodes.rpc.handlers import Guard, unary
 
 SERVICE = "protos.Endorser"
 PROCESS_PROPOSAL = f"/{SERVICE}/ProcessProposal"
@@ -78,9 +78,9 @@ def _asked_height(context: Any) -> int:
     return 0
 
 
-def add_endorser_service(server: grpc.aio.Server, service: EndorserService) -> None:
-    """Offer *service* on *server*."""
-    handler = unary("ProcessProposal", proposal_pb2.SignedProposal, service.process_proposal)
+def add_endorser_service(server: grpc.aio.Server, service: EndorserService, guard: Guard) -> None:
+    """Offer *service* on *server* to callers that pass *guard*."""
+    handler = unary("ProcessProposal", proposal_pb2.SignedProposal, service.process_proposal, guard)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(SERVICE, {"ProcessProposal": handler}),)
     )

@@ -52,6 +52,7 @@ class Gateway:
         waiting: limit of CommitStatus at once.
         streams: limit of ChaincodeEvents at once.
         broadcast_timeout_s: until the orderer must have taken a transaction.
+        commit_status_wait_s: until CommitStatus gives up.
         endorsement_timeout_s: for one remote evaluation.
     """
 
@@ -68,6 +69,7 @@ class Gateway:
         waiting: ConcurrencyLimit,
         streams: ConcurrencyLimit,
         broadcast_timeout_s: float,
+        commit_status_wait_s: float,
         endorsement_timeout_s: float,
     ) -> None:
         self._channel = channel
@@ -80,6 +82,7 @@ class Gateway:
         self._waiting = waiting
         self._streams = streams
         self._broadcast_timeout_s = broadcast_timeout_s
+        self._commit_status_wait_s = commit_status_wait_s
         self._endorsement_timeout_s = endorsement_timeout_s
 
     async def evaluate(self, request: Any, _context: Any) -> Any:
@@ -101,7 +104,7 @@ class Gateway:
 
     async def _evaluate_here(self, proposal: UnpackedProposal) -> Any:
         try:
-            simulated = await self._endorser.simulate(proposal)
+            simulated = await self._endorser.simulate(proposal, query=True)
         except Unavailable as error:
             raise self._evaluate_failed(Code.UNAVAILABLE, str(error)) from error
         except Refusal as error:
@@ -237,7 +240,14 @@ class Gateway:
             signed = SignedData(request.request, asked.identity, request.signature)
             channel = self._known_channel(asked.channel_id, Code.ABORTED)
             _verify_access(channel, "gateway/CommitStatus", signed)
-            status = await channel.wait_for_transaction(asked.transaction_id)
+            try:
+                async with asyncio.timeout(self._commit_status_wait_s):
+                    status = await channel.wait_for_transaction(asked.transaction_id)
+            except TimeoutError as error:
+                raise RpcFailure(
+                    Code.DEADLINE_EXCEEDED,
+                    f"transaction {asked.transaction_id} is in no block yet; ask again",
+                ) from error
             return gateway_pb2.CommitStatusResponse(
                 result=int(status.code), block_number=status.block_num
             )

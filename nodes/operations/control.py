@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -80,8 +82,10 @@ def control_application(node: ControlledNode) -> FastAPI:
 class _Server(uvicorn.Server):
     """Leaves signals to the node, which stops all its parts in order."""
 
-    def install_signal_handlers(self) -> None:
-        """Do nothing."""
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
 
 
 def bind_control_socket(folder: Path) -> socket.socket:

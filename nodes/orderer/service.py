@@ -25,10 +25,10 @@ from network.ordering.ports import OrderingEngine
 from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.deliver.encoding import encode_block
-from nodes.deliver.service import caller_certificate
 from nodes.deliver.session import Delivery
 from nodes.rpc.concurrency import ConcurrencyLimit
-from nodes.rpc.handlers import bidirectional
+from nodes.rpc.connections import caller_certificate_der
+from nodes.rpc.handlers import Guard, bidirectional
 
 SERVICE = "orderer.AtomicBroadcast"
 READERS_POLICY = "/Channel/Readers"
@@ -73,7 +73,7 @@ class OrdererService:
         with self._streams.enter():
             # A follower takes these as the sign that it is being served.
             await context.send_initial_metadata(())
-            await self._delivery.serve(requests, context, caller_certificate(context))
+            await self._delivery.serve(requests, context, caller_certificate_der(context))
 
     async def broadcast(self, envelopes: AsyncIterator[bytes], context: Any) -> None:
         """Order envelopes and answer them in their order."""
@@ -118,10 +118,10 @@ class OrdererService:
         return ab_pb2.BroadcastResponse(status=SUCCESS)
 
 
-def add_orderer_service(server: grpc.aio.Server, service: OrdererService) -> None:
-    """Offer *service* on *server*."""
+def add_orderer_service(server: grpc.aio.Server, service: OrdererService, guard: Guard) -> None:
+    """Offer *service* on *server* to callers that pass *guard*."""
     handlers = {
-        "Broadcast": bidirectional("Broadcast", None, service.broadcast),
-        "Deliver": bidirectional("Deliver", common_pb2.Envelope, service.deliver),
+        "Broadcast": bidirectional("Broadcast", None, service.broadcast, guard),
+        "Deliver": bidirectional("Deliver", common_pb2.Envelope, service.deliver, guard),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -6,6 +6,7 @@ which tells a client that trying again makes sense, in Fabric's words.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,8 @@ class ConcurrencyLimit:
         self._service = service
         self._most = most
         self.at_work = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @contextmanager
     def enter(self) -> Iterator[None]:
@@ -38,7 +41,14 @@ class ConcurrencyLimit:
                 f"({self._most}); try again"
             )
         self.at_work += 1
+        self._idle.clear()
         try:
             yield
         finally:
             self.at_work -= 1
+            if not self.at_work:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Return as soon as no call is at work."""
+        await self._idle.wait()

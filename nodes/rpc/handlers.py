@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Unary = Callable[[Any, Any], Awaitable[Any]]
 Streaming = Callable[[Any, Any], AsyncGenerator[Any, None]]
+Guard = Callable[[Any], None]
+"""Looks at a call's context before anything else; raises LedgerError if it may not be made."""
 Bidirectional = Callable[[AsyncIterator[Any], Any], Awaitable[None]]
 
 
@@ -52,11 +54,16 @@ async def _abort(context: Any, name: str, error: Exception) -> None:
     await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed; the node's log says why")
 
 
-def unary(name: str, kind: Any, handle: Unary) -> Handler:
+def _everybody(_context: Any) -> None:
+    """The guard of a port whose services check for themselves who asks."""
+
+
+def unary(name: str, kind: Any, handle: Unary, guard: Guard = _everybody) -> Handler:
     """A handler that parses a request of *kind*, and answers what *handle* returns."""
 
     async def call(raw: bytes, context: Any) -> Any:
         try:
+            guard(context)
             answer = await handle(parse_request(kind, raw), context)
             return answer.SerializeToString()
         except (asyncio.CancelledError, grpc.aio.AbortError):
@@ -84,7 +91,9 @@ def streaming(name: str, kind: Any, handle: Streaming) -> Handler:
     return grpc.unary_stream_rpc_method_handler(call)
 
 
-def bidirectional(name: str, kind: Any, handle: Bidirectional) -> Handler:
+def bidirectional(
+    name: str, kind: Any, handle: Bidirectional, guard: Guard = _everybody
+) -> Handler:
     """A handler for a stream of requests of *kind* (as bytes if None); *handle* writes answers."""
 
     async def requests(raw_requests: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
@@ -93,6 +102,7 @@ def bidirectional(name: str, kind: Any, handle: Bidirectional) -> Handler:
 
     async def call(raw_requests: AsyncIterator[bytes], context: Any) -> None:
         try:
+            guard(context)
             await handle(requests(raw_requests), context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise

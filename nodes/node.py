@@ -1,0 +1,334 @@
+"""One member's node: every part of it, put together from its folder.
+
+    FOLDER/node.toml       what the node is told (nodes/configuration.py)
+    FOLDER/msp, tls        its identity and its TLS certificate
+    FOLDER/genesis.block   the first block of its channel
+    FOLDER/ledger          blocks and state
+    FOLDER/contracts       installed contract packages
+    FOLDER/clock           the operator's time, in a rehearsal only
+    FOLDER/control.sock    the operator's socket (nodes/operations/control.py)
+
+A node lives on one event loop: two gRPC servers, the ordering engine and the control socket. It is
+*opened* before the loop is busy (that may take as long as a recovery), *started*, and *stopped* in
+the reverse order: no new calls, those at work finished, waiting ones told, the block in work
+committed, the ledger closed.
+
+Whether this node orders is said by the channel configuration: it does if the first orderer endpoint
+is its own node port; otherwise it follows that endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import psutil
+import uvloop
+
+from chaincode.simulator import ChaincodeRegistry, Simulator
+from chaincode.simulator import Limits as SimulationLimits
+from ledger.errors import LedgerError
+from network.msp import SigningIdentity
+from network.ordering.ports import OrderingEngine
+from network.ordering.solo import Follower, Sequencer
+from network.tls import TlsIdentity
+from nodes.channel import Channel
+from nodes.clock import CLOCK_FILE, Clock, ClockRefusal, RealClock, RehearsalClock
+from nodes.committer.signatures import SignaturePool
+from nodes.configuration import NodeConfiguration, load_configuration
+from nodes.contracts import installed_contracts
+from nodes.endorser.endorser import Endorser
+from nodes.gateway.members import Members
+from nodes.opening import load_genesis, verify_channel, verify_channel_id
+from nodes.operations.control import CONTROL_SOCKET, ControlServer, bind_control_socket
+from nodes.operations.logs import start_logging
+from nodes.operations.status import NodeStatus, PeerState, certificate_state, program_version
+from nodes.rpc.connections import call_options
+from nodes.servers import Servers
+
+__all__ = ["Node", "run"]
+
+GENESIS_FILE = "genesis.block"
+LEDGER_FOLDER = "ledger"
+MSP_FOLDER = "msp"
+TLS_FOLDER = "tls"
+
+log = logging.getLogger(__name__)
+
+Contracts = Callable[[Path, Channel], ChaincodeRegistry]
+"""From a node's folder and its channel to the contracts that it can run."""
+
+
+class Node:
+    """A node; made by `open`, which blocks, then driven on one event loop.
+
+    Attributes:
+        folder: where it lives.
+        configuration: what `node.toml` says.
+        channel: the channel it keeps.
+        clock: the machine's, or in a rehearsal the operator's.
+        engine: orders, or follows who does.
+        started: set as soon as both ports take calls.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        configuration: NodeConfiguration,
+        signer: SigningIdentity,
+        tls: TlsIdentity,
+        channel: Channel,
+        signatures: SignaturePool,
+        contracts: Contracts,
+        control: socket.socket,
+    ) -> None:
+        self.folder = folder
+        self.configuration = configuration
+        self.channel = channel
+        self.clock = _clock_of(folder, channel)
+        self._signer = signer
+        self._tls = tls
+        self._signatures = signatures
+        limits = configuration.limits
+        simulator = Simulator(
+            contracts(folder, channel), SimulationLimits(deadline_s=limits.simulation_deadline_s)
+        )
+        self.endorser = Endorser(
+            channel, simulator, signer, self.clock, threads=limits.simulation_threads
+        )
+        self.engine = self._make_engine()
+        self._members = Members(
+            configuration.msp_id, lambda: self.channel.configuration, self._dial
+        )
+        self._servers = Servers(
+            configuration,
+            folder / TLS_FOLDER,
+            channel=channel,
+            endorser=self.endorser,
+            members=self._members,
+            engine=self.engine,
+            clock=self.clock,
+        )
+        self._control = ControlServer(self, control, folder / CONTROL_SOCKET)
+        self._opened = datetime.now(UTC)
+        self._serving = False
+        self.started = asyncio.Event()
+        self._stop_asked = asyncio.Event()
+
+    @classmethod
+    def open(cls, folder: Path, *, contracts: Contracts = installed_contracts) -> Node:
+        """Read a node's folder and open its ledger, recovering what a crash left. Blocks.
+
+        Args:
+            folder: made by `qist node init`.
+            contracts: where contracts come from; by default the packages installed in the folder.
+        Raises:
+            Refusal: the folder or the configuration is not right, or a node runs there already.
+            LedgerLocked: another process has the ledger open.
+            Fatal: what is stored is damaged.
+        """
+        configuration = load_configuration(folder)
+        signer = SigningIdentity.load(folder / MSP_FOLDER, configuration.msp_id)
+        tls = TlsIdentity.load(folder / TLS_FOLDER)
+        genesis = load_genesis(folder / GENESIS_FILE)
+        control = bind_control_socket(folder)
+        signatures = SignaturePool()
+        channel = None
+        try:
+            if genesis is not None:
+                # Before it is written: a block of the wrong channel must not begin a ledger.
+                verify_channel_id(configuration, genesis, folder)
+            channel = Channel.open(folder / LEDGER_FOLDER, genesis, signatures=signatures)
+            verify_channel(channel.configuration, signer, folder)
+            return cls(folder, configuration, signer, tls, channel, signatures, contracts, control)
+        except BaseException:
+            if channel is not None:
+                channel.ledger.close()
+            signatures.close()
+            control.close()
+            (folder / CONTROL_SOCKET).unlink(missing_ok=True)
+            raise
+
+    async def serve(self) -> None:
+        """Serve until `request_stop`, then stop in order; `started` is set in between.
+
+        Raises:
+            ExceptionGroup: of what kept the node from starting or serving, for example a
+                ConfigurationRefusal for a port that is taken.
+        """
+        async with asyncio.TaskGroup() as tasks, AsyncExitStack() as parts:
+            # Closed in the reverse order; the control socket goes last, as the sign of the end.
+            tasks.create_task(self._control.serve(), name="control socket")
+            parts.callback(self._control.stop)
+            parts.push_async_callback(asyncio.to_thread, self._signatures.close)
+            parts.push_async_callback(asyncio.to_thread, self.endorser.close)
+            await self.channel.start()
+            parts.push_async_callback(self.channel.close)
+            parts.push_async_callback(self._members.close)
+            await self.engine.start()
+            parts.push_async_callback(self.engine.stop)
+            parts.push_async_callback(self._finish_calls)
+            await self._servers.start()
+            self._serving = True
+            self._tell_start()
+            self.started.set()
+            await self._stop_asked.wait()
+            self._serving = False
+            log.info("node %s is stopping", self.configuration.name)
+        log.info("node %s has stopped at height %d", self.configuration.name, self.channel.height)
+
+    def _tell_start(self) -> None:
+        log.info(
+            "node %s of %s serves clients on %s and nodes on %s as %s, channel %s at height %d%s",
+            self.configuration.name,
+            self.configuration.msp_id,
+            self.configuration.client.listen,
+            self.configuration.node.listen,
+            self.engine.status().role,
+            self.channel.channel_id,
+            self.channel.height,
+            ", in a rehearsal" if self.is_rehearsal else "",
+        )
+
+    async def _finish_calls(self) -> None:
+        """Take no more calls and finish those at work; those that only wait are told to go."""
+        self._serving = False
+        self.channel.release_waiting()
+        grace_s = self.configuration.limits.stop_grace_s
+        stopping = asyncio.create_task(self._servers.begin_stop(grace_s))
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._servers.calls.idle()
+                await self._servers.endorsements.idle()
+        except TimeoutError:
+            log.warning("calls were still at work after %g s and are given up", grace_s)
+        await self._servers.end()
+        await stopping
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether the network is a rehearsal."""
+        return self.channel.configuration.is_rehearsal
+
+    def status(self) -> NodeStatus:
+        """Return the present status."""
+        channel, now = self.channel, self.clock.now()
+        warn = self.configuration.warn.certificate_days
+        machine = datetime.now(UTC)
+        return NodeStatus(
+            name=self.configuration.name,
+            msp_id=self.configuration.msp_id,
+            version=program_version(),
+            channel_id=channel.channel_id,
+            height=channel.height,
+            header_hash=channel.last_header_hash.hex(),
+            commit_hash=channel.commit_hash.hex(),
+            ready=self._serving and channel.halted is None,
+            halted="" if channel.halted is None else str(channel.halted),
+            rehearsal=self.is_rehearsal,
+            clock=now.isoformat(),
+            started=self._opened.isoformat(timespec="seconds"),
+            recovered="; ".join(channel.ledger.recovered),
+            client_address=self.configuration.client.reachable,
+            node_address=self.configuration.node.reachable,
+            ordering=self.engine.status(),
+            peers=tuple(
+                PeerState(msp_id, member.address, member.is_up)
+                for msp_id, member in self._members.others().items()
+            ),
+            certificates=(
+                certificate_state("identity", self._signer.not_after, now, warn),
+                # Connections are made by the machine's time, also in a rehearsal.
+                certificate_state("tls", self._tls.not_after, machine, warn),
+            ),
+            memory_bytes=psutil.Process().memory_info().rss,
+        )
+
+    def set_clock(self, now: datetime) -> datetime:
+        """Set the time of a rehearsal and return it.
+
+        Raises:
+            ClockRefusal: this is no rehearsal, or the time lies before the present one.
+        """
+        if not isinstance(self.clock, RehearsalClock):
+            raise ClockRefusal(
+                f"channel {self.channel.channel_id} is no rehearsal, so its nodes take the time "
+                "from the machine; create a rehearsal to set it"
+            )
+        self.clock.set(now)
+        log.info("rehearsal: the clock stands at %s", self.clock.now().isoformat())
+        return self.clock.now()
+
+    def request_stop(self) -> None:
+        """Let `serve` stop the node; returns at once."""
+        self._stop_asked.set()
+
+    def _dial(self, address: str, msp_id: str) -> grpc.aio.Channel:
+        # Read anew, so that a renewed certificate is shown without a restart.
+        tls = TlsIdentity.load(self.folder / TLS_FOLDER)
+        return grpc.aio.secure_channel(
+            address,
+            tls.to_member(self.channel.configuration, msp_id).credentials,
+            options=call_options(self.configuration.limits.max_message_bytes),
+        )
+
+    def _make_engine(self) -> OrderingEngine:
+        channel = self.channel.configuration
+        _msp_id, host, port = channel.orderer_endpoints[0]
+        if f"{host}:{port}" == self.configuration.node.reachable:
+            return Sequencer(self.channel, self._signer, self.clock)
+        return Follower(self.channel, self._signer, self._tls.to_orderer(channel), self.clock)
+
+
+def _clock_of(folder: Path, channel: Channel) -> Clock:
+    if not channel.configuration.is_rehearsal:
+        return RealClock()
+    return RehearsalClock(folder / CLOCK_FILE, channel.created)
+
+
+def run(folder: Path) -> int:
+    """Run a node in this process until SIGTERM, SIGINT or `POST /stop`; return its exit code.
+
+    0 after an orderly stop, 1 if it could not start or had to give up; the log says why.
+    """
+    start_logging(folder.resolve().name, "info")
+    failed = False
+    try:
+        node = Node.open(folder)
+        configuration = node.configuration
+        start_logging(configuration.name, configuration.log.level, rehearsal=node.is_rehearsal)
+        for words in node.channel.ledger.recovered:
+            log.warning("recovered: %s", words)
+        uvloop.run(_serve(node))
+    except* LedgerError as errors:
+        failed = True
+        for error in _flattened(errors):
+            log.critical("%s", error)
+    return 1 if failed else 0
+
+
+def _flattened(group: BaseExceptionGroup[LedgerError]) -> Iterator[LedgerError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flattened(error)
+        else:
+            yield error
+
+
+async def _serve(node: Node) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.request_stop)
+    await node.serve()
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1] if len(sys.argv) > 1 else ".")))

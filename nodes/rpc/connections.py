@@ -1,0 +1,86 @@
+"""Connections between nodes: gRPC's options on both ports, and whose certificate a caller showed.
+
+The node port's handshake takes a certificate of any member's TLS authority (`network.tls`); that
+it is one of a member of today, and not revoked, is asked at every call (`require_member`).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from network.configuration import ChannelConfiguration
+from network.errors import IdentityError
+from nodes.rpc.failures import RpcFailure
+
+__all__ = ["call_options", "caller_certificate_der", "require_member", "server_options"]
+
+
+def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """gRPC options of a port.
+
+    Args:
+        max_message_bytes: a larger message is refused with RESOURCE_EXHAUSTED; -1 for no limit.
+    """
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # Two processes on one port would share its callers unnoticed.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
+def call_options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """gRPC options of a connection to another node."""
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # A cable that was pulled shows within fifteen seconds.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+
+
+def _caller_certificate(context: Any) -> bytes | None:
+    for pem in context.auth_context().get("x509_pem_cert", ()):
+        found: bytes = pem
+        return found
+    return None
+
+
+def caller_certificate_der(context: Any) -> bytes | None:
+    """DER of the caller's TLS certificate; None on a connection without one."""
+    pem = _caller_certificate(context)
+    return None if pem is None else ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+
+
+def require_member(configuration: Callable[[], ChannelConfiguration]) -> Callable[[Any], None]:
+    """A check for calls on the node port: the caller's certificate is a member's, and valid now.
+
+    Args:
+        configuration: returns the configuration in force.
+    """
+
+    def check(context: Any) -> None:
+        pem = _caller_certificate(context)
+        try:
+            if pem is None:
+                raise IdentityError("the node port needs a TLS certificate of a member")
+            configuration().msps.member_of_tls_certificate(pem)
+        except IdentityError as error:
+            raise RpcFailure(
+                grpc.StatusCode.PERMISSION_DENIED, f"this port serves members' nodes only: {error}"
+            ) from error
+
+    return check

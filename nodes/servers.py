@@ -1,0 +1,137 @@
+"""The two gRPC servers of a node: which services stand on which port, within which limits.
+
+client port (TLS)       gateway.Gateway, protos.Deliver
+node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, members' nodes only
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+
+from network.ordering.ports import OrderingEngine
+from network.tls import client_port_credentials, node_port_credentials
+from nodes.channel import Channel
+from nodes.clock import Clock
+from nodes.configuration import ConfigurationRefusal, NodeConfiguration
+from nodes.deliver.service import DeliverService, add_deliver_service
+from nodes.endorser.endorser import Endorser
+from nodes.endorser.service import EndorserService, add_endorser_service
+from nodes.gateway.endorsing import Endorsing
+from nodes.gateway.members import Members
+from nodes.gateway.service import Gateway, add_gateway_service
+from nodes.orderer.service import OrdererService, add_orderer_service
+from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.connections import require_member, server_options
+
+__all__ = ["Servers"]
+
+
+class Servers:
+    """Both ports of one node; made on the event loop that serves them.
+
+    Args:
+        configuration: addresses and limits.
+        tls_folder: the node's TLS certificate and key.
+        channel, endorser, members, engine, clock: what the services stand on.
+    """
+
+    def __init__(
+        self,
+        configuration: NodeConfiguration,
+        tls_folder: Path,
+        *,
+        channel: Channel,
+        endorser: Endorser,
+        members: Members,
+        engine: OrderingEngine,
+        clock: Clock,
+    ) -> None:
+        self._configuration = configuration
+        self._tls_folder = tls_folder
+        self._channel = channel
+        self._endorser = endorser
+        self._members = members
+        self._engine = engine
+        self._clock = clock
+        limits = configuration.limits
+        self.calls = ConcurrencyLimit("gateway", limits.gateway_concurrency)
+        self.endorsements = ConcurrencyLimit("endorser", limits.endorser_concurrency)
+        self._started: list[grpc.aio.Server] = []
+
+    async def start(self) -> None:
+        """Bind both ports and take calls.
+
+        Raises:
+            ConfigurationRefusal: a port cannot be bound.
+        """
+        for make in (self._client_port, self._node_port):
+            server = make()
+            await server.start()
+            self._started.append(server)
+
+    async def begin_stop(self, grace_s: float) -> None:
+        """Take no more calls; those at work are given up after *grace_s*."""
+        await asyncio.gather(*(server.stop(grace_s) for server in self._started))
+
+    async def end(self) -> None:
+        """Give up the calls still at work."""
+        await asyncio.gather(*(server.stop(None) for server in self._started))
+
+    def _find_channel(self, channel_id: str) -> Channel | None:
+        return self._channel if channel_id == self._channel.channel_id else None
+
+    def _find_endorser(self, channel_id: str) -> Endorser | None:
+        return self._endorser if channel_id == self._channel.channel_id else None
+
+    def _client_port(self) -> grpc.aio.Server:
+        limits = self._configuration.limits
+        server = grpc.aio.server(options=server_options(limits.max_message_bytes))
+        own = self._configuration.client.reachable
+        streams = ConcurrencyLimit("deliver", limits.deliver_concurrency)
+        gateway = Gateway(
+            channel=self._find_channel,
+            endorser=self._endorser,
+            endorsing=Endorsing(self._endorser, self._members, own, limits.endorsement_timeout_s),
+            members=self._members,
+            engine=self._engine,
+            address=own,
+            work=self.calls,
+            waiting=ConcurrencyLimit("CommitStatus", limits.deliver_concurrency),
+            streams=ConcurrencyLimit("ChaincodeEvents", limits.deliver_concurrency),
+            broadcast_timeout_s=limits.broadcast_timeout_s,
+            commit_status_wait_s=limits.commit_status_wait_s,
+            endorsement_timeout_s=limits.endorsement_timeout_s,
+        )
+        add_gateway_service(server, gateway)
+        add_deliver_service(server, DeliverService(self._find_channel, self._clock, streams))
+        credentials = client_port_credentials(self._tls_folder)
+        _bind(server, self._configuration.client.listen, credentials)
+        return server
+
+    def _node_port(self) -> grpc.aio.Server:
+        # Blocks travel here, as large as the channel's limits let them be.
+        server = grpc.aio.server(options=server_options(-1))
+        guard = require_member(lambda: self._channel.configuration)
+        endorsing = EndorserService(self._find_endorser, self.endorsements)
+        add_endorser_service(server, endorsing, guard)
+        streams = ConcurrencyLimit("orderer", self._configuration.limits.deliver_concurrency)
+        orderer = OrdererService(self._find_channel, self._engine, self._clock, streams)
+        add_orderer_service(server, orderer, guard)
+        credentials = node_port_credentials(self._tls_folder, lambda: self._channel.configuration)
+        _bind(server, self._configuration.node.listen, credentials)
+        return server
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> None:
+    try:
+        bound = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise ConfigurationRefusal(
+            f"the port {address} cannot be bound: another process has it, or the host is not this "
+            "machine's; name another in node.toml"
+        )

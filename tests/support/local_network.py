@@ -1,0 +1,299 @@
+"""A network of real nodes inside one test: certificates, genesis block, folders, N running nodes.
+
+    async with local_network(tmp_path, [Counter()]) as network:
+        async with network.gateway("BankMSP") as gateway:
+            contract = gateway.network(network.channel_id).contract("counter")
+            await contract.submit("Add", "k", "1")
+        await network.verify()
+
+- The nodes run on the test's own event loop and speak gRPC over TLS on loopback; ledgers are on
+  disk under the folder. The first member's node orders, the others follow it.
+- `local_network` takes contracts as instances of `chaincode.contract.Contract` and defines each on
+  the channel in block 1 (all in one transaction, endorsed by every node) under *policy*.
+- `network.gateway(msp_id, user)` is a client (`AsyncGateway`) of that member's node,
+  `network.signer(msp_id, user)` the identity alone. Users are made when first asked for, with the
+  attribute ``qist.role`` equal to their name; "admin" gets the unit admin.
+- `network.stop(msp_id)` and `network.start(msp_id)` take one node down in order and up again;
+  `network.node(msp_id)` is the running `nodes.node.Node`.
+- `network.settled()` waits until all running nodes have the same height. `network.verify()` stops
+  every node and makes the closing checks of a network test: equal heights, header hashes and commit
+  hashes, and a clean fsck of every ledger.
+- `clock` (a rehearsal's time) is set on all nodes by `network.set_clock(now)`.
+
+Leaving the block stops what still runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from chaincode.contract import Contract
+from chaincode.simulator import Chaincode, ContractChaincode
+from clients.gateway.asynchronous import AsyncGateway
+from clients.gateway.connection import Endpoint as GatewayEndpoint
+from ledger.channel import ChannelLedger
+from ledger.state.ports import StateReader
+from network.certificates import Organisation, create_organisation
+from network.configuration import BatchParameters, OrganisationSpec, build_genesis
+from network.msp import SigningIdentity
+from nodes.channel import Channel
+from nodes.configuration import Endpoint, render_configuration
+from nodes.node import Node
+from tests.support.definitions import definition_envelope
+
+CHANNEL = "qist"
+MEMBERS = ("BankMSP", "OperatorMSP", "MakerMSP", "PtaMSP")
+DEADLINE_S = 20.0
+VERSION = "1"
+
+
+class FixedContracts:
+    """A registry of contracts given by a test; a definition makes them callable."""
+
+    def __init__(self, chaincodes: Sequence[Chaincode]) -> None:
+        self._by_name = {each.name: each for each in chaincodes}
+
+    def resolve(self, name: str, state: StateReader) -> Chaincode | None:
+        """Return the contract of that name."""
+        return self._by_name.get(name)
+
+
+@dataclass
+class Member:
+    """One member of the network: its certificates, its node's folder, its node while it runs."""
+
+    organisation: Organisation
+    folder: Path
+    client_port: int
+    node_port: int
+    node: Node | None = None
+    task: asyncio.Task[None] | None = None
+    users: dict[str, SigningIdentity] = field(default_factory=dict)
+
+
+class LocalNetwork:
+    """See the module's docstring."""
+
+    def __init__(
+        self, folder: Path, contracts: Sequence[Contract], members: Mapping[str, Member]
+    ) -> None:
+        self.folder = folder
+        self.channel_id = CHANNEL
+        self.members = members
+        self._chaincodes = [ContractChaincode(each, VERSION) for each in contracts]
+
+    # ---- nodes
+    def node(self, msp_id: str) -> Node:
+        """Return the running node of a member."""
+        node = self.members[msp_id].node
+        assert node is not None, f"the node of {msp_id} does not run"
+        return node
+
+    @property
+    def running(self) -> list[Node]:
+        """The nodes that run, in the order of the members."""
+        return [member.node for member in self.members.values() if member.node is not None]
+
+    async def start(self, *msp_ids: str) -> None:
+        """Start the nodes of these members, of all by default, and wait until they serve."""
+        for msp_id in msp_ids or self.members:
+            member = self.members[msp_id]
+            assert member.node is None, f"the node of {msp_id} runs already"
+            member.node = await asyncio.to_thread(
+                Node.open, member.folder, contracts=self._contracts
+            )
+            member.task = asyncio.create_task(member.node.serve(), name=f"node of {msp_id}")
+            started = asyncio.create_task(member.node.started.wait())
+            await asyncio.wait([member.task, started], return_when=asyncio.FIRST_COMPLETED)
+            if not member.node.started.is_set():
+                started.cancel()
+                member.node = None
+                await member.task
+
+    async def stop(self, *msp_ids: str) -> None:
+        """Stop the nodes of these members in order, of all that run by default."""
+        stopping = []
+        for msp_id in msp_ids or self.members:
+            member = self.members[msp_id]
+            if member.node is not None and member.task is not None:
+                member.node.request_stop()
+                stopping.append(member.task)
+                member.node = member.task = None
+        await asyncio.gather(*stopping)
+
+    async def settled(self, height: int = 0) -> int:
+        """Wait until all running nodes have the same height, at least *height*; return it."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                heights = [node.channel.height for node in self.running]
+                goal = max(height, *heights)
+                if min(heights) == goal:
+                    return goal
+                for node in self.running:
+                    await node.channel.wait_above(goal - 1)
+
+    def set_clock(self, now: datetime) -> None:
+        """Set the time of a rehearsal on all running nodes."""
+        for node in self.running:
+            node.set_clock(now)
+
+    def _contracts(self, folder: Path, channel: Channel) -> FixedContracts:
+        return FixedContracts(self._chaincodes)
+
+    # ---- clients
+    def signer(self, msp_id: str, user: str = "lending") -> SigningIdentity:
+        """Return the identity of a member's user; made when first asked for."""
+        member = self.members[msp_id]
+        if user not in member.users:
+            unit = "admin" if user == "admin" else "client"
+            folder = member.organisation.add_user(user, unit=unit, attributes={"qist.role": user})
+            member.users[user] = SigningIdentity.load(folder / "msp", msp_id)
+        return member.users[user]
+
+    def endpoint(self, msp_id: str) -> GatewayEndpoint:
+        """Return where a member's gateway is reached, and whom to trust there."""
+        member = self.members[msp_id]
+        authority = (member.organisation.folder / "tlsca" / "ca-cert.pem").read_bytes()
+        return GatewayEndpoint(f"localhost:{member.client_port}", authority)
+
+    def gateway(self, msp_id: str, user: str = "lending", **options: Any) -> AsyncGateway:
+        """Return a client of a member's node; close it, or use ``async with``."""
+        return AsyncGateway(self.endpoint(msp_id), self.signer(msp_id, user), **options)
+
+    def node_signer(self, msp_id: str) -> SigningIdentity:
+        """Return the identity of a member's node, to make what only a node can sign."""
+        return SigningIdentity.load(self.members[msp_id].folder / "msp", msp_id)
+
+    async def define(self, policy: str) -> None:
+        """Define the contracts on the channel, endorsed by every node."""
+        first = next(iter(self.members))
+        envelope = definition_envelope(
+            [(each.name, each.version) for each in self._chaincodes],
+            policy,
+            channel_id=self.channel_id,
+            creator=self.signer(first, "admin"),
+            endorsers=[self.node_signer(msp_id) for msp_id in self.members],
+            now=self.node(first).clock.now(),
+        )
+        height = self.node(first).channel.height
+        await self.node(first).engine.submit(envelope)
+        await self.settled(height + 1)
+
+    # ---- the end
+    async def verify(self) -> None:
+        """Stop all nodes and compare their ledgers; see the module's docstring."""
+        await self.settled()
+        await self.stop()
+        ends = {}
+        for msp_id, member in self.members.items():
+            ledger = ChannelLedger.open(member.folder / "ledger")
+            ends[msp_id] = (ledger.height, ledger.last_header_hash, ledger.commit_hash)
+            ledger.close()
+        assert len(set(ends.values())) == 1, f"the ledgers differ: {ends}"
+
+
+@asynccontextmanager
+async def local_network(
+    folder: Path,
+    contracts: Sequence[Contract] = (),
+    *,
+    members: Sequence[str] = MEMBERS,
+    policy: str = "",
+    batch: BatchParameters | None = None,
+    rehearsal: bool = False,
+    limits: str = "",
+) -> AsyncIterator[LocalNetwork]:
+    """Make a network under *folder*, start it, define *contracts*, and stop it at the end.
+
+    Args:
+        folder: an empty one.
+        contracts: of the test.
+        members: MSP ids; the first one's node orders.
+        policy: endorsement policy of the contracts; any two of the members by default.
+        batch: when blocks are cut.
+        rehearsal: whether the network is a rehearsal.
+        limits: further lines of every node.toml, for example a section [limits].
+    """
+    made = make_network(folder, contracts, members=members, batch=batch, rehearsal=rehearsal)
+    if limits:
+        for member in made.members.values():
+            path = member.folder / "node.toml"
+            text = path.read_text()
+            path.write_text(text[: text.index("[limits]")] + limits)
+    try:
+        await made.start()
+        if contracts:
+            peers = ", ".join(f"'{msp_id}.peer'" for msp_id in members)
+            await made.define(policy or f"OutOf({min(2, len(members))}, {peers})")
+        yield made
+    finally:
+        await made.stop()
+
+
+def make_network(
+    folder: Path,
+    contracts: Sequence[Contract] = (),
+    *,
+    members: Sequence[str] = MEMBERS,
+    batch: BatchParameters | None = None,
+    rehearsal: bool = False,
+) -> LocalNetwork:
+    """Make the folders of a network and start nothing."""
+    ports = iter(_free_ports(2 * len(members)))
+    made = {
+        msp_id: Member(
+            create_organisation(folder / msp_id / "org", msp_id),
+            folder / msp_id / "node",
+            next(ports),
+            next(ports),
+        )
+        for msp_id in members
+    }
+    specs = [
+        OrganisationSpec(
+            msp_id,
+            member.organisation.msp_config(),
+            anchor_peers=(("localhost", member.node_port),),
+            orderer_endpoints=(("localhost", member.node_port),) if msp_id == members[0] else (),
+        )
+        for msp_id, member in made.items()
+    ]
+    genesis = build_genesis(
+        CHANNEL,
+        specs,
+        orderers=members[:1],
+        when=datetime.now(UTC),
+        batch=batch,
+        rehearsal=rehearsal,
+    )
+    for msp_id, member in made.items():
+        issued = member.organisation.add_node("node0", hosts=("localhost", "127.0.0.1"))
+        member.folder.mkdir()
+        for part in ("msp", "tls"):
+            (issued / part).rename(member.folder / part)
+        (member.folder / "genesis.block").write_bytes(genesis.encode())
+        (member.folder / "node.toml").write_text(
+            render_configuration(
+                name="node0",
+                msp_id=msp_id,
+                channel_id=CHANNEL,
+                client=Endpoint(listen=f"localhost:{member.client_port}"),
+                node=Endpoint(listen=f"localhost:{member.node_port}"),
+            )
+        )
+    return LocalNetwork(folder, contracts, made)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
