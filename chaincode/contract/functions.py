@@ -136,11 +136,11 @@ class ContractFunction:
         values = [
             parameter.decode(raw) for parameter, raw in zip(self.parameters, args, strict=False)
         ]
-        return _encode_result(self.call(ctx, *values))
+        return _encode_result(self.call(ctx, *values), self.returns)
 
 
-def _encode_result(result: object) -> bytes:
-    if result is None:
+def _encode_result(result: object, declared: Any) -> bytes:
+    if result is None and declared in (None, type(None)):
         return b""
     if isinstance(result, bytes):
         return result
