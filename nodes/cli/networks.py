@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ledger.errors import Refusal
 from nodes.cli.members_description import USUAL_MEMBERS, MembersDescription
 from nodes.cli.network_folder import USUAL_PORT, create_network
 from nodes.cli.terminal import AsJson, Terminal
+from nodes.cli.times import parse_time
 from nodes.cli.toml_file import load_toml
 
 app = typer.Typer(no_args_is_help=True, help="A whole network of several members on this machine.")
@@ -58,20 +57,3 @@ def create(
         rows,
     )
     terminal.progress(f"start it with `qist network up {folder}`")
-
-
-def parse_time(text: str) -> datetime:
-    """Return a time given on the command line, aware UTC.
-
-    Raises:
-        Refusal: not of ISO form, or without its zone.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Refusal(
-            f"{text[:40]!r} is no time: write it like 2025-01-31T09:00:00+05:00"
-        ) from error
-    if found.tzinfo is None:
-        raise Refusal(f"{text[:40]!r} has no zone: write it like 2025-01-31T09:00:00+05:00")
-    return found.astimezone(UTC)

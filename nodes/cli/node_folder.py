@@ -92,6 +92,16 @@ def init_node(
         return load_configuration(made)
 
 
+def refuse_existing(folder: Path) -> None:
+    """Check that a new folder can be made, before certificates are issued for it.
+
+    Raises:
+        Refusal: there is something already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Refusal(f"{folder} exists already and is never overwritten: choose another folder")
+
+
 def issue_node(organisation: Organisation, name: str, ports: NodePorts) -> Path:
     """Have an organisation issue a node's certificates; return their folder."""
     return organisation.add_node(name, hosts=ports.hosts)
