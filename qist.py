@@ -114,6 +114,7 @@ _COMMANDS = {
     "channel": ("nodes.cli.channels", "The genesis block of a channel, and what it says."),
     "node": ("nodes.cli.node", "Create, join, run, watch and save one node."),
     "network": ("nodes.cli.networks", "A whole network of several members on this machine."),
+    "contract": ("clients.cli.contract", "The contracts that a channel has."),
     "fsck": ("nodes.cli.fsck", "Check everything that a stopped node has stored."),
 }
 """Word, the module whose `app` serves it, and what it is for."""
