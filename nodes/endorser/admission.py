@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import timedelta
 
-from network.configuration import ChannelConfiguration
-from network.errors import IdentityError, PolicyError, SignatureError
-from network.msp import Identity
+from network.configuration import LOCAL_ADMINS, LOCAL_MEMBERS, ChannelConfiguration
+from network.errors import ConfigurationError, IdentityError, PolicyError, SignatureError
+from network.msp import ADMIN, Identity
 from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.endorser.proposals import ProposalRefusal, UnpackedProposal, verify_form
@@ -28,11 +28,18 @@ _VERDICTS = 10_000
 
 
 class Admission:
-    """Decides on proposals for one channel."""
+    """Decides on proposals for one channel.
 
-    def __init__(self, channel: Channel, clock: Clock) -> None:
+    Args:
+        channel: whose members may propose.
+        clock: what timestamps and expiry are compared with.
+        msp_id: this node's member, whose identities decide on what concerns the node alone.
+    """
+
+    def __init__(self, channel: Channel, clock: Clock, msp_id: str) -> None:
         self._channel = channel
         self._clock = clock
+        self._msp_id = msp_id
         self._configuration: ChannelConfiguration | None = None
         self._allowed: OrderedDict[tuple[bytes, str], None] = OrderedDict()
 
@@ -98,8 +105,11 @@ class Admission:
             return
         try:
             path = configuration.acl_policy(resource)
-            configuration.policies.policy(path).evaluate([creator])
-        except PolicyError as error:
+            if path in (LOCAL_ADMINS, LOCAL_MEMBERS):
+                self._verify_local(path, creator)
+            else:
+                configuration.policies.policy(path).evaluate([creator])
+        except (ConfigurationError, PolicyError) as error:
             raise ProposalRefusal(
                 f"access denied for [{resource}] on channel [{self._channel.channel_id}] to an "
                 f"identity of {creator.msp_id}: {error}"
@@ -107,6 +117,13 @@ class Admission:
         if len(self._allowed) >= _VERDICTS:
             self._allowed.popitem(last=False)
         self._allowed[key] = None
+
+    def _verify_local(self, policy: str, creator: Identity) -> None:
+        """Judge what the node's own member decides, whatever the channel says."""
+        if creator.msp_id != self._msp_id:
+            raise PolicyError(f"it is for identities of {self._msp_id}, this node's member")
+        if policy == LOCAL_ADMINS and ADMIN not in creator.roles:
+            raise PolicyError(f"it is for admins of {self._msp_id}")
 
 
 def resource_of(proposal: UnpackedProposal) -> str:

@@ -96,7 +96,7 @@ class Endorser:
         self.channel = channel
         self._simulator = simulator
         self._signer = signer
-        self._admission = Admission(channel, clock)
+        self._admission = Admission(channel, clock, signer.msp_id)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="simulation")
         self._seconds: OrderedDict[tuple[str, bytes], float] = OrderedDict()
 

@@ -9,7 +9,7 @@
 - The nodes run on the test's own event loop and speak gRPC over TLS on loopback; ledgers are on
   disk under the folder. The first member's node orders, the others follow it.
 - `local_network` takes contracts as instances of `chaincode.contract.Contract` and defines each on
-  the channel in block 1 (all in one transaction, endorsed by every node) under *policy*.
+  the channel, by `_lifecycle` and with the endorsement of every node, under *policy*.
 - `network.gateway(msp_id, user)` is a client (`AsyncGateway`) of that member's node,
   `network.signer(msp_id, user)` the identity alone. Users are made when first asked for, with the
   attribute ``qist.role`` equal to their name; "admin" gets the unit admin.
@@ -34,8 +34,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fabric_protos.peer import policy_pb2
+from fabric_protos.peer.lifecycle import lifecycle_pb2
+
 from chaincode.contract import Contract
-from chaincode.simulator import Chaincode, ContractChaincode
+from chaincode.simulator import Chaincode, ChaincodeRegistry, ContractChaincode
 from clients.gateway.asynchronous import AsyncGateway
 from clients.gateway.connection import Endpoint as GatewayEndpoint
 from ledger.channel import ChannelLedger
@@ -43,10 +46,11 @@ from ledger.state.ports import StateReader
 from network.certificates import Organisation, create_organisation
 from network.configuration import BatchParameters, OrganisationSpec, build_genesis
 from network.msp import SigningIdentity
+from network.policy import parse_policy
 from nodes.channel import Channel
 from nodes.configuration import Endpoint, render_configuration
+from nodes.contracts import system_contracts
 from nodes.node import Node
-from tests.support.definitions import definition_envelope
 
 CHANNEL = "qist"
 MEMBERS = ("BankMSP", "OperatorMSP", "MakerMSP", "PtaMSP")
@@ -55,14 +59,23 @@ VERSION = "1"
 
 
 class FixedContracts:
-    """A registry of contracts given by a test; a definition makes them callable."""
+    """Contracts given by a test, in the place of installed packages."""
 
-    def __init__(self, chaincodes: Sequence[Chaincode]) -> None:
-        self._by_name = {each.name: each for each in chaincodes}
+    def __init__(self, chaincodes: Sequence[Chaincode], channel: Channel) -> None:
+        self._given = {each.name: each for each in chaincodes}
+        self._system = {each.name: each for each in system_contracts(self, channel)}
+
+    def offers(self, name: str, version: str) -> bool:
+        """Say whether contract *name* can be run here in *version*."""
+        return name in self._given and self._given[name].version == version
 
     def resolve(self, name: str, state: StateReader) -> Chaincode | None:
         """Return the contract of that name."""
-        return self._by_name.get(name)
+        return self._system.get(name) or self._given.get(name)
+
+    def explain(self, name: str, state: StateReader) -> str:
+        """Say why there is none."""
+        return f"chaincode {name} not found among those of the test"
 
 
 @dataclass
@@ -106,16 +119,14 @@ class LocalNetwork:
         for msp_id in msp_ids or self.members:
             member = self.members[msp_id]
             assert member.node is None, f"the node of {msp_id} runs already"
-            member.node = await asyncio.to_thread(
-                Node.open, member.folder, contracts=self._contracts
-            )
-            member.task = asyncio.create_task(member.node.serve(), name=f"node of {msp_id}")
-            started = asyncio.create_task(member.node.started.wait())
-            await asyncio.wait([member.task, started], return_when=asyncio.FIRST_COMPLETED)
-            if not member.node.started.is_set():
+            node = await asyncio.to_thread(Node.open, member.folder, contracts=self._contracts)
+            task = asyncio.create_task(node.serve(), name=f"node of {msp_id}")
+            started = asyncio.create_task(node.started.wait())
+            await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+            if not node.started.is_set():
                 started.cancel()
-                member.node = None
-                await member.task
+                await task
+            member.node, member.task = node, task
 
     async def stop(self, *msp_ids: str) -> None:
         """Stop the nodes of these members in order, of all that run by default."""
@@ -144,8 +155,8 @@ class LocalNetwork:
         for node in self.running:
             node.set_clock(now)
 
-    def _contracts(self, folder: Path, channel: Channel) -> FixedContracts:
-        return FixedContracts(self._chaincodes)
+    def _contracts(self, folder: Path, channel: Channel) -> ChaincodeRegistry:
+        return FixedContracts(self._chaincodes, channel)
 
     # ---- clients
     def signer(self, msp_id: str, user: str = "lending") -> SigningIdentity:
@@ -172,19 +183,23 @@ class LocalNetwork:
         return SigningIdentity.load(self.members[msp_id].folder / "msp", msp_id)
 
     async def define(self, policy: str) -> None:
-        """Define the contracts on the channel, endorsed by every node."""
-        first = next(iter(self.members))
-        envelope = definition_envelope(
-            [(each.name, each.version) for each in self._chaincodes],
-            policy,
-            channel_id=self.channel_id,
-            creator=self.signer(first, "admin"),
-            endorsers=[self.node_signer(msp_id) for msp_id in self.members],
-            now=self.node(first).clock.now(),
-        )
-        height = self.node(first).channel.height
-        await self.node(first).engine.submit(envelope)
-        await self.settled(height + 1)
+        """Define the contracts on the channel, endorsed by every member."""
+        application = policy_pb2.ApplicationPolicy(signature_policy=parse_policy(policy))
+        async with self.gateway(next(iter(self.members)), "admin") as gateway:
+            lifecycle = gateway.network(self.channel_id).contract("_lifecycle")
+            for each in self._chaincodes:
+                arguments = lifecycle_pb2.CommitChaincodeDefinitionArgs(
+                    name=each.name,
+                    version=each.version,
+                    sequence=1,
+                    validation_parameter=application.SerializeToString(),
+                )
+                await lifecycle.submit(
+                    "CommitChaincodeDefinition",
+                    arguments.SerializeToString(),
+                    endorsing_organisations=tuple(self.members),
+                )
+        await self.settled()
 
     # ---- the end
     async def verify(self) -> None:

@@ -1,7 +1,7 @@
-"""Definitions of contracts as a transaction: what a test network's block 1 holds.
+"""Transactions written by hand: any read/write set, endorsed with the nodes' own keys.
 
-Written by hand in Fabric's keys and bytes and endorsed with the nodes' own keys, so that tests of
-nodes need no contract of the system.
+What no honest gateway would make: too few endorsements, another creator, a set that no contract
+wrote. Everything else about it is right.
 """
 
 from __future__ import annotations
@@ -12,77 +12,14 @@ from datetime import datetime
 from hashlib import sha256
 
 from fabric_protos.common import common_pb2
-from fabric_protos.ledger.rwset import rwset_pb2
-from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from fabric_protos.peer import (
     chaincode_pb2,
-    policy_pb2,
     proposal_pb2,
     proposal_response_pb2,
     transaction_pb2,
 )
-from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
 
 from network.msp import SigningIdentity
-from network.policy import parse_policy
-
-LIFECYCLE = "_lifecycle"
-
-
-def definition_writes(name: str, version: str, policy: str) -> list[kv_rwset_pb2.KVWrite]:
-    """Return the writes in `_lifecycle` that define a contract under a signature policy."""
-    fields = ("Sequence", "EndorsementInfo", "ValidationInfo", "Collections")
-    application = policy_pb2.ApplicationPolicy(signature_policy=parse_policy(policy))
-    endorsement = chaincode_definition_pb2.ChaincodeEndorsementInfo(
-        version=version, endorsement_plugin="escc"
-    )
-    validation = chaincode_definition_pb2.ChaincodeValidationInfo(
-        validation_plugin="vscc", validation_parameter=application.SerializeToString()
-    )
-    values = {
-        "Sequence": db_pb2.StateData(Int64=1),
-        "EndorsementInfo": db_pb2.StateData(Bytes=endorsement.SerializeToString()),
-        "ValidationInfo": db_pb2.StateData(Bytes=validation.SerializeToString()),
-        "Collections": db_pb2.StateData(Bytes=b""),
-    }
-    metadata = db_pb2.StateMetadata(datatype="ChaincodeDefinition", fields=fields)
-    writes = {
-        f"namespaces/fields/{name}/{each}": values[each].SerializeToString() for each in fields
-    }
-    writes[f"namespaces/metadata/{name}"] = metadata.SerializeToString()
-    return [kv_rwset_pb2.KVWrite(key=key, value=value) for key, value in sorted(writes.items())]
-
-
-def definition_envelope(
-    contracts: Sequence[tuple[str, str]],
-    policy: str,
-    *,
-    channel_id: str,
-    creator: SigningIdentity,
-    endorsers: Sequence[SigningIdentity],
-    now: datetime,
-) -> bytes:
-    """Return a signed transaction that defines contracts (name, version) under one policy."""
-    writes = [
-        write for name, version in contracts for write in definition_writes(name, version, policy)
-    ]
-    kv_rwset = kv_rwset_pb2.KVRWSet(writes=sorted(writes, key=lambda write: write.key.encode()))
-    rwset = rwset_pb2.TxReadWriteSet(
-        data_model=rwset_pb2.TxReadWriteSet.KV,
-        ns_rwset=[
-            rwset_pb2.NsReadWriteSet(namespace=LIFECYCLE, rwset=kv_rwset.SerializeToString())
-        ],
-    )
-    return transaction_envelope(
-        LIFECYCLE,
-        ["CommitChaincodeDefinition"],
-        rwset.SerializeToString(),
-        version="syscc",
-        channel_id=channel_id,
-        creator=creator,
-        endorsers=endorsers,
-        now=now,
-    )
 
 
 def transaction_envelope(
