@@ -141,20 +141,24 @@ def payment_request(row: PaymentRow) -> Request:
     return Request("PostPayments", argument, {"amounts": row.amount_paisa})
 
 
-def reversal_request(row: PaymentRow, keyrings: Keyrings, lender: str) -> Request:
+def reversal_request(row: PaymentRow, keyrings: Keyrings | None, lender: str) -> Request:
     """Take the payment back that the row names (``ReversePayments``).
 
     Without evidence of its own in the file, the row itself is the evidence: its hash, salted with
     the key of *lender*, leaves out the amount.
     """
-    evidence = row.evidence or document_hash(
-        keyrings.lender(lender).keys[0],
-        "reversal",
-        row.reference,
-        row.agreement,
-        row.reverses,
-        row.received_on.isoformat(),
-    )
+    evidence = row.evidence
+    if not evidence:
+        if keyrings is None:
+            raise RowRefused("evidence", "is empty", "give the salted hash of what proves it")
+        evidence = document_hash(
+            keyrings.lender(lender).keys[0],
+            "reversal",
+            row.reference,
+            row.agreement,
+            row.reverses,
+            row.received_on.isoformat(),
+        )
     argument = {"reference": row.reverses, "evidence": evidence}
     if row.institution:
         argument["institution"] = row.institution
