@@ -280,6 +280,20 @@ class Policies:
             found = self._terms[key] = self._fold(number, triggered_on, today)
         return found
 
+    def eased_triggers(
+        self, number: int, triggered_on: date, today: date
+    ) -> tuple[tuple[date, int], ...]:
+        """Return (first day, days past due) of each later version that eased a case's trigger."""
+        asked = self.terms(number, triggered_on, triggered_on).policy.trigger_days_past_due
+        found: list[tuple[date, int]] = []
+        for version in self.versions:
+            if triggered_on < version.active_from <= today:
+                folded = self.terms(number, triggered_on, version.active_from).policy
+                if folded.trigger_days_past_due > asked:
+                    asked = folded.trigger_days_past_due
+                    found.append((version.active_from, asked))
+        return tuple(found)
+
     def _fold(self, number: int, triggered_on: date, today: date) -> Terms:
         first = next(place for place, v in enumerate(self.versions) if v.number == number)
         policy = self.versions[first].policy
