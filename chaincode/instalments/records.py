@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from chaincode.contract import encode_json
 
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 _encode = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
@@ -27,7 +27,7 @@ def encode(value: object) -> bytes:
 
 def decode(raw: bytes) -> dict[str, Any]:
     """Return the object that `encode` wrote as *raw*."""
-    return cast(dict[str, Any], _decode(raw.decode("utf-8")))
+    return cast(dict[str, Any], _decode(raw.decode("utf-8"))[0])
 
 
 def decode_optional(raw: bytes | None) -> Mapping[str, Any] | None:

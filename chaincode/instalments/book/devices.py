@@ -290,12 +290,11 @@ def exchange_device(
     facts: dict[str, object] = {"new_device": new["device"], "reason": given.reason}
     if not agreement:
         return Entry(True, "exchanged", facts=facts)
-    after = accounts.position(agreement)
-    if not after.closed:
-        after = after.with_summary(device=new["device"])
-        accounts.put(after)
+    position = accounts.position(agreement)
+    if not position.closed:
+        accounts.put(position.with_summary(device=new["device"]))
         register.pledge(new["device"], agreement)
-    return Entry(True, "exchanged", agreement, cases.after_exchange(after, old["device"]), facts)
+    return Entry(True, "exchanged", agreement, cases.exchange(agreement), facts)
 
 
 def _check_replacement(register: Register, accounts: Accounts, cases: Cases, new: Plain) -> None:

@@ -42,9 +42,5 @@ class Cases(Protocol):
     def after_ending(self, after: Position, kind: str, evidence: str) -> Moved | None:
         """End the case of an agreement that was closed."""
 
-    def after_exchange(self, after: Position, old_device: str) -> Moved | None:
-        """Let the case of an agreement follow its new device; release the old one if it is blocked.
-
-        Args:
-            after: its `device` is the new one, unless the agreement was closed before.
-        """
+    def exchange(self, agreement: str) -> Moved | None:
+        """Release the old handset of an agreement that goes on with another."""

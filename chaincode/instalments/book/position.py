@@ -253,11 +253,17 @@ class Position:
     # ---- what a transaction does to it, in memory
     def with_payment(self, paid_on: date, amount_paisa: int) -> Position:
         """Return it with an amount more (less, if negative) on a day."""
-        summary = self.summary
-        booked = replace(
-            summary,
-            paid=paid_with(summary.paid, paid_on.isoformat(), amount_paisa),
-            bookings=summary.bookings + 1,
+        known = self.summary
+        booked = Summary(  # spelled out: `replace` takes three times as long, for every payment
+            paid_with(known.paid, paid_on.isoformat(), amount_paisa),
+            known.bookings + 1,
+            known.due,
+            known.confirmed_on,
+            known.closed,
+            known.closed_on,
+            known.closed_by,
+            known.evidence,
+            known.device,
         )
         return Position(self.facts, self.terms, booked)
 
