@@ -113,9 +113,11 @@ def _gateway(profile: Path, user: str, time: str) -> Gateway:
         return Gateway(loaded.endpoints(), loaded.user(user))
     try:
         moment = datetime.fromisoformat(time)
-    except ValueError as error:
-        raise Refusal(f"{time[:40]!r} is no time: write it like 2025-01-31T09:00:00+05:00") from (
-            error
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Refusal(
+            f"{time[:40]!r} is no time with a zone: write it like 2025-01-31T09:00:00+05:00"
         )
     return Gateway(loaded.endpoints(), loaded.user(user), clock=lambda: moment)
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nodes.cli.members_description import USUAL_MEMBERS, MembersDescription
-from nodes.cli.network_folder import USUAL_PORT, create_network
+from nodes.cli.network_folder import USUAL_PORT, NetworkFolder, create_network
+from nodes.cli.network_run import (
+    NodeState,
+    disagreements,
+    is_founded,
+    network_states,
+    network_up,
+    state_as_json,
+)
+from nodes.cli.node_process import stop_nodes
 from nodes.cli.terminal import AsJson, Terminal
 from nodes.cli.times import parse_time
 from nodes.cli.toml_file import load_toml
@@ -57,3 +67,83 @@ def create(
         rows,
     )
     terminal.progress(f"start it with `qist network up {folder}`")
+
+
+@app.command("up")
+def up(context: typer.Context, folder: Folder, as_json: AsJson = False) -> None:
+    """Start every node that does not run; at the first start found the network."""
+    terminal, network = _opened(context, folder, as_json)
+    network_up(network, terminal.progress)
+    _show(terminal, network)
+
+
+@app.command("down")
+def down(context: typer.Context, folder: Folder, as_json: AsJson = False) -> None:
+    """Stop every node in order; blocks and state stay."""
+    terminal, network = _opened(context, folder, as_json)
+    outcome = stop_nodes(network.node_folders.values())
+    ended = {msp_id: outcome[place] for msp_id, place in network.node_folders.items()}
+    terminal.table({"folder": str(folder), "nodes": ended}, ("member", "node"), ended.items())
+
+
+@app.command("status")
+def status(context: typer.Context, folder: Folder, as_json: AsJson = False) -> None:
+    """Show every node's height and hashes; fails unless all serve and agree."""
+    terminal, network = _opened(context, folder, as_json)
+    _show(terminal, network)
+
+
+def _opened(context: typer.Context, folder: Path, as_json: bool) -> tuple[Terminal, NetworkFolder]:
+    terminal = Terminal.of(context, as_json)
+    network = NetworkFolder.open(folder)
+    terminal.speak_of_rehearsal(network.content.rehearsal)
+    return terminal, network
+
+
+def _show(terminal: Terminal, network: NetworkFolder) -> None:
+    """Print how every node is; exit 1 if nodes disagree, 3 if one does not serve."""
+    states = network_states(network)
+    differing = disagreements(states)
+    serving = [each.status is not None and each.status["ready"] for each in states]
+    value: dict[str, Any] = {
+        "folder": str(network.path),
+        "channel_id": network.content.channel_id,
+        "founded": is_founded(network),
+        "all_serve": all(serving),
+        "disagreements": differing,
+        "nodes": [state_as_json(each) for each in states],
+    }
+    heads = ("member", "state", "height", "header hash", "commit hash", "ordering", "clock")
+    terminal.table(value, heads, map(_row, states))
+    for line in [*differing, *_warnings(states)]:
+        terminal.warn(line)
+    if differing:
+        raise typer.Exit(1)
+    if not all(serving):
+        raise typer.Exit(3)
+
+
+def _row(state: NodeState) -> Sequence[str]:
+    status = state.status
+    if status is None:
+        word = "starting or stuck" if state.running else "not running"
+        return (state.msp_id, word, "", "", "", "", "")
+    return (
+        state.msp_id,
+        "ready" if status["ready"] else f"NOT READY: {status['halted'] or 'starting'}",
+        str(status["height"]),
+        status["header_hash"][:16],
+        status["commit_hash"][:16] or "-",
+        status["ordering"]["role"],
+        status["clock"][:19],
+    )
+
+
+def _warnings(states: Sequence[NodeState]) -> list[str]:
+    return [
+        f"{state.msp_id}: {each['warning']}"
+        for state in states
+        if state.status is not None
+        for each in state.status["certificates"]
+        if each["warning"]
+    ]
