@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from chaincode.contract import Creator
-from chaincode.instalments import ledger_day, members, policy
+from chaincode.instalments import ledger_day, policy, records
 from chaincode.instalments.contracts import InstalmentsContract
 from chaincode.instalments.members import Member, Roster
 from chaincode.instalments.policy import Policy
@@ -58,10 +58,10 @@ class BookLedger(ContractLedger):
         self.state.put(
             "_lifecycle", "namespaces/fields/enforcement/Sequence", b"\x08\x01", Version(1, 9)
         )
-        self.seed("roster", members.records.encode(Roster(1, roster).plain()))
+        self.seed("roster", records.encode(Roster(1, roster).plain()))
         version = policy.Version(1, date(2026, 1, 1), rules or Policy())
         self.seed(policy.POLICIES_KEY, policy.encode_list((version,)))
-        self.seed(policy.policy_key(1), members.records.encode(version.plain()))
+        self.seed(policy.policy_key(1), records.encode(version.plain()))
         self.today(OPENED)
 
     def seed(self, key: str, value: bytes) -> None:

@@ -14,6 +14,7 @@ overdue, not the book.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Final
 
 from chaincode.contract import ReadOnlyStub, Stub
@@ -39,7 +40,7 @@ class Accounts:
 
     def __init__(self, stub: Stub, agreements: Iterable[str]) -> None:
         self._stub = stub
-        self._changed: set[str] = set()
+        self._changed: dict[str, None] = {}
         self._positions: dict[str, Position | None] = {}
         self.load(agreements)
 
@@ -67,23 +68,13 @@ class Accounts:
     def add(self, agreement: str, position: Position) -> None:
         """Take in a new agreement."""
         self._positions[agreement] = position
-        self._changed.add(agreement)
+        self._changed[agreement] = None
 
     def put(self, position: Position) -> None:
         """Take in what a record made of an agreement."""
         agreement = position.agreement
         self._positions[agreement] = position
-        self._changed.add(agreement)
-
-    def bucket(self, agreement: str, day: str) -> str:
-        """Return the bucket of an agreement on *day*, the transaction's."""
-        position = self._positions.get(agreement)
-        if position is None:
-            return ""
-        oldest = position.oldest_due
-        if not oldest or oldest > day:
-            return bucket_of(0)
-        return bucket_of(days_between(parse_date(oldest), parse_date(day)))
+        self._changed[agreement] = None
 
     def save(self) -> None:
         """Write the changed summaries and move their places in the index."""
@@ -98,5 +89,14 @@ class Accounts:
                     stub.del_state(due_key(stub, summary.due, agreement))
                 if due:
                     stub.put_state(due_key(stub, due, agreement), INDEX_VALUE)
-                summary = position.with_summary(due=due).summary
-            stub.put_state(standing_key(agreement), summary.encode())
+                position = position.with_summary(due=due)
+                self._positions[agreement] = position
+            stub.put_state(standing_key(agreement), position.summary.encode())
+
+    def bucket(self, agreement: str, day: date) -> str:
+        """Return the bucket of an agreement on *day*, the transaction's, once all is saved."""
+        position = self._positions.get(agreement)
+        if position is None:
+            return ""
+        oldest = position.oldest_due if position.closed else position.summary.due
+        return bucket_of(max(0, days_between(parse_date(oldest), day)) if oldest else 0)

@@ -263,5 +263,5 @@ class BookFunctions:
     ) -> BulkResult:
         accounts.save()
         return conclude(
-            desk.ctx, function, kind, outcomes, lambda name: accounts.bucket(name, desk.day)
+            desk.ctx, function, kind, outcomes, lambda name: accounts.bucket(name, desk.today)
         )
