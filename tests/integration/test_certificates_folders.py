@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from network.certificates import Organisation, Validity, create_organisation
 from network.errors import CertificateError, ConfigurationError, IdentityError
@@ -110,6 +111,7 @@ def test_organisation_is_opened_as_it_was_made(tmp_path) -> None:
     opened = Organisation.open(tmp_path / "org")
     assert opened.msp_id == "MakerMSP"
     signer = SigningIdentity.load(opened.add_user("u") / "msp", "MakerMSP")
+    assert isinstance(signer.certificate.public_key, ec.EllipticCurvePublicKey)
     assert signer.certificate.public_key.curve.name == "secp384r1"
     assert signer.not_after - datetime.now(UTC) < timedelta(days=9, minutes=1)
     assert made.msp_config() == opened.msp_config()
