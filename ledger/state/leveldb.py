@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +32,13 @@ _BLOOM_BITS_PER_KEY = 10
 _CLOSE_TIMEOUT_S = 5.0
 
 
+def _damaged(path: Path, error: Exception) -> CorruptionError:
+    return CorruptionError(
+        f"the database {path} is damaged ({error}); move it away and start again: the state is "
+        "rebuilt from the blocks"
+    )
+
+
 def _closed(_key: bytes) -> bytes | None:
     raise LedgerClosed("this snapshot was closed; take a new one from the ledger")
 
@@ -40,9 +48,21 @@ class LevelDBSnapshot:
 
     def __init__(self, database: LevelDB, snapshot: Any) -> None:
         self._database: LevelDB | None = database
+        self._path = database.path
         self._snapshot = snapshot
-        self.get: Callable[[bytes], bytes | None] = snapshot.get
-        """Return the value of a key, None if absent. An attribute, to spare a call per read."""
+        self._get: Callable[[bytes], bytes | None] = partial(snapshot.get, verify_checksums=True)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, None if absent.
+
+        Raises:
+            CorruptionError: what is stored there is damaged.
+            LedgerClosed: the snapshot was closed.
+        """
+        try:
+            return self._get(key)
+        except plyvel.Error as error:
+            raise _damaged(self._path, error) from error
 
     def items(
         self, start: bytes, stop: bytes | None, *, keep_cached: bool = True
@@ -50,14 +70,19 @@ class LevelDBSnapshot:
         """Iterate over keys from *start* to before *stop* in byte order; None: to the last key."""
         if self._database is None:
             _closed(start)
-        with self._snapshot.iterator(start=start, stop=stop, fill_cache=keep_cached) as found:
-            yield from found
+        with self._snapshot.iterator(
+            start=start, stop=stop, fill_cache=keep_cached, verify_checksums=True
+        ) as found:
+            try:
+                yield from found
+            except plyvel.Error as error:
+                raise _damaged(self._path, error) from error
 
     def close(self) -> None:
         """Give the snapshot back; safe to repeat."""
         database, self._database = self._database, None
         if database is not None:
-            self.get = _closed
+            self._get = _closed
             self._snapshot.close()
             self._snapshot = None
             database.leave()
@@ -108,12 +133,11 @@ class LevelDB:
                 max_file_size=_TABLE_BYTES,
                 max_open_files=_MAX_OPEN_FILES,
                 bloom_filter_bits=_BLOOM_BITS_PER_KEY,
+                # Without it LevelDB passes over damaged parts of its log and says nothing.
+                paranoid_checks=True,
             )
         except plyvel.CorruptionError as error:
-            raise CorruptionError(
-                f"the database {path} is damaged ({error}); move it away and start again: the "
-                "state is rebuilt from the blocks"
-            ) from error
+            raise _damaged(path, error) from error
         except (plyvel.Error, OSError) as error:
             if "lock" in str(error).lower():
                 raise LedgerLocked(
@@ -149,8 +173,10 @@ class LevelDB:
         """Return the value of a key as it is now, None if absent."""
         self.enter()
         try:
-            value: bytes | None = self._db.get(key)
+            value: bytes | None = self._db.get(key, verify_checksums=True)
             return value
+        except plyvel.Error as error:
+            raise _damaged(self.path, error) from error
         finally:
             self.leave()
 
