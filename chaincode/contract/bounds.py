@@ -43,7 +43,8 @@ class Malformed:
 
     Attributes:
         message: path and reason, without the value.
-        raw: what the JSON held, for reading its id; do not print it.
+        raw: what the JSON held, for reading its id; do not print it. None if it holds text that
+            cannot be written.
     """
 
     message: str

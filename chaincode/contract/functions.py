@@ -216,7 +216,12 @@ class CompiledContract:
             ArgumentRefusal: there is none; the message lists names that come near.
         """
         prefix, colon, short = called.rpartition(":")
-        function = self.functions.get(short) if not colon or prefix == self.name else None
+        function = None
+        if not colon or prefix == self.name:
+            # Fabric's contract API takes a small first letter too.
+            function = self.functions.get(short) or self.functions.get(
+                short[:1].upper() + short[1:]
+            )
         if function is not None:
             return function
         near = difflib.get_close_matches(short, self.functions, n=3, cutoff=0.5)
@@ -246,9 +251,21 @@ def _functions_of(contract: Contract) -> dict[str, ContractFunction]:
     return dict(sorted(found.items()))
 
 
+def _is_plain_function(member: Callable[..., Any]) -> bool:
+    return not (
+        inspect.iscoroutinefunction(member)
+        or inspect.isgeneratorfunction(member)
+        or inspect.isasyncgenfunction(member)
+    )
+
+
 def _compile_function(
     contract: Contract, attribute: str, member: Callable[..., Any], mark: _Mark, place: str
 ) -> ContractFunction:
+    if not _is_plain_function(member):
+        raise ContractDefinitionError(
+            f"{place}: must be a plain function, not async or a generator"
+        )
     try:
         hints = typing.get_type_hints(member, include_extras=True)
     except NameError as error:

@@ -16,6 +16,8 @@ from chaincode.contract.bounds import Pattern
 MAX_TEXT: Final = 4096
 """Characters of a text that carries no `MaxLength` of its own."""
 INT64: Final = 2**63
+MAX_DEPTH: Final = 32
+"""Lists and objects inside each other, where a value is kept as it came."""
 
 Decode = Callable[[Any], Any]
 """From what `json.loads` gives to a value of the declared type; raises `WrongValue`."""
@@ -33,6 +35,10 @@ class WrongValue(Exception):
     def place(self) -> str:
         """Where in the value: `[3].amount_paisa`; empty for the value itself."""
         return "".join(reversed(self.path))
+
+
+class TooDeep(Exception):
+    """A value is nested deeper than `MAX_DEPTH`: the whole argument is refused, not one record."""
 
 
 def name_of_json(value: object) -> str:
@@ -54,18 +60,14 @@ def spelled(name: str) -> str:
 
 def text(longest: int, pattern: Pattern | None) -> Decode:
     """Return the decoder of a text of at most *longest* characters that *pattern* matches."""
-    matches = None if pattern is None else re.compile(pattern.expression).fullmatch
+    matches = None if pattern is None else re.compile(pattern.expression, re.ASCII).fullmatch
 
     def text(value: Any) -> str:
         if type(value) is not str:
             want("a text", value)
         if len(value) > longest:
             raise WrongValue(f"is longer than {longest} characters")
-        if not value.isascii():
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError:
-                raise WrongValue("holds half of a character") from None
+        verify_text(value)
         if matches is not None and matches(value) is None:
             raise WrongValue(f"must be {cast(Pattern, pattern).meaning}")
         return value
@@ -118,9 +120,12 @@ def iso_date(value: Any) -> date:
     raise WrongValue("must be a date as YYYY-MM-DD")
 
 
+_UTC_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.(?:\d{3}|\d{6}))?Z", re.ASCII)
+
+
 def utc_time(value: Any) -> datetime:
-    """Decode a UTC time written YYYY-MM-DDThh:mm:ssZ, with a fraction of a second or without."""
-    if type(value) is str and value.endswith("Z") and 20 <= len(value) <= 27:
+    """Decode a UTC time written YYYY-MM-DDThh:mm:ssZ, with milli- or microseconds or without."""
+    if type(value) is str and _UTC_TIME.fullmatch(value):
         try:
             return datetime.fromisoformat(value).astimezone(UTC)
         except ValueError:
@@ -131,14 +136,48 @@ def utc_time(value: Any) -> datetime:
 def choice(members: dict[Any, Any]) -> Decode:
     """Return the decoder of one of several values, each given with what it stands for."""
     spelled = ", ".join(str(value) for value in members)
+    # 1, 1.0 and true are equal, and still different things.
+    typed = {(type(value), value): member for value, member in members.items()}
 
     def choice(value: Any) -> Any:
         try:
-            member = members[value]
+            return typed[(type(value), value)]
         except (KeyError, TypeError):
             raise WrongValue(f"must be one of {spelled}") from None
-        if type(value) is bool and not any(value is known for known in members):
-            raise WrongValue(f"must be one of {spelled}")
-        return member
 
     return choice
+
+
+def anything(value: Any) -> Any:
+    """Decode any JSON value, as it is."""
+    verify_depth(value)
+    return value
+
+
+def verify_depth(value: Any, depth: int = 0) -> None:
+    """Check that a value that is kept as it came is not nested deeper than `MAX_DEPTH`.
+
+    How deep a parser goes differs between Pythons; this bound does not.
+
+    Raises:
+        TooDeep: it is.
+        WrongValue: a text in it holds half of a character.
+    """
+    if isinstance(value, (list, dict)):
+        if depth >= MAX_DEPTH:
+            raise TooDeep
+        for item in value.values() if isinstance(value, dict) else value:
+            verify_depth(item, depth + 1)
+        for name in value if isinstance(value, dict) else ():
+            verify_text(name)
+    elif isinstance(value, str):
+        verify_text(value)
+
+
+def verify_text(value: str) -> None:
+    """Check that a text can be written in UTF-8."""
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise WrongValue("holds half of a character") from None

@@ -2,8 +2,8 @@
 
 The document answered to `org.hyperledger.fabric:GetMetadata`: the contracts with their
 transactions, parameters and returns as JSON Schema, every record type once under
-`components.schemas`. A transaction that only reads carries the tag `EVALUATE`, one that writes
-`SUBMIT`, which is how Fabric's generated clients choose.
+`components.schemas`. A transaction that only reads carries the tags `evaluate` and `EVALUATE`, one
+that writes `submit` and `SUBMIT`, which is how clients that are made from it choose.
 
 Source: fabric-contract-api-go, metadata/schema (contract-schema.json).
 """
@@ -19,7 +19,10 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from chaincode.contract.bounds import Bounds, Malformed, MaxItems, MaxLength, Pattern
+from chaincode.errors import ContractDefinitionError
 
+_SYSTEM = "org.hyperledger.fabric"
+_READS = ["evaluate", "EVALUATE"]
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 
 _SIMPLE: Mapping[Any, dict[str, Any]] = {
@@ -40,6 +43,7 @@ class Schemas:
 
     def __init__(self) -> None:
         self.components: dict[str, dict[str, Any]] = {}
+        self._kinds: dict[str, type] = {}
 
     def of(self, kind: Any) -> dict[str, Any]:
         """Return the JSON Schema of an annotation; records become references."""
@@ -92,6 +96,11 @@ class Schemas:
     def _record(self, kind: type) -> dict[str, Any]:
         name = kind.__name__
         reference = {"$ref": f"#/components/schemas/{name}"}
+        if self._kinds.setdefault(name, kind) is not kind:
+            raise ContractDefinitionError(
+                f"two record types are called {name}, in {self._kinds[name].__module__} and in "
+                f"{kind.__module__}; rename one"
+            )
         if name in self.components:
             return reference
         schema = self.components[name] = {"$id": name, "type": "object"}
@@ -126,7 +135,7 @@ def describe_contract(
     for function in functions:
         described: dict[str, Any] = {
             "name": function.name,
-            "tag": ["SUBMIT" if function.writes else "EVALUATE"],
+            "tag": ["submit", "SUBMIT"] if function.writes else _READS,
             "parameters": [
                 {"name": parameter, "schema": schemas.of(kind)}
                 | ({} if required else {"required": False})
@@ -146,7 +155,15 @@ def describe_contract(
                 "default": True,
                 "info": information,
                 "transactions": transactions,
-            }
+            },
+            _SYSTEM: {
+                "name": _SYSTEM,
+                "default": False,
+                "info": {"title": _SYSTEM, "version": "latest"},
+                "transactions": [
+                    {"name": "GetMetadata", "tag": _READS, "returns": {"type": "string"}}
+                ],
+            },
         },
         "components": {"schemas": schemas.components},
     }

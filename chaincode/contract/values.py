@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -26,9 +27,12 @@ from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar, cast
 from chaincode.contract.bounds import Bounds, Malformed, MaxItems, MaxLength, Pattern
 from chaincode.contract.scalars import (
     INT64,
+    MAX_DEPTH,
     MAX_TEXT,
     Decode,
+    TooDeep,
     WrongValue,
+    anything,
     boolean,
     choice,
     integer,
@@ -38,6 +42,8 @@ from chaincode.contract.scalars import (
     spelled,
     text,
     utc_time,
+    verify_depth,
+    verify_text,
     want,
 )
 from chaincode.errors import ArgumentRefusal, ContractDefinitionError, ContractRefusal
@@ -65,6 +71,10 @@ def decode_with(decode: Decode, raw: bytes | str, what: str) -> Any:
         raise ArgumentRefusal(
             what + wrong.place, wrong.reason, "correct it and send it again"
         ) from None
+    except TooDeep:
+        raise ArgumentRefusal(
+            what, f"is nested more than {MAX_DEPTH} deep", "send it in a flatter form"
+        ) from None
 
 
 def parse_json(raw: bytes | str) -> Any:
@@ -89,7 +99,16 @@ def _no_constant(_name: str) -> NoReturn:
     raise ValueError("not a number")
 
 
-_parse = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant).decode
+def _finite(spelled: str) -> float:
+    value = float(spelled)
+    if not -math.inf < value < math.inf:
+        raise ValueError("not a number that can be held")
+    return value
+
+
+_parse = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+).decode
 
 
 _decoders: dict[Any, Decode] = {}
@@ -145,7 +164,7 @@ def _compile_plain(kind: Any) -> Decode:
         type(None): null,
         date: iso_date,
         datetime: utc_time,
-        object: lambda value: value,
+        object: anything,
     }
     if kind in simple:
         return simple[kind]
@@ -227,6 +246,9 @@ def _mapping(decode: Decode, most: int) -> Decode:
         decoded = {}
         for name, item in value.items():
             try:
+                if len(name) > MAX_TEXT:
+                    raise WrongValue(f"has a name of more than {MAX_TEXT} characters")
+                verify_text(name)
                 decoded[name] = decode(item)
             except WrongValue as wrong:
                 wrong.path.append(spelled(name))
@@ -256,10 +278,20 @@ def _union(args: tuple[Any, ...]) -> Decode:
                 return strict(value)
             except WrongValue as wrong:
                 place = wrong.place.lstrip(".")
-                return Malformed(f"{place}: {wrong.reason}" if place else wrong.reason, value)
+                reason = f"{place}: {wrong.reason}" if place else wrong.reason
+                return Malformed(reason, _writable(value))
 
         decode = lenient
     return decode
+
+
+def _writable(value: Any) -> Any:
+    """Return *value* if whatever is taken from it can be written again, else None."""
+    try:
+        verify_depth(value)
+    except WrongValue:
+        return None
+    return value
 
 
 _REQUIRED: Final = object()

@@ -6,6 +6,9 @@ Rules (Fabric, core/ledger/kvledger/txmgmt/rwsetutil/rwset_builder.go):
 * The last write of a key wins. A write does not show in later reads.
 * A range is recorded with what was consumed of it: up to its end, or up to and including the last
   key that the contract took. A range of which nothing was taken protects nothing and is left out.
+  (Fabric's peer fetches 101 results at once and records them all, so it protects more than was
+  used; both validate by the same rule.)
+* Up to 50 results are recorded one by one, more as a tree of hashes.
 * Equal ranges are recorded once. Namespaces, keys and metadata are sorted, ranges are not.
 """
 
@@ -22,18 +25,33 @@ from ledger.transactions.rwset import (
     RangeQuery,
     TxRWSet,
 )
+from ledger.validation.ranges import RangeResults
 
 
 class RangeScan:
     """One range as far as it was consumed."""
 
-    __slots__ = ("end_key", "exhausted", "reads", "start_key")
+    __slots__ = ("_results", "end_key", "exhausted", "last_key", "start_key")
 
     def __init__(self, start_key: str, end_key: str) -> None:
         self.start_key = start_key
         self.end_key = end_key
         self.exhausted = False
-        self.reads: list[KVRead] = []
+        self.last_key: str | None = None
+        self._results = RangeResults()
+
+    def add(self, key: str, version: Version) -> None:
+        """Take the next result."""
+        self.last_key = key
+        self._results.add(key, version)
+
+    def query(self) -> RangeQuery | None:
+        """Return the record, None if nothing is protected; to be asked once."""
+        if not self.exhausted and self.last_key is None:
+            return None
+        end_key = self.end_key if self.exhausted else self.last_key or ""
+        raw_reads, merkle = self._results.finish()
+        return RangeQuery(self.start_key, end_key, self.exhausted, raw_reads or None, merkle)
 
 
 class NamespaceRecord:
@@ -69,14 +87,9 @@ class NamespaceRecord:
     def _distinct_ranges(self) -> list[RangeQuery]:
         distinct: dict[tuple[str, str, bool], RangeQuery] = {}
         for scan in self.ranges:
-            if not scan.exhausted:
-                if not scan.reads:
-                    continue
-                scan.end_key = scan.reads[-1].key
-            query = RangeQuery(
-                scan.start_key, scan.end_key, scan.exhausted, tuple(scan.reads) or None, None
-            )
-            distinct.setdefault((scan.start_key, scan.end_key, scan.exhausted), query)
+            query = scan.query()
+            if query is not None:
+                distinct.setdefault((query.start_key, query.end_key, query.exhausted), query)
         return list(distinct.values())
 
 

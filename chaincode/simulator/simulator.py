@@ -19,7 +19,13 @@ from fabric_protos.peer import chaincode_event_pb2
 
 from chaincode.contract.context import Context, Creator
 from chaincode.contract.stub import Response
-from chaincode.errors import FAILED, REFUSED, ContractRefusal, SimulationLimit
+from chaincode.errors import (
+    FAILED,
+    REFUSED,
+    ContractDefinitionError,
+    ContractRefusal,
+    SimulationLimit,
+)
 from chaincode.simulator.chaincode import Chaincode, ChaincodeRegistry
 from chaincode.simulator.limits import Limits
 from chaincode.simulator.recorder import build_rwset
@@ -30,6 +36,8 @@ from ledger.state.ports import StateReader
 from ledger.transactions.rwset import encode_tx_rwset
 
 log = logging.getLogger(__name__)
+_MAX_MESSAGE = 4096
+"""Characters of a refusal that reach the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +160,11 @@ class _Run:
                 )
             return response
         except ContractRefusal as refusal:
-            return Response(refusal.status, str(refusal))
+            return Response(refusal.status, _printable(refusal))
+        except ContractDefinitionError as error:  # found out only while it ran: its own fault
+            return self._broken(error)
         except Refusal as refusal:
-            return Response(REFUSED, str(refusal))
+            return Response(REFUSED, _printable(refusal))
         except (Fatal, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001 - a contract is foreign code: this is its edge
@@ -242,3 +252,8 @@ class _Run:
             response.status, response.message, response.payload, rwset, event, bool(written),
             written, asked.chaincode, self._version,
         )  # fmt: skip
+
+
+def _printable(refusal: Refusal) -> str:
+    """Return a refusal's words in a form that any message can carry."""
+    return str(refusal)[:_MAX_MESSAGE].encode("utf-8", "replace").decode("utf-8")

@@ -17,12 +17,17 @@ from chaincode.simulator.limits import Limits
 from chaincode.simulator.recorder import NamespaceRecord, RangeScan
 from ledger.state.composite import composite_range, create_composite_key, split_composite_key
 from ledger.state.ports import VALIDATION_PARAMETER, StateReader
-from ledger.transactions.rwset import KVRead
 
 LIFECYCLE = "_lifecycle"
 _FIRST_SIMPLE_KEY = "\x01"
 """Where a range over simple keys begins when none is named, so that it never enters the composite
 ones (Fabric's shim, emptyKeySubstitute)."""
+
+
+MAX_KEY = 4096
+"""Bytes of a key that is written."""
+MAX_EVENT_NAME = 256
+"""Bytes of an event's name."""
 
 
 def sequence_key(name: str) -> str:
@@ -151,6 +156,8 @@ class ReadingStub:
 
     def get_state(self, key: str) -> bytes | None:
         self._simulation.count_reads(1)
+        if not key.isascii():
+            _size_of_text(key)
         entry = self._get(self._namespace, key)
         if entry is None:
             self._record.reads[key] = None
@@ -160,6 +167,7 @@ class ReadingStub:
 
     def get_states(self, keys: Sequence[str]) -> list[bytes | None]:
         self._simulation.count_reads(len(keys))
+        _size_of_text("".join(keys))
         reads = self._record.reads
         values: list[bytes | None] = []
         for key, entry in zip(keys, self._state.get_many(self._namespace, keys), strict=True):
@@ -209,21 +217,24 @@ class ReadingStub:
 
     def _scan(self, start_key: str, end_key: str) -> Iterator[tuple[str, bytes]]:
         simulation = self._simulation
+        _size_of_text(start_key + end_key)
         scan = RangeScan(start_key, end_key)
         self._record.ranges.append(scan)
         for key, entry in self._state.range(self._namespace, start_key, end_key):
             simulation.count_reads(1)
-            scan.reads.append(KVRead(key, entry.version))
+            scan.add(key, entry.version)
             yield key, entry.value
         scan.exhausted = True
 
     def get_history_for_key(self, key: str) -> Iterator[KeyModification]:
+        _size_of_text(key)
         for entry in self._state.history(self._namespace, key):
             self._simulation.count_reads(1)
             yield KeyModification(entry.tx_id, entry.value, entry.is_delete, entry.timestamp)
 
     def get_state_validation_parameter(self, key: str) -> bytes | None:
         self._simulation.count_reads(1)
+        _size_of_text(key)
         entry = self._get(self._namespace, key)
         self._record.reads[key] = None if entry is None else entry.version
         if entry is None or not entry.metadata:
@@ -249,30 +260,30 @@ class RecordingStub(ReadingStub):
     def put_state(self, key: str, value: bytes) -> None:
         if not self._writable:
             _refuse_write()
-        if not key:
-            _refuse_key("the empty key cannot be written")
-        self._simulation.check_write(len(key) + len(value))
+        if type(value) is not bytes:
+            raise TypeError(f"a value must be bytes, not {type(value).__name__}")
+        self._simulation.check_write(_size_of_key(key) + len(value))
         self._record.writes[key] = value
 
     def del_state(self, key: str) -> None:
         if not self._writable:
             _refuse_write()
-        if not key:
-            _refuse_key("the empty key cannot be written")
-        self._simulation.check_write(len(key))
+        self._simulation.check_write(_size_of_key(key))
         self._record.writes[key] = None
 
     def set_state_validation_parameter(self, key: str, policy: bytes | None) -> None:
         if not self._writable:
             _refuse_write()
-        if not key:
-            _refuse_key("the empty key cannot be written")
-        self._simulation.check_write(len(key) + len(policy or b""))
+        self._simulation.check_write(_size_of_key(key) + len(policy or b""))
         self._record.metadata_writes[key] = ((VALIDATION_PARAMETER, policy or b""),)
 
     def set_event(self, name: str, payload: bytes) -> None:
-        if not name:
-            raise AccessRefused("an event", "needs a name", "")
+        if not name or _size_of_text(name) > MAX_EVENT_NAME:
+            raise AccessRefused(
+                "an event", f"needs a name of at most {MAX_EVENT_NAME} bytes", "shorten it"
+            )
+        if type(payload) is not bytes:
+            raise TypeError(f"an event's payload must be bytes, not {type(payload).__name__}")
         if len(payload) > self._simulation.limits.event_bytes:
             raise SimulationLimit(
                 "the event",
@@ -299,9 +310,29 @@ class RecordingStub(ReadingStub):
         return self._simulation.call(name, args, self._writable)
 
 
+def _size_of_text(text: str) -> int:
+    """Return the bytes of a text in UTF-8, refusing one that has none."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        _refuse_key("a text holds half of a character")
+
+
+def _size_of_key(key: str) -> int:
+    """Return the bytes of a key that is to be written, refusing one that cannot be."""
+    if not key:
+        _refuse_key("the empty key cannot be written")
+    size = _size_of_text(key)
+    if size > MAX_KEY:
+        _refuse_key(f"a key of more than {MAX_KEY} bytes cannot be written")
+    return size
+
+
 def _refuse_write() -> NoReturn:
     raise AccessRefused("a query", "must not write", "mark the function @transaction")
 
 
 def _refuse_key(reason: str) -> NoReturn:
-    raise ContractRefusal("a key", reason, "use a key of the other kind")
+    raise ContractRefusal("a key", reason, "use another key")
