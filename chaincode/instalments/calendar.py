@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
-from chaincode.contract import PKT
+from chaincode.contract import PKT as PKT
 
 from .verdicts import RuleBroken
 
