@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,6 +121,14 @@ class Desk:
             if not bookmark:
                 return found
 
+    async def blocks(self) -> AsyncIterator[Any]:
+        """Return the blocks of the officer's own node, from the first to the newest."""
+        await self._desks.settle(self)
+        newest = self._desks.newest_block
+        return self._gateway.network(self._channel_id).block_events(
+            start_block=0, stop_block=newest
+        )
+
     async def close(self) -> None:
         """Close the connection."""
         await self._gateway.close()
@@ -161,6 +169,11 @@ class Desks:
             found = Desk(self, msp_id, gateway, self._channel_id)
             self._desks[msp_id, role] = found
         return found
+
+    @property
+    def newest_block(self) -> int:
+        """Number of the newest block that a desk's transaction stands in."""
+        return self._newest[0]
 
     def committed(self, desk: Desk, tx_id: str, block_num: int) -> None:
         """Note that a desk's node has committed a transaction."""

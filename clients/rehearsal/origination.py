@@ -53,6 +53,11 @@ class Origination:
         self._lenders: dict[str, str] = {}
         self._institutions: dict[str, str] = {}
 
+    @property
+    def opened(self) -> Mapping[str, str]:
+        """The agreements that stand in the ledger, with their lenders."""
+        return self._lenders
+
     async def sell(self, rows: Sequence[AgreementRow]) -> None:
         """Register the handsets, open the agreements, confirm the sales."""
         counts = self._tally.agreements

@@ -16,16 +16,28 @@ class Counts:
     """Rows of one file up to the last day lived.
 
     Attributes:
-        read: all of them.
-        taken: rows whose record was written.
-        repeated: rows that said again what stood already.
-        rejects: rows that were refused, by the file's rules or by a contract.
+        read: good rows.
+        taken: of them, rows whose record was written.
+        repeated: of them, rows that said again what stood already.
+        refused: of them, rows that a contract, or the policy file, refused.
+        bad: rows of the whole file that break a rule of the file, and were never sent.
     """
 
     read: int = 0
     taken: int = 0
     repeated: int = 0
-    rejects: list[Reject] = field(default_factory=list)
+    refused: list[Reject] = field(default_factory=list)
+    bad: list[Reject] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """All rows, good and bad."""
+        return self.read + len(self.bad)
+
+    @property
+    def rejected(self) -> int:
+        """Rows that are not in the ledger."""
+        return len(self.bad) + len(self.refused)
 
 
 @dataclass(slots=True)
@@ -57,7 +69,7 @@ class Tally:
     ) -> None:
         """Put a row among the rejects of its file."""
         reference = row.reference if isinstance(row, PaymentRow) else row.agreement
-        counts.rejects.append(Reject(row.line, reference, column, rule, way_out, row.amount_paisa))
+        counts.refused.append(Reject(row.line, reference, column, rule, way_out, row.amount_paisa))
 
     def refuse_row(
         self, counts: Counts, row: AgreementRow | PaymentRow, verdict: dict[str, Any]
