@@ -115,9 +115,14 @@ _COMMANDS = {
     "node": ("nodes.cli.node", "Create, join, run, watch and save one node."),
     "network": ("nodes.cli.networks", "A whole network of several members on this machine."),
     "contract": ("clients.cli.contract", "The contracts that a channel has."),
+    "submit": ("clients.cli.transactions", "Submit a transaction to a contract."),
+    "evaluate": ("clients.cli.transactions", "Ask a contract."),
     "fsck": ("nodes.cli.fsck", "Check everything that a stopped node has stored."),
 }
-"""Word, the module whose `app` serves it, and what it is for."""
+"""Word, the module whose `app` serves it, and what it is for.
+
+An application may serve several words: each then is a command of it.
+"""
 
 OK = 0
 REFUSED = 1
@@ -157,7 +162,9 @@ def command_line() -> Any:
             from typer.main import get_command
 
             application: typer.Typer = import_module(_COMMANDS[str(self.name)][0]).app
-            return get_command(application).make_context(info_name, args, parent, **extra)
+            command: Any = get_command(application)
+            command = getattr(command, "commands", {}).get(self.name, command)
+            return command.make_context(info_name, args, parent, **extra)
 
     return TyperGroup(
         name="qist",

@@ -9,32 +9,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
-from clients.gateway.blocking import Contract, Gateway
+from clients.cli.session import (
+    AsJson,
+    Channel,
+    EndorsedBy,
+    Profile,
+    Time,
+    User,
+    connect,
+    contract_of,
+)
 from clients.gateway.profile import load_profile
-from ledger.errors import Refusal
 from network.policy import parse_policy
 
 app = typer.Typer(no_args_is_help=True, help="The contracts that a channel has.")
 
 LIFECYCLE = "_lifecycle"
-
-Profile = Annotated[
-    Path, typer.Option("--profile", help="The member's connection profile (connection.json).")
-]
-User = Annotated[str, typer.Option("--user", help="Who signs, a user named in the profile.")]
-Channel = Annotated[str, typer.Option("--channel", help="The channel; left out: the first one.")]
-Time = Annotated[
-    str, typer.Option("--time", help="Time of the proposal, for a rehearsal; left out: now.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("define")
@@ -46,10 +42,7 @@ def define(
     version: Annotated[str, typer.Option(help="Of the installed package.")],
     profile: Profile,
     user: User,
-    endorsed_by: Annotated[
-        list[str] | None,
-        typer.Option(help="MSP id of a member that must endorse it; repeatable."),
-    ] = None,
+    endorsed_by: EndorsedBy = None,
     channel: Channel = "",
     time: Time = "",
     as_json: AsJson = False,
@@ -62,9 +55,9 @@ def define(
         version=version,
         validation_parameter=rule.SerializeToString(deterministic=True),
     )
-    with _gateway(profile, user, time) as gateway:
-        lifecycle = _lifecycle(gateway, profile, channel)
-        outcome = lifecycle.submit(
+    loaded = load_profile(profile)
+    with connect(loaded, user, time) as gateway:
+        outcome = contract_of(gateway, loaded, channel, LIFECYCLE).submit(
             "CommitChaincodeDefinition",
             asked.SerializeToString(deterministic=True),
             endorsing_organisations=endorsed_by or (),
@@ -93,8 +86,9 @@ def list_contracts(
 ) -> None:
     """Show the contracts that are defined on the channel."""
     asked = lifecycle_pb2.QueryChaincodeDefinitionsArgs()
-    with _gateway(profile, user, time) as gateway:
-        raw = _lifecycle(gateway, profile, channel).evaluate(
+    loaded = load_profile(profile)
+    with connect(loaded, user, time) as gateway:
+        raw = contract_of(gateway, loaded, channel, LIFECYCLE).evaluate(
             "QueryChaincodeDefinitions", asked.SerializeToString()
         )
     found = lifecycle_pb2.QueryChaincodeDefinitionsResult.FromString(raw)
@@ -104,29 +98,6 @@ def list_contracts(
     ]
     lines = [f"{each['name']} {each['version']}, sequence {each['sequence']}" for each in contracts]
     _print({"contracts": contracts}, lines or ["no contract is defined"], as_json)
-
-
-def _gateway(profile: Path, user: str, time: str) -> Gateway:
-    """Connect as a user of a profile, with the time that a rehearsal's proposals carry."""
-    loaded = load_profile(profile)
-    if not time:
-        return Gateway(loaded.endpoints(), loaded.user(user))
-    try:
-        moment = datetime.fromisoformat(time)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Refusal(
-            f"{time[:40]!r} is no time with a zone: write it like 2025-01-31T09:00:00+05:00"
-        )
-    return Gateway(loaded.endpoints(), loaded.user(user), clock=lambda: moment)
-
-
-def _lifecycle(gateway: Gateway, profile: Path, channel: str) -> Contract:
-    channel = channel or next(iter(load_profile(profile).channel_ids), "")
-    if not channel:
-        raise Refusal(f"{profile} names no channel: give one with --channel")
-    return gateway.network(channel).contract(LIFECYCLE)
 
 
 def _print(value: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:

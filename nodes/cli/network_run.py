@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from nodes.cli.node_process import (
     wait_until_ready,
 )
 from nodes.configuration import load_configuration
+from nodes.operations.status import NodeStatus
 
 FOUNDER_ROLE = "governance"
 ENFORCEMENT = "enforcement"
@@ -226,5 +227,13 @@ def disagreements(states: Sequence[NodeState]) -> list[str]:
 
 
 def state_as_json(state: NodeState) -> dict[str, Any]:
-    """Return plain JSON values."""
-    return {**asdict(state), "folder": str(state.folder)}
+    """Return plain JSON values: the status, null where nothing answers, and how it was found."""
+    names = [each.name for each in fields(NodeStatus)]
+    status = state.status or dict.fromkeys(names)
+    return {
+        **status,
+        "msp_id": state.msp_id,
+        "folder": str(state.folder),
+        "running": state.running,
+        "ready": bool(status["ready"]),
+    }

@@ -6,6 +6,7 @@ Imports stand in the commands: a node's process loads what a node needs, and ask
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -272,3 +273,49 @@ def clock(
         terminal.speak_of_rehearsal(value["rehearsal"])
         now = value["clock"]
     terminal.result({"clock": now}, [f"the clock stands at {now}"])
+
+
+@app.command("backup")
+def backup(
+    context: typer.Context,
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="The file to write, as bank.backup.")],
+    as_json: AsJson = False,
+) -> None:
+    """Save blocks, keys and configuration to one file; the node may run meanwhile."""
+    from nodes.cli.node_folder import is_rehearsal
+    from nodes.operations.backup import write_backup
+
+    terminal = Terminal.of(context, as_json)
+    summary = write_backup(folder, out)
+    terminal.speak_of_rehearsal(is_rehearsal(folder))
+    terminal.result(
+        {"file": str(out), **asdict(summary)},
+        [
+            f"node {summary.node} of {summary.msp_id} is saved in {out}: {summary.entries} files, "
+            f"{summary.size_bytes} bytes; it holds the node's keys",
+        ],
+    )
+
+
+@app.command("restore")
+def restore(
+    context: typer.Context,
+    folder: Folder,
+    archive: Annotated[Path, typer.Option("--from", help="The file that was saved.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a node's folder of a backup; its state is made anew when it starts."""
+    from nodes.cli.node_folder import is_rehearsal
+    from nodes.operations.backup import restore_backup
+
+    terminal = Terminal.of(context, as_json)
+    summary = restore_backup(archive, folder)
+    terminal.speak_of_rehearsal(is_rehearsal(folder))
+    terminal.result(
+        {"folder": str(folder), **asdict(summary)},
+        [
+            f"node {summary.node} of {summary.msp_id} is restored in {folder}, as it was at "
+            f"{summary.saved}; starting it makes the state from the blocks",
+        ],
+    )
