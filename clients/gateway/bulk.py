@@ -72,11 +72,14 @@ class BulkRequest:
 
     def argument(self, start: int, stop: int) -> str:
         """The JSON list of ``records[start:stop]``."""
-        return _json(self.records[start:stop])
+        return _json(list(self.records[start:stop]))
 
     def beside(self, start: int, stop: int) -> dict[str, bytes]:
         """The transient lists of the same records."""
-        return {name: _json(values[start:stop]).encode() for name, values in self.transient.items()}
+        return {
+            name: _json(list(values[start:stop])).encode()
+            for name, values in self.transient.items()
+        }
 
 
 def submit_bulk(
