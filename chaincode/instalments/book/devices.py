@@ -226,7 +226,7 @@ def register_device(
     if known is None:
         register.put(plain | {"on": desk.day})
         return Entry(True, "registered", facts={"tac": given.tac, "model": given.model})
-    if any(known.get(name) != value for name, value in plain.items()):
+    if not _is_same(known, plain):
         raise RuleBroken(
             "the device",
             "has an IMEI that is registered already, with other content",
@@ -234,6 +234,16 @@ def register_device(
             "see the query DeviceStatus; an IMEI belongs to one handset",
         )
     return Entry(False, "registered")
+
+
+def _is_same(known: Plain, given: Plain) -> bool:
+    """Say whether both are one device; an IMEI is the same if any of its pseudonyms is."""
+    if any(known[name] != given[name] for name in ("tac", "model", "maker", "country", "by")):
+        return False
+    theirs, mine = known["imeis"], given["imeis"]
+    return len(theirs) == len(mine) and all(
+        not set(one).isdisjoint(other) for one, other in zip(theirs, mine, strict=True)
+    )
 
 
 def _check_numbers(given: DeviceInput, raw: IdentifiersInput) -> None:
@@ -290,11 +300,12 @@ def exchange_device(
     facts: dict[str, object] = {"new_device": new["device"], "reason": given.reason}
     if not agreement:
         return Entry(True, "exchanged", facts=facts)
-    position = accounts.position(agreement)
-    if not position.closed:
-        accounts.put(position.with_summary(device=new["device"]))
+    after = accounts.position(agreement)
+    if not after.closed:
+        after = after.with_summary(device=new["device"])
+        accounts.put(after)
         register.pledge(new["device"], agreement)
-    return Entry(True, "exchanged", agreement, cases.exchange(agreement), facts)
+    return Entry(True, "exchanged", agreement, cases.after_exchange(after, old["device"]), facts)
 
 
 def _check_replacement(register: Register, accounts: Accounts, cases: Cases, new: Plain) -> None:

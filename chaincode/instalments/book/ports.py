@@ -42,5 +42,9 @@ class Cases(Protocol):
     def after_ending(self, after: Position, kind: str, evidence: str) -> Moved | None:
         """End the case of an agreement that was closed."""
 
-    def exchange(self, agreement: str) -> Moved | None:
-        """Release the old handset of an agreement that goes on with another."""
+    def after_exchange(self, after: Position, old_device: str) -> Moved | None:
+        """Release the old handset of an agreement that goes on with another.
+
+        Args:
+            after: its `device` is the new one, unless the agreement was closed before.
+        """
