@@ -121,7 +121,8 @@ def unindexed_evidence(
             yield found
             count += 1
     if count:
-        words.append(f"indexed {count} stored records of evidence anew")
+        records = "record" if count == 1 else "records"
+        words.append(f"indexed {count} {records} of evidence, stored but not yet in the index")
 
 
 def _cut(log: SegmentLog, tail: TornTail, words: list[str]) -> None:
