@@ -18,6 +18,7 @@ Absent: how clients speak to it (gateway, deliver), how blocks are ordered (netw
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,8 @@ from nodes.errors import AccessDenied, ChannelHalted, ChannelUnavailable
 
 __all__ = ["Channel", "CommittedBlock", "TransactionStatus"]
 
+log = logging.getLogger(__name__)
+
 RECENT_BYTES = 8 * 1024 * 1024
 """Envelopes of the newest blocks that are kept in memory for those who follow closely."""
 RECENT_TRANSACTIONS = 20_000
@@ -69,6 +72,7 @@ class Channel:
         self._last_config_block = committer.last_config_block
         self._height = ledger.height
         self._last_header_hash = ledger.last_header_hash
+        self._commit_hash = ledger.commit_hash
         self._recent: OrderedDict[int, CommittedBlock] = OrderedDict()
         self._recent_bytes = 0
         self._statuses: OrderedDict[str, TransactionStatus] = OrderedDict()
@@ -169,8 +173,8 @@ class Channel:
 
     @property
     def commit_hash(self) -> bytes:
-        """Commit hash of the last block; empty if that is the genesis block."""
-        return self.ledger.commit_hash
+        """Commit hash of the last announced block; empty if that is the genesis block."""
+        return self._commit_hash
 
     @property
     def created(self) -> datetime:
@@ -347,6 +351,7 @@ class Channel:
         self._configuration = configuration
         self._last_config_block = config_block
         self._last_header_hash = committed.block.header.hash()
+        self._commit_hash = committed.commit_hash
         self._height = committed.number + 1
         self._remember(committed)
         for transaction, code in zip(committed.transactions, committed.codes, strict=True):
@@ -355,6 +360,21 @@ class Channel:
                 self._settle(transaction.index_id, TransactionStatus(code, committed.number))
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
+        self._tell(committed)
+
+    def _tell(self, committed: CommittedBlock) -> None:
+        """Log the block, and each transaction that was not valid."""
+        place = {"channel_id": self.channel_id, "block_num": committed.number}
+        invalid = 0
+        for transaction, code in zip(committed.transactions, committed.codes, strict=True):
+            if code is not TxValidationCode.VALID:
+                invalid += 1
+                about = {**place, "tx_id": transaction.index_id or None}
+                log.info("transaction is invalid: %s", code.name, extra=about)
+        log.info(
+            "block %d is committed: %d transactions, %d of them invalid",
+            committed.number, len(committed.codes), invalid, extra=place,
+        )  # fmt: skip
 
     def _settle(self, tx_id: str, status: TransactionStatus) -> None:
         """Record the status of a transaction, the first one if a block holds it twice."""

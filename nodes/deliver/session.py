@@ -84,7 +84,8 @@ class Delivery:
             try:
                 await self._answer(envelope, stream, certificate_der)
             except DeliverRefusal as refusal:
-                log.warning("request for blocks refused (%d): %s", refusal.status, refusal)
+                level = logging.INFO if refusal.status == SERVICE_UNAVAILABLE else logging.WARNING
+                log.log(level, "request for blocks ends with %d: %s", refusal.status, refusal)
                 await stream.write(encode_status(refusal.status))
                 return
             await stream.write(encode_status(SUCCESS))

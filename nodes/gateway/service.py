@@ -99,8 +99,17 @@ class Gateway:
             self._known_channel(proposal.channel_id, Code.FAILED_PRECONDITION)
             targets = list(dict.fromkeys(request.target_organizations))
             if targets and self._endorser.msp_id not in targets:
-                return await self._evaluate_elsewhere(signed, targets)
-            return await self._evaluate_here(proposal)
+                return await self._evaluate_elsewhere(signed, targets, [])
+            if targets or proposal.transient:
+                return await self._evaluate_here(proposal)
+            try:
+                return await self._evaluate_here(proposal)
+            except RpcFailure as failure:
+                # This node cannot run the contract at all; another member's may.
+                if failure.code is not Code.ABORTED or not self._members.others():
+                    raise
+                others = list(self._members.others())
+                return await self._evaluate_elsewhere(signed, others, list(failure.details))
 
     async def _evaluate_here(self, proposal: UnpackedProposal) -> Any:
         try:
@@ -129,7 +138,10 @@ class Gateway:
             [Detail(self._address, self._endorser.msp_id, words)],
         )
 
-    async def _evaluate_elsewhere(self, signed: Any, targets: list[str]) -> Any:
+    async def _evaluate_elsewhere(
+        self, signed: Any, targets: list[str], details: list[Detail]
+    ) -> Any:
+        """Ask members in turn, those that are up first; *details* is what was said before."""
         others = self._members.others()
         asked = sorted(
             (others[each] for each in targets if each in others),
@@ -140,7 +152,6 @@ class Gateway:
                 Code.FAILED_PRECONDITION,
                 f"no endorsing peers found for organizations {', '.join(targets)}",
             )
-        details: list[Detail] = []
         for member in asked:
             try:
                 answer, _height = await member.process_proposal(signed, self._endorsement_timeout_s)

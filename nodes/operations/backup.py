@@ -1,18 +1,20 @@
-"""The backup of a node in one file, and a node made of it again.
+"""The archive of a node: what it cannot be made again without, in one file.
 
-    FILE is a tar archive, compressed with zstd:
-        node.toml, genesis.block, clock, msp/…, tls/…, contracts/…   as they lie in the folder
-        ledger/evidence/*.seg, ledger/blocks/*.seg                   the ledger without its state
-        MANIFEST.json     format, node, time, SHA-256 of every other entry; the last one
+    backup.json         format, node, member, channel, when it was saved
+    node.toml  genesis.block  clock  msp/…  tls/…  contracts/…
+    ledger/blocks/…  ledger/evidence/…
+    checksums.json      SHA-256 of every other entry, in hexadecimal
 
-The state is left out: opening the ledger makes it anew from the blocks, on the way that every
-opening takes. A running node may be saved: blocks are only ever appended, and a record that was
-being written counts as a torn tail, which opening cuts off. What arrives about a block comes after
-it, so evidence is read before blocks.
+in this order, as a tar archive under zstd. The world state is left out: it follows from the blocks,
+and restoring makes it anew, which checks every block's verdicts and commit hash on the way.
 
-Invariants: an archive appears whole or not at all, readable by its owner only, as it holds the
-node's keys; a node's folder too, and only if every entry is what was saved.
-Absent: the organisation's authorities, and rebuilding the state while restoring.
+Invariants: an archive and a restored folder appear whole or not at all, and never in the place of
+something else; both are readable by their owner only where keys are in them. A node may run while
+it is saved, since blocks are only ever appended: what is half written at the end is cut when the
+ledger is opened. An archive holds private keys; keep it like them.
+
+Absent: encryption, and increments. Restoring beside a running original gives two nodes with one
+identity, which nobody here can notice.
 """
 
 from __future__ import annotations
@@ -27,39 +29,44 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 import zstandard
 
-from ledger.channel import BLOCKS, EVIDENCE
+from ledger.channel import ChannelLedger
 from ledger.errors import Refusal
 from network.certificates.writing import new_folder
 from nodes.configuration import CONFIGURATION_FILE, load_configuration
 
+__all__ = ["BackupRefusal", "BackupSummary", "restore_backup", "write_backup"]
+
 FORMAT = 1
-MANIFEST = "MANIFEST.json"
-_FILES = (CONFIGURATION_FILE, "genesis.block", "clock")
-_FOLDERS = ("msp", "tls", "contracts", f"ledger/{EVIDENCE}", f"ledger/{BLOCKS}")
-_PRIVATE_FOLDERS = ("msp/keystore", "tls")
-_CHUNK_BYTES = 1024 * 1024
-_PRIVATE = 0o600
+HEAD = "backup.json"
+CHECKSUMS = "checksums.json"
+
+FILES = (CONFIGURATION_FILE, "genesis.block", "clock")
+# Evidence before the blocks it is about: what is appended meanwhile leaves no gap that way round.
+FOLDERS = ("msp", "tls", "contracts", "ledger/evidence", "ledger/blocks")
+
+_CHUNK = 1024 * 1024
+_MOST_OF_A_LIST = 64 * 1024 * 1024
 
 
 class BackupRefusal(Refusal):
-    """An archive cannot be written, or is none that a node can be made of."""
+    """A node cannot be saved there, or a file is no sound archive; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What an archive holds.
+    """What was saved or restored.
 
     Attributes:
-        node: name of the node.
-        msp_id: its member.
-        channel_id: its channel.
-        saved: when, ISO, machine time.
-        entries: files in it.
-        size_bytes: of these files, uncompressed.
+        node, msp_id, channel_id: of the node.
+        saved: when the archive was begun, ISO, machine time.
+        entries: files in it, without the two lists.
+        size_bytes: of these files.
+        height: blocks of the restored ledger; 0 of a node that never had its channel, and in the
+            summary of saving, which opens no ledger.
     """
 
     node: str
@@ -68,206 +75,207 @@ class BackupSummary:
     saved: str
     entries: int
     size_bytes: int
-
-
-class _Hashing(io.RawIOBase):
-    """Reads a file, at most as much as it had when it was opened, and hashes what it gives."""
-
-    def __init__(self, source: IO[bytes], size: int) -> None:
-        self._source = source
-        self._left = size
-        self.digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self._source.read(min(len(buffer), self._left))
-        self.digest.update(piece)
-        self._left -= len(piece)
-        buffer[: len(piece)] = piece
-        return len(piece)
+    height: int = 0
 
 
 def write_backup(folder: Path, archive: Path) -> BackupSummary:
-    """Save the node of *folder*, running or not, to the new file *archive*.
+    """Save the node in *folder* to the new file *archive*, mode 0600.
 
     Raises:
-        BackupRefusal: the file exists, or cannot be written.
-        Refusal: the folder is no node's.
+        Refusal: the folder is no node's, or something stands at *archive*.
     """
     configuration = load_configuration(folder)
     if archive.exists():
-        raise BackupRefusal(f"{archive} exists already and is never overwritten: name another file")
-    manifest: dict[str, Any] = {
+        raise BackupRefusal(f"{archive} exists and is never overwritten; choose another name")
+    saved = datetime.now(UTC).isoformat(timespec="seconds")
+    head = {
         "format": FORMAT,
         "node": configuration.name,
         "msp_id": configuration.msp_id,
         "channel_id": configuration.channel_id,
-        "saved": datetime.now(UTC).isoformat(timespec="seconds"),
-        "entries": {},
+        "saved": saved,
     }
-    total = 0
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{archive.name}.", dir=archive.parent)
     except OSError as error:
-        raise BackupRefusal(f"{archive} cannot be written: {error.strerror}") from error
+        raise BackupRefusal(
+            f"{archive.parent} takes no files ({error.strerror}); choose another folder"
+        ) from error
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as raw:
-            with (
-                zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as packed,
-                tarfile.open(fileobj=packed, mode="w|") as tar,
-            ):
-                for entry in _entries(folder):
-                    size, digest = _add(tar, folder, entry)
-                    manifest["entries"][entry] = digest
-                    total += size
-                content = json.dumps(manifest, indent=1).encode()
-                tar.addfile(_header(MANIFEST, len(content)), io.BytesIO(content))
-            raw.flush()
-            os.fsync(raw.fileno())
-        temporary.rename(archive)
-    except BaseException:
+        with os.fdopen(descriptor, "wb") as file:
+            checksums, size = _write(folder, head, file)
+            file.flush()
+            os.fsync(file.fileno())
+        # Fails, other than a rename, if the name was taken meanwhile.
+        os.link(temporary, archive)
+    except FileExistsError as error:
+        raise BackupRefusal(f"{archive} has appeared meanwhile; choose another name") from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    return _summary(manifest, total)
+    return BackupSummary(
+        configuration.name,
+        configuration.msp_id,
+        configuration.channel_id,
+        saved,
+        len(checksums),
+        size,
+    )
+
+
+def _write(folder: Path, head: dict[str, object], file: IO[bytes]) -> tuple[dict[str, str], int]:
+    checksums: dict[str, str] = {}
+    size = 0
+    with (
+        zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as stream,
+        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        _add_list(tar, HEAD, head)
+        for path in _files_of(folder):
+            name = path.relative_to(folder).as_posix()
+            with path.open("rb") as opened:
+                status = os.fstat(opened.fileno())
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode, entry.mtime = status.st_size, status.st_mode & 0o777, 0
+                reader = _HashingReader(opened)
+                tar.addfile(entry, reader)
+            checksums[name] = reader.digest.hexdigest()
+            size += status.st_size
+        _add_list(tar, CHECKSUMS, checksums)
+    return checksums, size
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    for name in FILES:
+        if (folder / name).is_file():
+            yield folder / name
+    for name in FOLDERS:
+        yield from sorted(path for path in (folder / name).rglob("*") if path.is_file())
+
+
+def _add_list(tar: tarfile.TarFile, name: str, content: object) -> None:
+    raw = json.dumps(content, indent=1, sort_keys=True).encode()
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(raw), 0o600
+    tar.addfile(entry, io.BytesIO(raw))
+
+
+class _HashingReader:
+    """A file that hashes what is read of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(size)
+        self.digest.update(content)
+        return content
 
 
 def restore_backup(archive: Path, folder: Path) -> BackupSummary:
-    """Make the node's folder *folder* of an archive.
+    """Make the node's folder *folder* of an archive, and its state of the blocks in it.
 
+    Args:
+        archive: made by `write_backup`.
+        folder: it must not exist, or be empty.
     Raises:
-        BackupRefusal: no archive of a node, a damaged one, or one of an unknown format.
-        Refusal: *folder* holds something already.
+        Refusal: the file is no sound archive of this format, or the folder holds something.
+        Fatal: the blocks in it are damaged; the message says where.
     """
-    try:
-        with archive.open("rb") as raw, new_folder(folder) as made:
-            try:
-                manifest, found, total = _unpack(raw, made)
-            except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-                raise BackupRefusal(
-                    f"{archive} is no whole backup of a node ({error}): take another copy"
-                ) from error
-            _verify(archive, manifest, found)
-            for name in _PRIVATE_FOLDERS:
-                if (made / name).exists():
-                    (made / name).chmod(0o700)
-            load_configuration(made)
-    except FileNotFoundError as error:
-        raise BackupRefusal(f"{error.filename} does not exist: name a backup") from error
-    return _summary(manifest, total)
-
-
-def _entries(folder: Path) -> Iterator[str]:
-    for name in _FILES:
-        if (folder / name).is_file():
-            yield name
-    for part in _FOLDERS:
-        for path in sorted((folder / part).rglob("*")):
-            relative = path.relative_to(folder)
-            # Unfinished work begins with a dot; compiled modules are made again.
-            hidden = any(each.startswith(".") or each == "__pycache__" for each in relative.parts)
-            if path.is_file() and not hidden:
-                yield relative.as_posix()
-
-
-def _add(tar: tarfile.TarFile, folder: Path, entry: str) -> tuple[int, str]:
-    with (folder / entry).open("rb") as source:
-        size = os.fstat(source.fileno()).st_size
-        hashing = _Hashing(source, size)
-        header = _header(entry, size, os.fstat(source.fileno()).st_mode & 0o777)
-        tar.addfile(header, io.BufferedReader(hashing, _CHUNK_BYTES))
-    return size, hashing.digest.hexdigest()
-
-
-def _header(name: str, size: int, mode: int = _PRIVATE) -> tarfile.TarInfo:
-    header = tarfile.TarInfo(name)
-    header.size = size
-    header.mode = mode
-    return header
-
-
-def _unpack(raw: IO[bytes], made: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    """Write the entries below *made*; return the manifest, the hashes found, and their size."""
-    found: dict[str, str] = {}
-    total = 0
-    manifest: dict[str, Any] = {}
-    reader = zstandard.ZstdDecompressor().stream_reader(raw, closefd=False)
-    with reader as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
-        for header in tar:
-            source = tar.extractfile(header) if header.isreg() else None
-            if source is None or not _is_ours(header.name):
-                raise BackupRefusal(
-                    f"the backup has the entry {header.name[:80]!r}, which no node has: "
-                    "take one that `qist node backup` has written"
-                )
-            if header.name == MANIFEST:
-                manifest = _read_manifest(source.read(64 * _CHUNK_BYTES))
-                continue
-            found[header.name] = _write(source, made / header.name, header.mode)
-            total += header.size
-    return manifest, found, total
-
-
-def _is_ours(name: str) -> bool:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or str(path) != name:
-        return False
-    return name in (*_FILES, MANIFEST) or any(name.startswith(f"{part}/") for part in _FOLDERS)
-
-
-def _read_manifest(content: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(content)
-        if manifest["format"] != FORMAT:
+    with new_folder(folder) as made:
+        try:
+            head, checksums, size = _extract(archive, made)
+        except (OSError, EOFError, tarfile.TarError, zstandard.ZstdError, ValueError) as error:
             raise BackupRefusal(
-                f"the backup is of format {str(manifest['format'])[:20]!r} and this program knows "
-                f"{FORMAT}: restore it with the program that wrote it"
-            )
-        if not isinstance(manifest["entries"], dict):
-            raise TypeError("entries")
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackupRefusal(f"the backup's {MANIFEST} cannot be read: take another copy") from error
-    found: dict[str, Any] = manifest
-    return found
+                f"{archive} cannot be read as a node's archive ({error}); take another copy of it"
+            ) from error
+        configuration = load_configuration(made)
+        height = _rebuild(made)
+    return BackupSummary(
+        configuration.name,
+        configuration.msp_id,
+        configuration.channel_id,
+        str(head.get("saved", "")),
+        len(checksums),
+        size,
+        height,
+    )
 
 
-def _write(source: IO[bytes], target: Path, mode: int) -> str:
+def _rebuild(folder: Path) -> int:
+    """Make the state from the blocks and return the height; 0 if there are none."""
+    if not (folder / "ledger" / "blocks").exists():
+        return 0
+    ledger = ChannelLedger.open(folder / "ledger")
+    try:
+        return ledger.height
+    finally:
+        ledger.close()
+
+
+def _extract(archive: Path, target: Path) -> tuple[dict[str, object], dict[str, str], int]:
+    head: dict[str, object] = {}
+    found: dict[str, str] = {}
+    size = 0
+    with (
+        archive.open("rb") as file,
+        zstandard.ZstdDecompressor().stream_reader(file) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+    ):
+        for entry in tar:
+            content = tar.extractfile(entry)
+            if content is None or not entry.isreg():
+                raise ValueError(f"{entry.name!r} is no file")
+            if entry.name == CHECKSUMS:
+                checksums = _read_list(content)
+                _verify_complete(found, checksums)
+                return head, found, size
+            if entry.name == HEAD:
+                head = _read_list(content)
+                if head.get("format") != FORMAT:
+                    raise ValueError(
+                        f"it is of format {head.get('format')!r}, and this program knows {FORMAT}"
+                    )
+                continue
+            if not head:
+                raise ValueError(f"it does not begin with {HEAD}")
+            found[entry.name] = _extract_file(content, target / _safe(entry.name), entry.mode)
+            size += entry.size
+    raise ValueError(f"it ends before {CHECKSUMS}")
+
+
+def _read_list(content: IO[bytes]) -> dict[str, object]:
+    value = json.loads(content.read(_MOST_OF_A_LIST))
+    if not isinstance(value, dict):
+        raise ValueError("one of its lists is none")
+    return value
+
+
+def _safe(name: str) -> PurePosixPath:
+    """The path of an entry, which must be one that `write_backup` writes."""
+    path = PurePosixPath(name)
+    allowed = name in FILES or any(name.startswith(f"{each}/") for each in FOLDERS)
+    if not allowed or ".." in path.parts:
+        raise ValueError(f"{name!r} does not belong into a node's folder")
+    return path
+
+
+def _extract_file(content: IO[bytes], path: Path, mode: int) -> str:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode & 0o755 | 0o200)
-        while piece := source.read(_CHUNK_BYTES):
-            digest.update(piece)
-            file.write(piece)
+        while chunk := content.read(_CHUNK):
+            digest.update(chunk)
+            file.write(chunk)
         file.flush()
-        os.fsync(descriptor)
+        os.fchmod(file.fileno(), mode & 0o755)
+        os.fsync(file.fileno())
     return digest.hexdigest()
 
 
-def _verify(archive: Path, manifest: dict[str, Any], found: dict[str, str]) -> None:
-    if not manifest:
-        raise BackupRefusal(f"{archive} ends before its {MANIFEST}: take another copy")
-    differing = sorted(
-        name
-        for name in {*found, *manifest["entries"]}
-        if found.get(name) != manifest["entries"].get(name)
-    )
-    if differing:
-        raise BackupRefusal(
-            f"{archive} is damaged: {', '.join(differing[:5])} is not what was saved: "
-            "take another copy"
-        )
-
-
-def _summary(manifest: dict[str, Any], size_bytes: int) -> BackupSummary:
-    return BackupSummary(
-        node=str(manifest["node"]),
-        msp_id=str(manifest["msp_id"]),
-        channel_id=str(manifest["channel_id"]),
-        saved=str(manifest["saved"]),
-        entries=len(manifest["entries"]),
-        size_bytes=size_bytes,
-    )
+def _verify_complete(found: dict[str, str], checksums: dict[str, object]) -> None:
+    for name in sorted(checksums.keys() | found.keys()):
+        if found.get(name) != checksums.get(name):
+            raise ValueError(f"{name} is not what was saved")

@@ -41,7 +41,7 @@ from chaincode.contract import Contract
 from chaincode.simulator import Chaincode, ChaincodeRegistry, ContractChaincode
 from clients.gateway.asynchronous import AsyncGateway
 from clients.gateway.connection import Endpoint as GatewayEndpoint
-from ledger.channel import ChannelLedger
+from ledger.fsck import check_ledger
 from ledger.state.ports import StateReader
 from network.certificates import Organisation, create_organisation
 from network.configuration import BatchParameters, OrganisationSpec, build_genesis
@@ -208,9 +208,9 @@ class LocalNetwork:
         await self.stop()
         ends = {}
         for msp_id, member in self.members.items():
-            ledger = ChannelLedger.open(member.folder / "ledger")
-            ends[msp_id] = (ledger.height, ledger.last_header_hash, ledger.commit_hash)
-            ledger.close()
+            report = await asyncio.to_thread(check_ledger, member.folder / "ledger")
+            assert report.is_clean, f"{msp_id}: {[str(each) for each in report.findings]}"
+            ends[msp_id] = (report.height, report.header_hash, report.commit_hash)
         assert len(set(ends.values())) == 1, f"the ledgers differ: {ends}"
 
 
