@@ -54,6 +54,8 @@ class Inspector(ast.NodeVisitor):
         self._scopes: list[Scope] = []
         self._clocks: dict[str, str] = {}
         """Names under which the module reaches `datetime`, its classes, or the module itself."""
+        self._parts_only: dict[str, str] = {}
+        """Names of imported modules of which only parts are allowed."""
         self._hidden: set[ast.AST] = set()
         """Comprehensions whose order the call around them does not show."""
 
@@ -65,7 +67,9 @@ class Inspector(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         """Check `import x`."""
         for alias in node.names:
-            self._check_module(node, alias.name, frozenset({"*"}))
+            self._check_module(node, alias.name, frozenset())
+            if ALLOWED.get(alias.name) is not None:
+                self._parts_only[alias.asname or alias.name] = alias.name
             if alias.name == "datetime":
                 self._clocks[alias.asname or alias.name] = "datetime"
 
@@ -279,6 +283,10 @@ class Inspector(ast.NodeVisitor):
         """Check for a way round."""
         if node.attr in REFUSED_ATTRIBUTES:
             self._refuse(node, node.attr, "the inside of the interpreter differs between nodes")
+        if isinstance(node.value, ast.Name) and node.value.id in self._parts_only:
+            module = self._parts_only[node.value.id]
+            if node.attr not in (ALLOWED[module] or ()):
+                self._refuse(node, f"{module}.{node.attr}", REASONS[module])
         self.generic_visit(node)
 
     # ---- statements

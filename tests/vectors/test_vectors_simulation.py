@@ -24,6 +24,7 @@ from fabric_protos.peer import (
     proposal_response_pb2,
     transaction_pb2,
 )
+from google.protobuf.message import DecodeError
 
 from chaincode.contract import Context, Contract, Creator, transaction
 from chaincode.simulator import (
@@ -191,11 +192,8 @@ def states_and_transactions() -> list[tuple[int, int, Transaction, list[MemorySt
         for tx, envelope in enumerate(block.data.data):
             try:
                 transaction = Transaction(envelope)
-            except (ValueError, IndexError):
+            except (ValueError, IndexError, DecodeError):
                 continue  # what cannot be parsed is no simulation's result
-            except Exception as error:
-                assert type(error).__name__ == "DecodeError"
-                continue
             if is_comparable(number, transaction):
                 found.append((number, tx, transaction, states[-SIMULATED_BEHIND:]))
             if codes[tx] == 0:
