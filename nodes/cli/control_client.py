@@ -28,8 +28,12 @@ class _UnixConnection(http.client.HTTPConnection):
         """Connect to the socket's file."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        # A socket's path may have 107 bytes; a relative one gives deep folders a chance.
-        self.sock.connect(min((str(self._path), os.path.relpath(self._path)), key=len))
+        # A socket's path may have 107 bytes; through its open folder every one is short.
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        finally:
+            os.close(folder)
 
 
 def node_status(folder: Path) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from nodes.cli.control_client import NodeNotRunning, node_status
 from nodes.cli.network_folder import FOUNDING_FILE, NetworkFolder
 from nodes.cli.node_lock import running_node
 from nodes.cli.node_process import (
+    START_S,
     StartedNode,
     refuse_taken_port,
     start_in_background,
-    stop_nodes,
+    stop_started,
     wait_until_ready,
 )
 from nodes.configuration import load_configuration
@@ -59,8 +60,12 @@ class NodeState:
     status: dict[str, Any] | None
 
 
-def network_up(network: NetworkFolder, progress: Progress) -> None:
+def network_up(network: NetworkFolder, progress: Progress, *, timeout_s: float = START_S) -> None:
     """Start every node that does not run, wait until all serve, and found the network once.
+
+    Args:
+        progress: is told each step.
+        timeout_s: how long the nodes may take until they serve.
 
     If one node cannot start, those that were started here are stopped again.
 
@@ -81,9 +86,9 @@ def network_up(network: NetworkFolder, progress: Progress) -> None:
     try:
         for folder in sleeping:
             started.append(start_in_background(folder))
-        wait_until_ready(started)
+        wait_until_ready(started, timeout_s)
     except BaseException:
-        stop_nodes([each.folder for each in started])
+        stop_started(started)
         raise
     progress(f"{len(sleeping)} of {len(network.node_folders)} nodes started, all serve")
     if not is_founded(network):
@@ -107,12 +112,11 @@ def found_network(network: NetworkFolder, version: str, progress: Progress) -> N
     members = [member.msp_id for member in network.content.members]
     founder = next(each.msp_id for each in network.content.members if each.is_regulator)
     client = _Client(network, founder, members)
-    defined = client.run("contract", "list", user=FOUNDER_ROLE)["contracts"]
-    missing = [
-        each
-        for each in network.content.contracts
-        if each.name not in {entry["name"] for entry in defined}
-    ]
+    defined: set[str] = set()
+    if node_status(network.node_folder(founder))["height"] > 1:
+        listed = client.run("contract", "list", user=FOUNDER_ROLE)["contracts"]
+        defined = {each["name"] for each in listed}
+    missing = [each for each in network.content.contracts if each.name not in defined]
     with ThreadPoolExecutor(max(1, len(missing))) as pool:
         outcomes = list(
             pool.map(
@@ -124,7 +128,8 @@ def found_network(network: NetworkFolder, version: str, progress: Progress) -> N
         )
     for entry, outcome in zip(missing, outcomes, strict=True):
         progress(f"{entry.name} {version} defined in block {outcome['block_num']}")
-    if not client.evaluate(ENFORCEMENT, "Members"):
+    # A contract that was not defined until now has written nothing yet.
+    if ENFORCEMENT not in defined or not client.evaluate(ENFORCEMENT, "Members"):
         arguments = [json.dumps(_founders(network)), json.dumps(dict(network.content.policy))]
         outcome = client.submit("submit", ENFORCEMENT, "Found", *arguments)
         progress(f"founded by {', '.join(members)} in block {outcome['block_num']}")

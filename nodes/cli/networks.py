@@ -18,8 +18,8 @@ from nodes.cli.network_run import (
     network_up,
     state_as_json,
 )
-from nodes.cli.node_process import stop_nodes
-from nodes.cli.terminal import AsJson, Terminal
+from nodes.cli.node_process import START_S, stop_nodes
+from nodes.cli.terminal import AsJson, Terminal, Wait
 from nodes.cli.times import parse_time
 from nodes.cli.toml_file import load_toml
 
@@ -70,10 +70,12 @@ def create(
 
 
 @app.command("up")
-def up(context: typer.Context, folder: Folder, as_json: AsJson = False) -> None:
+def up(
+    context: typer.Context, folder: Folder, wait: Wait = START_S, as_json: AsJson = False
+) -> None:
     """Start every node that does not run; at the first start found the network."""
     terminal, network = _opened(context, folder, as_json)
-    network_up(network, terminal.progress)
+    network_up(network, terminal.progress, timeout_s=wait)
     _show(terminal, network)
 
 

@@ -15,7 +15,7 @@ import typer
 from ledger.errors import Refusal
 from nodes.cli.control_client import node_status, set_clock
 from nodes.cli.node_lock import already_running, hold, running_node
-from nodes.cli.terminal import AsJson, Terminal
+from nodes.cli.terminal import AsJson, Terminal, Wait
 
 app = typer.Typer(no_args_is_help=True, help="Create, join, run, watch and save one node.")
 
@@ -147,6 +147,7 @@ def start(
     detach: Annotated[
         bool, typer.Option("--detach", help="In the background; returns when it serves.")
     ] = False,
+    wait: Wait = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Run a node until it is told to stop; its log goes to standard error."""
@@ -162,7 +163,7 @@ def start(
     _check_startable(folder)
     if running_node(folder) is not None:
         raise already_running(folder)
-    wait_until_ready([start_in_background(folder)])
+    wait_until_ready([start_in_background(folder)], wait)
     _show_status(terminal, folder)
 
 

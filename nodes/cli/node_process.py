@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import psutil
 
 from ledger.errors import Refusal, Unavailable
 from nodes.cli.control_client import NodeNotRunning, is_ready, request_stop
-from nodes.cli.node_lock import RunningNode, running_node
+from nodes.cli.node_lock import running_node
 
 LOG_FILE = "node.log"
 START_S = 60.0
@@ -49,12 +49,14 @@ class StartedNode:
 
 def start_in_background(folder: Path) -> StartedNode:
     """Start the node of *folder* as a process of its own; returns at once."""
-    log = folder / LOG_FILE
-    with log.open("ab") as output:
+    place = folder.resolve()
+    with (place / LOG_FILE).open("ab") as output:
         size = output.tell()
         process = subprocess.Popen(
             # -P: the current folder's files are not taken for ours.
-            [sys.executable, "-P", "-m", "qist", "node", "start", str(folder)],
+            [sys.executable, "-P", "-m", "qist", "node", "start", str(place)],
+            # From there the path of its socket is short, however deep the folder lies.
+            cwd=place,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -124,6 +126,19 @@ def last_words(log: Path, since: int = 0) -> list[str]:
     return (worst or [message for _level, message in said])[-_TAIL_LINES:]
 
 
+def stop_started(started: Iterable[StartedNode], timeout_s: float = STOP_S) -> None:
+    """Stop the processes that were started, and no other process of the same folders."""
+    processes = [each.process for each in started]
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def stop_nodes(folders: Iterable[Path], timeout_s: float = STOP_S) -> dict[Path, str]:
     """Stop the nodes of *folders*, all at once, each in order if it can.
 
@@ -131,13 +146,13 @@ def stop_nodes(folders: Iterable[Path], timeout_s: float = STOP_S) -> dict[Path,
         how each ended: ``stopped``, ``ended`` (it did not stop in time and was ended), or
         ``not running``.
     """
-    running: Mapping[Path, RunningNode | None] = {each: running_node(each) for each in folders}
-    outcome = {folder: "not running" for folder, node in running.items() if node is None}
+    outcome: dict[Path, str] = {}
     processes: dict[Path, psutil.Process] = {}
-    for folder, node in running.items():
+    for folder in folders:
+        node = running_node(folder)
         process = None if node is None else node.process()
         if process is None:
-            outcome.setdefault(folder, "not running")
+            outcome[folder] = "not running"
             continue
         processes[folder] = process
         try:

@@ -1,9 +1,9 @@
 """What commands print: plain lines and tables for people, one JSON object for programs.
 
 Results go to standard output, what is said meanwhile to standard error, so that the output of
-``--json`` can be piped. Whatever is printed about a rehearsal carries the word: the first line for
-people, the field ``rehearsal`` for programs, and the beginning of an error's line, for which the
-root of the command line asks `Session`.
+``--json`` can be piped. Whatever is printed about a rehearsal carries the word: the first line of a
+result for people, the field ``rehearsal`` for programs, and the beginning of every other line; for
+an error's line the root of the command line asks `Session`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
+Wait = Annotated[
+    float, typer.Option("--wait", min=0.1, help="Seconds that a node may take until it serves.")
+]
+
 REHEARSAL = "REHEARSAL"
+_WIDEST = 1000
 
 
 class Session(Protocol):
@@ -42,7 +47,6 @@ class Terminal:
 
     as_json: bool
     session: Session = field(default_factory=lambda: SimpleNamespace(rehearsal=False))
-    _said: bool = field(default=False, init=False)
 
     @classmethod
     def of(cls, context: typer.Context, as_json: bool) -> Terminal:
@@ -56,13 +60,11 @@ class Terminal:
 
     def progress(self, line: str) -> None:
         """Say what is being done, on standard error."""
-        self._banner()
-        typer.echo(line, err=True)
+        typer.echo(f"{self._mark}{line}", err=True)
 
     def warn(self, line: str) -> None:
         """Say what the reader should look at, on standard error."""
-        self._banner()
-        typer.echo(f"warning: {line}", err=True)
+        typer.echo(f"{self._mark}warning: {line}", err=True)
 
     def result(self, value: Mapping[str, Any], lines: Iterable[str]) -> None:
         """Print the result of a command: *value* for programs, *lines* for people."""
@@ -70,7 +72,8 @@ class Terminal:
             shown = {"rehearsal": True, **value} if self.session.rehearsal else dict(value)
             typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
             return
-        self._banner()
+        if self.session.rehearsal:
+            typer.echo(f"{REHEARSAL}: its operator sets the time, and nothing leaves it")
         for line in lines:
             typer.echo(line)
 
@@ -80,12 +83,9 @@ class Terminal:
         """Print a table as the result of a command."""
         self.result(value, [] if self.as_json else _drawn(heads, rows))
 
-    def _banner(self) -> None:
-        if self.session.rehearsal and not self._said:
-            self._said = True
-            typer.echo(
-                f"{REHEARSAL}: the time is set by its operator, nothing of it leaves it", err=True
-            )
+    @property
+    def _mark(self) -> str:
+        return f"{REHEARSAL}: " if self.session.rehearsal else ""
 
 
 def _drawn(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -96,8 +96,7 @@ def _drawn(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    console.width = max(console.width, console.measure(table).maximum)
+    console = Console(width=_WIDEST, markup=False, highlight=False)
     with console.capture() as capture:
-        console.print(table, markup=False, highlight=False)
+        console.print(table)
     return [line.rstrip() for line in capture.get().splitlines()]
