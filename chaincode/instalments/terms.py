@@ -292,10 +292,10 @@ def first_version(agreement: str, given: TermsInput, opened_on: date) -> Terms:
             "an agreement with nothing left to pay is no agreement",
         )
     instalments = check_schedule(thing, given.instalments)
-    if given.instalments[0].due < opened_on:
+    if given.instalments[0].due <= opened_on:
         raise RuleBroken(
             thing,
-            f"has an instalment due before it was opened on {opened_on}",
+            f"has an instalment that is not due after it was opened on {opened_on}",
             2,
             "let the first due date follow the opening",
         )
