@@ -146,13 +146,9 @@ def test_signers_count_once_and_only_with_a_valid_signature(signatures) -> None:
     signed, expected = [], []
     for number, kind, padded in signatures:
         signer = OUTSIDER if number == len(SIGNERS) else SIGNERS[number]
-        signature = {
-            "good": lambda signer=signer: signer.sign(b"data"),
-            "other bytes": lambda signer=signer: signer.sign(b"other"),
-            "empty": lambda: b"",
-        }[kind]()
+        signature = b"" if kind == "empty" else signer.sign(kind.encode())
         raw = signer.serialized + (b"\x1a\x00" if padded else b"")
-        signed.append(SignedData(b"data", raw, signature))
+        signed.append(SignedData(b"good", raw, signature))
         if signer is not OUTSIDER and kind == "good" and number not in expected:
             expected.append(number)
     found = valid_identities(signed, MANAGER)

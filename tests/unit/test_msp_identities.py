@@ -264,7 +264,7 @@ def test_list_of_a_stranger_revokes_nothing(bank) -> None:
     """A list whose signature is not the authority's has no effect."""
     signer = bank.identity()
     revoked = {signer.certificate.serial_number: NOW}
-    forged = Authority(bank.root.certificate, make_key("P-256"))
+    forged = Authority(bank.root.certificate, ec.generate_private_key(ec.SECP256R1()))
     genuine = bank.root.revocation_list(revoked, 1, NOW)
     false_key = forged.revocation_list(revoked, 1, NOW)
     bank.msp(revocation_list=[false_key]).deserialize(signer.serialized)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fabric_protos.msp import msp_principal_pb2
 
@@ -20,7 +22,7 @@ def members():
     return bank, pta, MSPManager([bank.msp(), pta.msp()])
 
 
-def _principal(kind: int, message) -> P:
+def _principal(kind: int, message) -> Any:
     raw = message if isinstance(message, bytes) else message.SerializeToString()
     return P(principal_classification=kind, principal=raw)
 
