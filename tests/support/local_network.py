@@ -18,7 +18,8 @@
 - `network.settled()` waits until all running nodes have the same height. `network.verify()` stops
   every node and makes the closing checks of a network test: equal heights, header hashes and commit
   hashes, and a clean fsck of every ledger.
-- `clock` (a rehearsal's time) is set on all nodes by `network.set_clock(now)`.
+- `network.set_clock(now)` sets a rehearsal's time on all running nodes.
+- `until(condition)` waits for what no node announces.
 
 Leaving the block stops what still runs.
 """
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -304,6 +305,13 @@ def make_network(
             )
         )
     return LocalNetwork(folder, contracts, made)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return as soon as *condition* holds; fails at the deadline."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - of foreign parts, which have no event for it
+            await asyncio.sleep(0.01)
 
 
 def _free_ports(count: int) -> list[int]:

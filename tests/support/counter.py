@@ -1,0 +1,51 @@
+"""A small contract for tests of nodes: counters, with what a test of the way around them needs."""
+
+from __future__ import annotations
+
+import time
+
+from chaincode.contract import Context, Contract, ContractRefusal, query, transaction
+
+
+class Counter(Contract):
+    """Adds numbers up under keys."""
+
+    name = "counter"
+
+    @transaction
+    def Add(self, ctx: Context, key: str, number: int) -> int:
+        """Add to a counter and announce its new value."""
+        total = int(ctx.stub.get_state(key) or b"0") + number
+        ctx.stub.put_state(key, str(total).encode())
+        ctx.stub.set_event("Added", str(total).encode())
+        return total
+
+    @transaction
+    def Put(self, ctx: Context, key: str, value: str) -> None:
+        """Write without reading; announces nothing."""
+        ctx.stub.put_state(key, value.encode())
+
+    @transaction
+    def PutSecret(self, ctx: Context, key: str) -> None:
+        """Write what comes as transient data."""
+        ctx.stub.put_state(key, ctx.stub.get_transient()["secret"])
+
+    @transaction
+    def Guess(self, ctx: Context, key: str) -> None:
+        """Write what no two nodes agree about."""
+        ctx.stub.put_state(key, str(time.perf_counter_ns()).encode())
+
+    @transaction
+    def Refuse(self, ctx: Context) -> None:
+        """Refuse."""
+        raise ContractRefusal("the counter", "does not count that", "count something else")
+
+    @transaction
+    def Break(self, ctx: Context) -> None:
+        """Be broken."""
+        raise RuntimeError("not for anybody's eyes")
+
+    @query
+    def Get(self, ctx: Context, key: str) -> int:
+        """Return a counter."""
+        return int(ctx.stub.get_state(key) or b"0")
