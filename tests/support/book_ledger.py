@@ -131,9 +131,12 @@ class BookLedger(ContractLedger):
         """Return the standing of an agreement."""
         return self.ask("Standing", name, as_of)
 
-    def keys(self, prefix: str) -> list[str]:
-        """Return the keys of `instalments` that begin so."""
-        return [key for key in self.state.dump("instalments") if key.startswith(prefix)]
+    @property
+    def newest(self) -> set[str]:
+        """The keys of `instalments` that the newest block wrote."""
+        entries = self.state.range("instalments", "", "")
+        newest = self.state.height - 1
+        return {key for key, entry in entries if entry.version.block_num == newest}
 
 
 def device(name: str, imeis: int = 2) -> dict[str, Any]:
