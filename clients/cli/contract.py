@@ -28,7 +28,9 @@ from clients.cli.session import (
 from clients.gateway.profile import load_profile
 from network.policy import parse_policy
 
-app = typer.Typer(no_args_is_help=True, help="The contracts that a channel has.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="The contracts that a channel has."
+)
 
 LIFECYCLE = "_lifecycle"
 

@@ -7,7 +7,6 @@ shell's history either.
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from pathlib import Path
@@ -15,20 +14,14 @@ from typing import Annotated, Any
 
 import typer
 
-from clients.cli.session import (
-    AsJson,
-    Channel,
-    EndorsedBy,
-    Profile,
-    Time,
-    User,
-    connect,
-    contract_of,
-)
-from clients.gateway.profile import load_profile
+from clients.cli.calling import IDEMPOTENT, Caller, command
+from clients.cli.session import EndorsedBy
+from clients.explorer.views import shown
 from ledger.errors import Refusal
 
-app = typer.Typer(no_args_is_help=True, help="Call any function of any contract.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Call any function of any contract."
+)
 
 ContractName = Annotated[str, typer.Argument(metavar="CONTRACT", help="As enforcement.")]
 Function = Annotated[str, typer.Argument(metavar="FUNCTION", help="As Members.")]
@@ -41,84 +34,67 @@ TransientFile = Annotated[
         "--transient", help="JSON file with one entry a transient name; - reads standard input."
     ),
 ]
+Idempotent = Annotated[
+    bool,
+    typer.Option(
+        "--idempotent", help="It may be made twice: endorse it again when it meets a conflict."
+    ),
+]
 
 
-@app.command("submit")
+@command(app, "submit")
 def submit(
+    caller: Caller,
     contract: ContractName,
     function: Function,
-    profile: Profile,
-    user: User,
     arguments: Arguments = None,
     transient: TransientFile = None,
     endorsed_by: EndorsedBy = None,
-    channel: Channel = "",
-    time: Time = "",
-    as_json: AsJson = False,
+    idempotent: Idempotent = False,
 ) -> None:
     """Submit a transaction and wait until it is committed as valid."""
-    loaded = load_profile(profile)
-    beside = _transient(transient)
-    with connect(loaded, user, time) as gateway:
-        outcome = contract_of(gateway, loaded, channel, contract).submit(
-            function,
-            *(arguments or ()),
-            transient=beside,
-            endorsing_organisations=endorsed_by or (),
-        )
+    outcome = caller.contract(contract).submit(
+        function,
+        *(arguments or ()),
+        transient=_transient(transient),
+        endorsing_organisations=endorsed_by or (),
+        retry=IDEMPOTENT if idempotent else None,
+    )
     status = outcome.status
     result = readable(outcome.result)
-    value = {"tx_id": status.tx_id, "block_num": status.block_num, "result": result}
-    if as_json:
-        typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
-        return
-    typer.echo(f"committed in block {status.block_num} as {status.tx_id}")
-    _show(result)
+    caller.terminal.result(
+        {"tx_id": status.tx_id, "block_num": status.block_num, "result": result},
+        [f"committed in block {status.block_num} as {status.tx_id}", *_lines(result)],
+    )
 
 
-@app.command("evaluate")
+@command(app, "evaluate")
 def evaluate(
+    caller: Caller,
     contract: ContractName,
     function: Function,
-    profile: Profile,
-    user: User,
     arguments: Arguments = None,
     transient: TransientFile = None,
-    channel: Channel = "",
-    time: Time = "",
-    as_json: AsJson = False,
 ) -> None:
     """Run a query on the member's own node."""
-    loaded = load_profile(profile)
-    beside = _transient(transient)
-    with connect(loaded, user, time) as gateway:
-        raw = contract_of(gateway, loaded, channel, contract).evaluate(
-            function, *(arguments or ()), transient=beside
-        )
+    raw = caller.contract(contract).evaluate(
+        function, *(arguments or ()), transient=_transient(transient)
+    )
     result = readable(raw)
-    if as_json:
-        typer.echo(json.dumps({"result": result}, ensure_ascii=False, indent=2))
-        return
-    _show(result)
+    caller.terminal.result({"result": result}, _lines(result))
 
 
 def readable(raw: bytes) -> Any:
-    """Return a result as JSON values if it is JSON, else as text, else in base64."""
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return base64.b64encode(raw).decode("ascii")
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return text
+    """Return a result as JSON values if it is JSON, else as text, else in base64; None if empty."""
+    return shown(raw) if raw else None
 
 
-def _show(result: Any) -> None:
+def _lines(result: Any) -> list[str]:
+    if result is None:
+        return []
     if isinstance(result, str):
-        typer.echo(result)
-    elif result is not None:
-        typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
+        return [result]
+    return [json.dumps(result, ensure_ascii=False, indent=2)]
 
 
 def _transient(source: Path | None) -> dict[str, bytes] | None:

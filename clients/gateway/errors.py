@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from clients.gateway.explanations import explain_code
 from ledger.errors import LedgerError, Refusal, Unavailable
 from ledger.transactions.codes import TxValidationCode
 
@@ -121,16 +122,23 @@ class CommitError(Refusal):
         tx_id: the transaction.
         code: why it is invalid.
         block_num: the block in which it stands.
+        cause: what is known beyond the code, as the key that was fought over.
     """
 
-    def __init__(self, tx_id: str, code: TxValidationCode, block_num: int) -> None:
+    def __init__(self, tx_id: str, code: TxValidationCode, block_num: int, cause: str = "") -> None:
         self.tx_id = tx_id
         self.code = code
         self.block_num = block_num
+        self.cause = cause
+        why, way_out = explain_code(code)
         super().__init__(
-            f"transaction {tx_id} is invalid: {code.name} ({int(code)}) in block {block_num}; "
-            f"{_way_out(code)}"
+            f"transaction {tx_id} is invalid: {code.name} ({int(code)}) in block {block_num}, "
+            f"{cause or why}; {way_out}"
         )
+
+    def because(self, cause: str) -> CommitError:
+        """The same error with its cause."""
+        return CommitError(self.tx_id, self.code, self.block_num, cause)
 
 
 class GatewayUnreachable(Unavailable):
@@ -139,14 +147,3 @@ class GatewayUnreachable(Unavailable):
 
 class ProfileError(Refusal):
     """A connection profile or an MSP folder lacks something; names the field and the file."""
-
-
-def _way_out(code: TxValidationCode) -> str:
-    conflicts = (TxValidationCode.MVCC_READ_CONFLICT, TxValidationCode.PHANTOM_READ_CONFLICT)
-    if code in conflicts:
-        return "something it had read was changed meanwhile: have it endorsed again"
-    if code is TxValidationCode.ENDORSEMENT_POLICY_FAILURE:
-        return "it lacks endorsements that a policy asks for: name the endorsing organisations"
-    if code is TxValidationCode.DUPLICATE_TXID:
-        return "this id is in the ledger already: ask for the status of the first one"
-    return "look at the transaction with 'qist tx' before you build a new one"

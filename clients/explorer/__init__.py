@@ -1,0 +1,1 @@
+"""What stands in the chain, for people: blocks, transactions, histories of keys, conflicts."""
