@@ -76,7 +76,7 @@ def test_tac_by_a_governance_officer_of_the_regulator_is_written(book: BookLedge
 def test_tac_registrant_that_is_no_member_is_refused(book: BookLedger) -> None:
     """Only members register devices."""
     record = LISTED | {"tac": "86071505", "registrants": ["NobodyMSP"]}
-    assert "is no member" in book.verdicts("RegisterTacs", [record], PTA)[0]["message"]
+    assert "that is no member" in book.verdicts("RegisterTacs", [record], PTA)[0]["message"]
 
 
 def test_device_is_found_by_each_of_its_pseudonyms(book: BookLedger) -> None:

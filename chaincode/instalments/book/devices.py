@@ -169,8 +169,8 @@ def register_tac(desk: Desk, tacs: Tacs, given: TacInput) -> Entry:
             f"TAC {tac}", "names nobody who may register it", 2, "name the maker's MSP"
         )
     registrants = sorted(set(given.registrants))
-    for msp_id in registrants:
-        desk.roster.member(msp_id)
+    if any(desk.roster.find(msp_id) is None for msp_id in registrants):
+        raise RuleBroken(f"TAC {tac}", "names a registrant that is no member", 2, "name members")
     plain = {"tac": tac, "maker": given.maker, "registrants": registrants}
     known = tacs.find(tac)
     if known is not None:
@@ -207,7 +207,7 @@ def register_device(
     if desk.msp_id not in listed["registrants"]:
         raise RuleBroken(
             "the device",
-            f"cannot be registered by {desk.msp_id}, no registrant of TAC {given.tac}",
+            f"cannot be registered by {desk.msp_id}, no registrant of its TAC",
             2,
             f"let {', '.join(listed['registrants'])} register it",
         )

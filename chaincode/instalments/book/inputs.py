@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Final, Literal
 
-from chaincode.contract import Malformed, MaxItems, MaxLength, Pattern
+from chaincode.contract import Bounds, Malformed, MaxItems, MaxLength, Pattern
 
 from ..identifiers import PSEUDONYM_PATTERN
 
@@ -24,7 +24,10 @@ AgreementId = Annotated[
 Reference = Annotated[
     str, MaxLength(32), Pattern(r"[A-Z0-9/-]{1,32}", "A–Z, 0–9, - and /, at most 32")
 ]
-Code = Annotated[str, MaxLength(40), Pattern(r"[a-z0-9_]{1,40}", "a code of a–z, 0–9 and _")]
+Code = Annotated[
+    str, MaxLength(40), Pattern(r"(?![0-9_]*$)[a-z0-9_]{1,40}", "a code of a–z, 0–9 and _")
+]
+"""A code is a word: digits alone may be somebody's number."""
 Hash = Annotated[str, MaxLength(64), Pattern(r"[0-9a-f]{64}", "64 lower-case hex digits")]
 Pseudonym = Annotated[
     str, MaxLength(81), Pattern(PSEUDONYM_PATTERN, "a pseudonym: key-id, colon, 64 hex digits")
@@ -33,7 +36,9 @@ MspId = Annotated[
     str, MaxLength(64), Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the MSP id of a member")
 ]
 Name = Annotated[
-    str, MaxLength(64), Pattern(r"[\w][\w .,&()'/+-]*", "a name of letters, digits and spaces")
+    str,
+    MaxLength(64),
+    Pattern(r"(?!.*[0-9]{8})[\w][\w .,&()'/+-]*", "a name of letters and spaces, no long number"),
 ]
 Country = Annotated[str, MaxLength(2), Pattern(r"[A-Z]{2}", "two letters, as PK (ISO 3166)")]
 Language = Annotated[
@@ -138,7 +143,7 @@ class RevisionInput:
     """A new version of a schedule; its instalments are transient."""
 
     agreement: AgreementId
-    version: int
+    version: Annotated[int, Bounds(1, 9999)]
     reason: Code
     consent: ConsentInput | None = None
 

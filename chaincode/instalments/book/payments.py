@@ -115,6 +115,8 @@ class Cashier:
         return self._prevail(key, known, content, given.paid_on, paisa)
 
     def _check_on_behalf(self, thing: str, position: Position, institution: str) -> None:
+        if self._desk.roster.find(institution) is None:
+            raise RuleBroken(thing, "names an institution that is no member", 2, "name its MSP id")
         if not self._desk.is_lender_of(position):
             raise RuleBroken(
                 thing,
