@@ -117,12 +117,20 @@ _COMMANDS = {
     "contract": ("clients.cli.contract", "The contracts that a channel has."),
     "submit": ("clients.cli.transactions", "Submit a transaction to a contract."),
     "evaluate": ("clients.cli.transactions", "Ask a contract."),
+    "history": ("clients.cli.explorer", "Everything that was written to a key."),
+    "block": ("clients.cli.explorer", "A block and its transactions."),
+    "tx": ("clients.cli.explorer", "A transaction: its verdict and why, what it read and wrote."),
+    "case": ("clients.cli.cases", "Cases: notice, proposal, votes, holds, the end."),
+    "order": ("clients.cli.orders", "Block orders, releases and their receipts."),
+    "import": ("clients.cli.imports", "Import nightly files."),
     "fsck": ("nodes.cli.fsck", "Check everything that a stopped node has stored."),
 }
 """Word, the module whose `app` serves it, and what it is for.
 
 An application may serve several words: each then is a command of it.
 """
+
+_LATER = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
 
 OK = 0
 REFUSED = 1
@@ -207,6 +215,8 @@ def _judged(error: Exception) -> tuple[int, str, str]:
             return FATAL, "fatal", str(error)
         case Unavailable():
             return UNAVAILABLE, "unavailable", str(error)
+        case LedgerError() if _may_succeed_later(error):
+            return UNAVAILABLE, "unavailable", str(error)
         case LedgerError():
             return REFUSED, "refused", str(error)
         case OSError():
@@ -215,6 +225,12 @@ def _judged(error: Exception) -> tuple[int, str, str]:
     place = _place_of(error)
     # The error's own words may hold a record; its kind and place are enough to find it.
     return INTERNAL, "internal", f"a mistake of Qist: {type(error).__name__} at {place}; report it"
+
+
+def _may_succeed_later(error: Any) -> bool:
+    """Tell of a gateway's error whether its status, or an open outcome, leaves room for more."""
+    status = getattr(getattr(error, "code", None), "name", "")
+    return status in _LATER or not getattr(error, "outcome_definite", True)
 
 
 def _place_of(error: Exception) -> str:

@@ -306,7 +306,7 @@ def restore(
     archive: Annotated[Path, typer.Option("--from", help="The file that was saved.")],
     as_json: AsJson = False,
 ) -> None:
-    """Make a node's folder of a backup; its state is made anew when it starts."""
+    """Make a node's folder of a backup, and its state anew from the blocks."""
     from nodes.cli.node_folder import is_rehearsal
     from nodes.operations.backup import restore_backup
 
@@ -316,7 +316,7 @@ def restore(
     terminal.result(
         {"folder": str(folder), **asdict(summary)},
         [
-            f"node {summary.node} of {summary.msp_id} is restored in {folder}, as it was at "
-            f"{summary.saved}; starting it makes the state from the blocks",
+            f"node {summary.node} of {summary.msp_id} is restored in {folder} at height "
+            f"{summary.height}, as it was at {summary.saved}",
         ],
     )

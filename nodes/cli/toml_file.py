@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ledger.errors import Refusal
 
-__all__ = ["DescriptionRefusal", "Section", "load_toml"]
+__all__ = ["DescriptionRefusal", "Section", "load_toml", "read_toml"]
 
 
 class DescriptionRefusal(Refusal):
@@ -43,6 +43,17 @@ def load_toml(path: Path, model: type[_M]) -> _M:
         raise DescriptionRefusal(f"{path} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DescriptionRefusal(f"{path} cannot be read: {error}") from error
+    return read_toml(text, model, str(path))
+
+
+def read_toml(text: str, model: type[_M], path: str) -> _M:
+    """Read the text of a description.
+
+    Args:
+        path: of its file, for the faults.
+    Raises:
+        DescriptionRefusal: not TOML, or a value that is refused.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -53,7 +64,7 @@ def load_toml(path: Path, model: type[_M]) -> _M:
         raise DescriptionRefusal("\n".join(_faults(path, text, error))) from error
 
 
-def _faults(path: Path, text: str, error: ValidationError) -> list[str]:
+def _faults(path: str, text: str, error: ValidationError) -> list[str]:
     lines = []
     for fault in error.errors(include_url=False, include_context=False):
         where = _spelt(fault["loc"])
