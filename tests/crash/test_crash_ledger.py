@@ -60,9 +60,9 @@ def verify_survivor(path: Path, acknowledged: list[str], whole: Life) -> None:
         assert ledger.last_header_hash == whole.header_hashes[ledger.height - 1]
         assert ledger.commit_hash == whole.commit_hashes[ledger.height - 1]
     for what in acknowledged:
-        kind, number = what.split()
+        kind, place = what.split()
         if kind == "evidence":
-            assert ledger.evidence(int(number), "seal") == evidence_of(int(number))
+            assert ledger.evidence(int(place), "seal") == evidence_of(int(place))
     height = ledger.height
     ledger.close()
     verify_clean(path, height)
