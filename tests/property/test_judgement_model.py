@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
+from ledger.state.ports import VersionedValue
 from ledger.state.version import Version
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import ENDORSER_TRANSACTION, ParsedTransaction
 from ledger.transactions.rwset import TxRWSet, decode_tx_rwset, encode_tx_rwset
 from ledger.validation.judgement import judge_block
+from ledger.validation.updates import BlockUpdates
 from tests.support.naive_world import COLLECTION, NaiveWorld, Program, chains
 
 
@@ -53,24 +55,28 @@ def test_judgement_of_blocks_equals_running_them_again(
         worlds.append(world)
 
 
-def _verify_updates(updates: object, before: NaiveWorld, after: NaiveWorld) -> None:
+def _verify_updates(updates: BlockUpdates, before: NaiveWorld, after: NaiveWorld) -> None:
     """The updates, put over the state before, give the state after."""
     built = before.copy()
     order = []
-    for namespace, collection, update in updates.entries():
-        order.append((namespace, collection, update.key))
+    for namespace, collection, (key, value, version, metadata) in updates.entries():
+        order.append((namespace, collection, key))
+        entry = None if value is None else VersionedValue(value, version, metadata)
         if collection:
             assert collection == COLLECTION
-            place, key = built.private.setdefault(namespace, {}), update.key
+            _put(built.private.setdefault(namespace, {}), key, entry)
         else:
-            place, key = built.public.setdefault(namespace, {}), update.key.decode()
-        if update.value is None:
-            place.pop(key, None)
-        else:
-            place[key] = (update.value, update.version, update.metadata)
+            _put(built.public.setdefault(namespace, {}), key.decode(), entry)
     assert order == sorted(order), "the order of the commit hash"
     assert _filled(built.public) == _filled(after.public)
     assert _filled(built.private) == _filled(after.private)
+
+
+def _put(place: dict, key: str | bytes, entry: VersionedValue | None) -> None:
+    if entry is None:
+        place.pop(key, None)
+    else:
+        place[key] = entry
 
 
 def _filled(state: dict[str, dict]) -> dict[str, dict]:

@@ -133,7 +133,7 @@ class NaiveWorld:
                 hashed[digest] = HashedWrite(digest, not step.value, value, False)
             elif step.does == "metadata private":
                 hashed_metadata[digest] = HashedMetadataWrite(digest, _entries(step))
-        collections = ()
+        collections: tuple[CollectionRWSet, ...] = ()
         if hashed_reads or hashed or hashed_metadata:
             collections = (
                 CollectionRWSet(
@@ -199,7 +199,8 @@ class NaiveWorld:
         results = RangeResults(step.degree)
         for row in rows:
             results.add(*row)
-        return query._replace(**dict(zip(("raw_reads", "merkle"), results.finish(), strict=True)))
+        raw_reads, merkle = results.finish()
+        return query._replace(raw_reads=raw_reads, merkle=merkle)
 
     def _apply(
         self, rwset: TxRWSet, version: Version, touched: set[tuple[str, str | bytes]]
