@@ -207,10 +207,17 @@ class Follower:
             raise _Interrupted("the follower is being stopped")
         call = self._channel.stream_stream(DELIVER, None, None)(None)
         try:
-            await call.write(await asyncio.to_thread(self._request))
+            request = await asyncio.to_thread(self._request)
+            try:
+                await call.write(request)
+            except asyncio.InvalidStateError:
+                # The call had failed before anything could be written on it.
+                words = await call.details()
+                raise _Interrupted(f"the sequencer {self._endpoint} is away ({words})") from None
             # The sequencer sends these as soon as it has taken the stream, before any block.
             await call.initial_metadata()
-            self._why_not = ""
+            if not call.done():
+                self._why_not = ""
             async for raw in call:
                 response = self._decode(raw)
                 if response.WhichOneof("Type") != "block":
