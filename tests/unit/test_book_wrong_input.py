@@ -223,7 +223,6 @@ def is_fine(example: Example, path: Path, wrong: Any) -> bool:
 
 
 def trials(example: Example) -> Iterator[tuple[Path, Any, list[Any], dict[str, Any]]]:
-    whole = {"args": example.args, "transient": example.transient}
     for place, argument in enumerate(example.args):
         for path in paths(argument):
             for wrong in WRONG:
@@ -233,7 +232,7 @@ def trials(example: Example) -> Iterator[tuple[Path, Any, list[Any], dict[str, A
                     continue  # a text argument is taken as it comes: whatever is sent is a text
                 args = [*example.args]
                 args[place] = spoilt(argument, path, wrong)
-                yield (place, *path), wrong, args, whole["transient"]
+                yield (place, *path), wrong, args, example.transient
     for path in paths(example.transient):
         if not path:
             continue
