@@ -12,11 +12,27 @@ from chaincode.contract import Contract
 
 from .book.functions import BookFunctions
 from .book.queries import BookQueries
+from .cases.functions import CaseFunctions
+from .cases.queries import CaseQueries
+from .cases.release_queries import ReleaseQueries
+from .cases.releasing import ReleaseFunctions
+from .governance.functions import GovernanceFunctions
+from .governance.queries import GovernanceQueries
 
 
-class InstalmentsContract(BookFunctions, BookQueries, Contract):
+class InstalmentsContract(BookFunctions, BookQueries, ReleaseFunctions, ReleaseQueries, Contract):
     """Devices, agreements, payments, and whatever ends or releases a case."""
 
     name: ClassVar[str] = "instalments"
     title: ClassVar[str] = "Instalments: devices, agreements, payments, endings, releases"
+    version: ClassVar[str] = "1.0"
+
+
+class EnforcementContract(
+    GovernanceFunctions, GovernanceQueries, CaseFunctions, CaseQueries, Contract
+):
+    """Members, policy, and whatever opens and decides a case."""
+
+    name: ClassVar[str] = "enforcement"
+    title: ClassVar[str] = "Enforcement: members, policy, cases, ballots, block orders"
     version: ClassVar[str] = "1.0"

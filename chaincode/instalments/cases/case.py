@@ -17,6 +17,7 @@ which follows from the records and the date (`state`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final, Literal
@@ -268,6 +269,12 @@ def case_of_order(order: str) -> str:
             "the order", "is not named as O-<agreement>-<case>-<round>", 5, "see OrdersOpen"
         )
     return case_id(match[1], int(match[2]))
+
+
+def cases_of_orders(orders: Iterable[str]) -> list[str]:
+    """Return the cases of block orders; what is no id of an order is left out."""
+    matches = [_ORDER.fullmatch(order) for order in orders]
+    return [case_id(match[1], int(match[2])) for match in matches if match is not None]
 
 
 def case_key(case: str) -> str:

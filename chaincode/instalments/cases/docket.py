@@ -46,15 +46,22 @@ class Docket:
     Attributes:
         moment: of the transaction.
         enforcement, instalments: readers of the two namespaces.
+        receipts_of: the one executor whose block receipts are read; "": all of them.
     """
 
     def __init__(
-        self, stub: Stub, enforcement: ReadOnlyStub, instalments: ReadOnlyStub, moment: Moment
+        self,
+        stub: Stub,
+        enforcement: ReadOnlyStub,
+        instalments: ReadOnlyStub,
+        moment: Moment,
+        receipts_of: str = "",
     ) -> None:
         self.moment = moment
         self.enforcement = enforcement
         self.instalments = instalments
         self.stub = stub
+        self.receipts_of = receipts_of
         self._roster: Roster | None = None
         self._policies: Policies | None = None
         self._latest: dict[str, str | None] = {}
@@ -63,9 +70,10 @@ class Docket:
         self._positions: dict[str, Position | None] = {}
 
     @classmethod
-    def of_enforcement(cls, ctx: Context) -> Docket:
+    def of_enforcement(cls, ctx: Context, receipts_of: str = "") -> Docket:
         """Return an empty docket for the contract `enforcement`."""
-        return cls(ctx.stub, ctx.stub, ctx.stub.reading(INSTALMENTS), Moment.of(ctx))
+        reader = ctx.stub.reading(INSTALMENTS)
+        return cls(ctx.stub, ctx.stub, reader, Moment.of(ctx), receipts_of)
 
     @classmethod
     def of_instalments(cls, ctx: Context) -> Docket:
@@ -117,7 +125,12 @@ class Docket:
             self._files[record.case] = self._compiled(record, receipts, ending)
 
     def _receipts(self, orders: Sequence[BlockOrder]) -> dict[str, tuple[Receipts, ...]]:
-        asked = [(order.order, executor) for order in orders for executor in order.executors]
+        asked = [
+            (order.order, executor)
+            for order in orders
+            for executor in order.executors
+            if self.receipts_of in ("", executor)
+        ]
         raws = self.enforcement.get_states([cases.receipts_key(*pair) for pair in asked])
         found: dict[str, tuple[Receipts, ...]] = {}
         for (order, _), raw in zip(asked, raws, strict=True):
@@ -179,6 +192,10 @@ class Docket:
         if case not in self._files:
             cases.agreement_of(case)
             self.load_cases((case,))
+        return self._files.get(case)
+
+    def find_loaded(self, case: str) -> CaseFile | None:
+        """Return a case that was read, None where there is none of that id."""
         return self._files.get(case)
 
     def file(self, case: str) -> CaseFile:

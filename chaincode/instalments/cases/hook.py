@@ -80,17 +80,17 @@ class CaseHook:
         name = "cured" if kind == ending.PAID_OFF else kind
         return self._end(after.agreement, name, evidence)
 
-    def exchange(self, agreement: str) -> Moved | None:
+    def after_exchange(self, after: Position, old_device: str) -> Moved | None:
         """Release the old handset of a warranty repair, if a block of it was ordered.
 
         A case without an order goes on and follows the agreement to the new handset; one with an
         order ends as `exchanged`: the new handset is blocked only by a new order, after a new
         notice and vote.
         """
-        file = self._docket.latest(agreement)
+        file = self._docket.latest(after.agreement)
         if file is None or not self._docket.state(file.record.case).is_blocking:
             return None
-        return self._end(agreement, "exchanged", "")
+        return self._end(after.agreement, "exchanged", "")
 
     def _end(self, agreement: str, kind: str, evidence: str) -> Moved | None:
         file = self._docket.latest(agreement)

@@ -190,12 +190,12 @@ class Walk:
 
 
 def walk_all(
-    walks: list[Walk], limit: int, bookmark: str, pick: Callable[[list[str]], list[str]]
+    walks: list[Walk], limit: int, bookmark: str, pick: Callable[[int, list[str]], list[str]]
 ) -> tuple[list[str], str]:
     """Return up to *limit* ids of several stretches, one after the other, and a bookmark.
 
     Args:
-        pick: keeps those that belong into the answer; asked a page at a time.
+        pick: keeps those that belong into the answer; told the stretch, asked a page at a time.
     """
     place, _, inner = bookmark.partition(":")
     if bookmark and (not place.isdigit() or int(place) >= len(walks)):
@@ -207,7 +207,7 @@ def walk_all(
         if room <= 0:
             return found, f"{number}:{inner}"
         ids, inner = walks[number].page(room, inner)
-        found += [name for name in pick(ids) if name not in found]
+        found += [name for name in pick(number, ids) if name not in found]
         if not inner:
             number += 1
     return found, ""

@@ -11,6 +11,7 @@ release a phone. Deliberately absent: the rules (`hold`, `ending`, `release`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
@@ -238,6 +239,12 @@ def agreement_of_hold(hold: str) -> str:
     if match is None or not is_safe(match[1]):
         raise RuleBroken("the hold", "is not named as H-<agreement>-<number>", 2, "see Holds")
     return match[1]
+
+
+def agreements_of_holds(holds: Iterable[str]) -> list[str]:
+    """Return the agreements of holds; what is no id of a hold is left out."""
+    matches = [_HOLD.fullmatch(hold) for hold in holds]
+    return [match[1] for match in matches if match is not None]
 
 
 def holds_key(agreement: str) -> str:

@@ -139,6 +139,16 @@ class CaseState:
         return self.ended != ""
 
     @property
+    def shown(self) -> str:
+        """What a refusal calls it: a later round's state too, where nothing covers it."""
+        return self.state if self.is_over or self.hold is not None else self.step
+
+    @property
+    def takes_steps(self) -> bool:
+        """Say whether it is open, under no hold, and no date has brought its end."""
+        return not self.is_over and self.hold is None and self.due is None
+
+    @property
     def is_blocking(self) -> bool:
         """Say whether a block is ordered or in force and not taken back yet."""
         return self.beneath in WITH_BLOCK
@@ -152,7 +162,7 @@ def state_of(file: CaseFile, moment: Moment) -> CaseState:
     if record.closed is not None:
         return _ended(file, record.closed.kind, record.closed.on)
     first = record.rounds[0]
-    beneath = _step(file, first, moment, held)
+    beneath = _step(file, first)
     over = _over_by_date(file, first, beneath, moment, held)
     order = first.order
     if order is None or (over is not None and over.kind == "unstarted"):
@@ -185,7 +195,7 @@ def _ended(file: CaseFile, kind: str, on: date) -> CaseState:
     return CaseState(state, "", "", kind, on)
 
 
-def _step(file: CaseFile, current: Round, moment: Moment, held: Sequence[Span]) -> str:
+def _step(file: CaseFile, current: Round) -> str:
     """Return how far a round has come, deadlines aside."""
     if current.order is not None:
         return "enforced" if file.applied_on(current.order) is not None else "ordered"
@@ -280,7 +290,7 @@ def _by_policy(file: CaseFile, first: Round, step: str, held: Sequence[Span]) ->
 
 def _later_step(file: CaseFile, current: Round, moment: Moment, held: Sequence[Span]) -> str:
     """Return the state of a further round: it may lapse by itself."""
-    step = _step(file, current, moment, held)
+    step = _step(file, current)
     running = deadline(file, current, step)
     if running is not None and over_on(*running, held) <= moment.day:
         return "lapsed"
@@ -300,3 +310,14 @@ def trigger_holds(position: Position, day: date, days_past_due: int, held: Seque
     if view.oldest_due is None or view.arrears_paisa < view.instalment_paisa:
         return False
     return counted(view.oldest_due, day, held) >= days_past_due
+
+
+def settled_on(file: CaseFile, current: Round) -> date:
+    """Return the day on which a round was rejected, or lapsed by its deadline."""
+    if current.rejected_on is not None:
+        return current.rejected_on
+    step = "ordered" if current.order is not None else _step(file, current)
+    running = deadline(file, current, step)
+    if running is not None:
+        return over_on(*running, file.held)
+    return current.opened_on if current.order is None else current.order.issued_on

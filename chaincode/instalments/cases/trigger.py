@@ -8,26 +8,28 @@ none lapsed, rejected or withdrawn within the pause; an imported book has its ow
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 from ..book.position import Position
 from ..policy import Policy
-from ..verdicts import RuleBroken
-from .case import case_id
-from .clock import Span, counted, is_held
+from . import index
+from .bulk import Outcome, StateRefused
+from .case import CaseRecord, Closing, Round, case_id
+from .clock import Span, counted, is_held, merged
+from .docket import Docket
 from .state import CaseState, trigger_holds
 
 PAUSED_BY = ("lapsed", "rejected", "withdrawn")
 """Ends after which the lender must wait before a new case."""
 
 
-class NotTriggered(RuleBroken):
+class NotTriggered(StateRefused):
     """No case opens; *state* says why in one word."""
 
     def __init__(self, agreement: str, state: str, what: str, way_out: str = "") -> None:
         section = 2 if state in ("no_confirmation", "imported") else 4
-        super().__init__(f"agreement {agreement}", what, section, way_out)
-        self.state = state
+        super().__init__(f"agreement {agreement}", what, section, way_out, state=state)
 
 
 def check_trigger(position: Position, day: date, policy: Policy, held: Sequence[Span]) -> None:
@@ -97,3 +99,61 @@ def check_earlier_case(
             f"had case {case}, {state.ended} on {state.ended_on}; a new one needs more than "
             f"{pause_days} days",
         )
+
+
+def open_case(docket: Docket, agreement: str) -> Outcome:
+    """Weigh one agreement of a sweep, and open its case if the trigger is there."""
+    day, policies = docket.moment.day, docket.policies
+    position = docket.position(agreement)
+    version = policies.in_force(day)
+    latest = docket.latest(agreement)
+    state = None if latest is None else docket.state(latest.record.case)
+    if latest is not None and state is not None:
+        is_same = state.state == "triggered" and latest.record.triggered_on == day
+        if is_same:
+            return Outcome(False, "triggered", latest.record.case)
+    if policies.is_moratorium(day):
+        until = version.policy.moratorium_until
+        raise NotTriggered(agreement, "moratorium", f"is in a moratorium until {until}")
+    if docket.roster.left_without_successor(position.lender, day) is not None:
+        raise NotTriggered(agreement, "lender_gone", f"has no lender: {position.lender} has left")
+    if latest is not None and state is not None:
+        pause = version.policy.retrigger_pause_days
+        check_earlier_case(agreement, latest.record.number, state, day, pause)
+    held = merged([hold.span for hold in docket.holds(agreement).holds])
+    check_trigger(position, day, version.policy, held)
+    number = 1
+    if latest is not None and state is not None:
+        number = latest.record.number + 1
+        close(docket, latest.record, state)
+    record = CaseRecord(
+        case_id(agreement, number),
+        agreement,
+        position.lender,
+        number,
+        version.number,
+        day,
+        (Round(1, day),),
+    )
+    docket.open_case(record)
+    facts = {"agreement": agreement, "lender": position.lender}
+    return Outcome(True, "triggered", record.case, facts=facts)
+
+
+def close(docket: Docket, record: CaseRecord, state: CaseState) -> bool:
+    """Write down how a case ended and clear it from the indices; say whether that was new.
+
+    Raises:
+        RuleBroken: it is open.
+    """
+    if not state.is_over or state.ended_on is None:
+        raise StateRefused(
+            f"case {record.case}", f"is still open: {state.state}", 4, state=state.state
+        )
+    if record.closed is not None:
+        return False
+    docket.put_case(replace(record, closed=Closing(state.ended, state.ended_on)))
+    for order in record.orders:
+        for executor in order.executors:
+            index.remove_order(docket.stub, order, executor)
+    return True

@@ -1,0 +1,125 @@
+"""The queries of namespace `instalments` about endings, releases and holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated
+
+from chaincode.contract import Bounds, Context, query
+
+from ..book.inputs import AgreementId
+from . import outcome, views
+from .case import case_of_order
+from .clock import Moment
+from .docket import Docket
+from .index import HOLD_DUE, RELEASE, Walk, walk_all
+from .inputs import RecordId
+from .release import find
+from .state import state_of
+from .views import HoldView, ReleaseView
+
+Limit = Annotated[int, Bounds(1, 500)]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasesPage:
+    """Releases, and where the next page begins."""
+
+    releases: list[ReleaseView]
+    bookmark: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldsPage:
+    """Holds, and where the next page begins."""
+
+    holds: list[HoldView]
+    bookmark: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndingView:
+    """How a case ended."""
+
+    case: str
+    kind: str
+    on: date
+    at: datetime
+    by: str
+    evidence: str
+    releases: list[str]
+
+
+class ReleaseQueries:
+    """What anybody may know of endings and releases; a mixin of the contract `instalments`."""
+
+    @query
+    def releases_open(self, ctx: Context, limit: Limit, bookmark: str) -> ReleasesPage:
+        """Return the releases that are not done, the oldest first."""
+        docket = Docket.of_instalments(ctx)
+
+        def pick(_number: int, ids: Sequence[str]) -> list[str]:
+            return list(ids)
+
+        walk = Walk(ctx.stub, RELEASE, (), "", "")
+        found, bookmark = walk_all([walk], limit, bookmark, pick)
+        docket.load_cases([case_of_order(order) for order in found])
+        listed = [views.release_view(find(docket, order)[1], docket.moment) for order in found]
+        return ReleasesPage(listed, bookmark)
+
+    @query
+    def release(self, ctx: Context, order_id: RecordId) -> ReleaseView:
+        """Return the release of a block order."""
+        docket = Docket.of_instalments(ctx)
+        return views.release_view(find(docket, order_id)[1], docket.moment)
+
+    @query
+    def ending(self, ctx: Context, case_id: RecordId) -> EndingView | None:
+        """Return how a case ended by what this namespace says."""
+        found = outcome.decode_ending(ctx.stub.get_state(outcome.ending_key(case_id)))
+        if found is None:
+            return None
+        releases = ["R" + order[1:] for order in found.orders]
+        return EndingView(
+            found.case, found.kind, found.on, found.at, found.by, found.evidence, releases
+        )
+
+    @query
+    def holds(self, ctx: Context, agreement_id: AgreementId) -> list[HoldView]:
+        """Return all holds of an agreement, the oldest first."""
+        book = Docket.of_instalments(ctx).holds(agreement_id)
+        return [views.hold_view(hold, agreement_id, ctx.tx_date) for hold in book.holds]
+
+    @query
+    def holds_due(self, ctx: Context, day: date, limit: Limit, bookmark: str) -> HoldsPage:
+        """Return the holds that end something on or before a day.
+
+        A hold lasts at most a year, so an entry older than that ends nothing any more.
+        """
+        docket = Docket.of_instalments(ctx)
+        docket.moment = Moment.on(day, docket.moment)
+
+        def pick(_number: int, ids: Sequence[str]) -> list[str]:
+            docket.load_agreements([outcome.agreement_of_hold(hold) for hold in ids])
+            return [hold for hold in ids if _ends_something(docket, hold)]
+
+        first = (day - timedelta(days=400)).isoformat()
+        walk = Walk(ctx.stub, HOLD_DUE, (), first, day.isoformat())
+        found, bookmark = walk_all([walk], limit, bookmark, pick)
+        listed = []
+        for hold in found:
+            agreement = outcome.agreement_of_hold(hold)
+            known = docket.holds(agreement).find(hold)
+            assert known is not None
+            listed.append(views.hold_view(known, agreement, day))
+        return HoldsPage(listed, bookmark)
+
+
+def _ends_something(docket: Docket, hold: str) -> bool:
+    file = docket.latest(outcome.agreement_of_hold(hold))
+    if file is None:
+        return False
+    due = state_of(file, docket.moment).due
+    return due is not None and due.evidence == hold
