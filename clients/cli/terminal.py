@@ -90,8 +90,8 @@ def _drawn(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*map(_cell, row))
-    console = Console()
-    console.width = max(console.width, console.measure(table).maximum)
+    # What a console measures never exceeds its own width, so it gets more than any table needs.
+    console = Console(width=1000, markup=False, highlight=False)
     with console.capture() as capture:
-        console.print(table, markup=False, highlight=False)
+        console.print(table)
     return [line.rstrip() for line in capture.get().splitlines()]
