@@ -21,6 +21,22 @@ MAX_SWEEP: Final = 50
 RecordId = Annotated[
     str, MaxLength(48), Pattern(r"[A-Z0-9-]{1,48}", "an id of A–Z, 0–9 and -, at most 48")
 ]
+Day = Annotated[str, MaxLength(10), Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "a date as YYYY-MM-DD")]
+"""A date as an argument of its own, which is text as it is."""
+DayOrNone = Annotated[
+    str,
+    MaxLength(10),
+    Pattern(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2})?", "a date as YYYY-MM-DD, or empty"),
+]
+Kind = Annotated[
+    str,
+    MaxLength(8),
+    Pattern(
+        "notice|proposal|vote|waiting|term|closing",
+        "one of notice, proposal, vote, waiting, term, closing",
+    ),
+]
+Limit = Annotated[int, Bounds(1, 500)]
 Channel = Literal["sms", "letter", "app", "in_person", "email"]
 ProposalReason = Literal["arrears", "no_contact", "refused_to_pay", "fraud"]
 BlockStep = Literal["SUBMITTED", "IMPORTED", "LISTED", "APPLIED", "VERIFIED", "REFUSED"]

@@ -9,24 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Final, Literal
+from typing import Final
 
-from chaincode.contract import Bounds, Context, query
+from chaincode.contract import Context, query
 
 from .. import records
 from ..book.inputs import AgreementId
+from ..calendar import parse_date
 from ..verdicts import RuleBroken
 from . import case as cases
 from . import outcome, views
 from .clock import Moment
 from .docket import Docket
 from .index import ENDED, KINDS, NEXT, ORDER, Walk, walk_all
-from .inputs import RecordId
+from .inputs import Day, Kind, Limit, RecordId
 from .state import CaseFile, CaseState, state_of
 from .views import CaseView, OrderView, next_of
 
-Limit = Annotated[int, Bounds(1, 500)]
-Kind = Literal["notice", "proposal", "vote", "waiting", "term", "closing"]
 Plain = dict[str, object]
 
 OPEN: Final = ("triggered", "notified", "voting", "waiting", "ordered", "enforced", "held")
@@ -143,15 +142,14 @@ class CaseQueries:
 
     @query
     def cases_actionable(
-        self, ctx: Context, day: date, kind: Kind, limit: Limit, bookmark: str
+        self, ctx: Context, day: Day, kind: Kind, limit: Limit, bookmark: str
     ) -> RowsPage:
         """Return the cases in which something may be done on a day."""
-        docket = _docket_on(ctx, day)
+        on = parse_date(day)
+        docket = _docket_on(ctx, on)
         if kind == "closing":
             return _closing(docket, limit, bookmark)
-        last = day.isoformat()
-        if kind == "term":
-            last = _last_term(docket, day)
+        last = _last_term(docket, on) if kind == "term" else day
         walk = Walk(ctx.stub, NEXT, (kind,), "", last)
 
         def pick(_number: int, ids: Sequence[str]) -> list[str]:
@@ -165,10 +163,10 @@ class CaseQueries:
 
     @query
     def votes_open(
-        self, ctx: Context, day: date, msp_id: str, limit: Limit, bookmark: str
+        self, ctx: Context, day: Day, msp_id: str, limit: Limit, bookmark: str
     ) -> RowsPage:
         """Return the cases in which the group of a member has not voted yet."""
-        docket = _docket_on(ctx, day)
+        docket = _docket_on(ctx, parse_date(day))
         group = docket.roster.group_of(msp_id)
 
         def pick(_number: int, ids: Sequence[str]) -> list[str]:
@@ -179,7 +177,7 @@ class CaseQueries:
                 and _may_vote(docket, each, msp_id, group)
             ]
 
-        walk = Walk(ctx.stub, NEXT, ("vote",), "", day.isoformat())
+        walk = Walk(ctx.stub, NEXT, ("vote",), "", day)
         return _rows(docket, *walk_all([walk], limit, bookmark, pick))
 
     @query

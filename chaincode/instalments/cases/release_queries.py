@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated
 
-from chaincode.contract import Bounds, Context, query
+from chaincode.contract import Context, query
 
 from ..book.inputs import AgreementId
+from ..calendar import parse_date
 from . import outcome, views
 from .case import case_of_order
 from .clock import Moment
 from .docket import Docket
 from .index import HOLD_DUE, RELEASE, Walk, walk_all
-from .inputs import RecordId
+from .inputs import Day, Limit, RecordId
 from .release import find
 from .state import state_of
 from .views import HoldView, ReleaseView
-
-Limit = Annotated[int, Bounds(1, 500)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +91,28 @@ class ReleaseQueries:
         return [views.hold_view(hold, agreement_id, ctx.tx_date) for hold in book.holds]
 
     @query
-    def holds_due(self, ctx: Context, day: date, limit: Limit, bookmark: str) -> HoldsPage:
+    def holds_due(self, ctx: Context, day: Day, limit: Limit, bookmark: str) -> HoldsPage:
         """Return the holds that end something on or before a day.
 
         A hold lasts at most a year, so an entry older than that ends nothing any more.
         """
         docket = Docket.of_instalments(ctx)
-        docket.moment = Moment.on(day, docket.moment)
+        on = parse_date(day)
+        docket.moment = Moment.on(on, docket.moment)
 
         def pick(_number: int, ids: Sequence[str]) -> list[str]:
             docket.load_agreements([outcome.agreement_of_hold(hold) for hold in ids])
             return [hold for hold in ids if _ends_something(docket, hold)]
 
-        first = (day - timedelta(days=400)).isoformat()
-        walk = Walk(ctx.stub, HOLD_DUE, (), first, day.isoformat())
+        first = (on - timedelta(days=400)).isoformat()
+        walk = Walk(ctx.stub, HOLD_DUE, (), first, day)
         found, bookmark = walk_all([walk], limit, bookmark, pick)
         listed = []
         for hold in found:
             agreement = outcome.agreement_of_hold(hold)
             known = docket.holds(agreement).find(hold)
             assert known is not None
-            listed.append(views.hold_view(known, agreement, day))
+            listed.append(views.hold_view(known, agreement, on))
         return HoldsPage(listed, bookmark)
 
 

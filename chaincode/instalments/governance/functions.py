@@ -13,6 +13,7 @@ from chaincode.contract import Context, MaxItems, MaxLength, transaction
 
 from .. import ledger_day, members, officers, policy
 from ..book.inputs import Code, Hash
+from ..calendar import parse_date
 from ..cases import bulk, inputs
 from ..cases.bulk import Outcome
 from ..officers import Officer
@@ -114,11 +115,13 @@ class GovernanceFunctions:
         id: inputs.RecordId,
         parameters: Parameters,
         reason: Code,
-        active_from: date | None = None,
+        active_from: inputs.DayOrNone = "",
     ) -> MotionResult:
         """Propose a policy version."""
         chamber = Chamber(ctx, *_sit(ctx, "governance"))
-        motion, is_new = chamber.propose_policy(id, parameters, reason, active_from)
+        motion, is_new = chamber.propose_policy(
+            id, parameters, reason, parse_date(active_from) if active_from else None
+        )
         return _proposed(ctx, "ProposePolicy", motion, is_new)
 
     @transaction
@@ -160,15 +163,19 @@ class GovernanceFunctions:
 
     # ---- stopping
     @transaction
-    def stop_orders(self, ctx: Context, until: date, reason: Code, evidence: Hash) -> StopResult:
+    def stop_orders(
+        self, ctx: Context, until: inputs.Day, reason: Code, evidence: Hash
+    ) -> StopResult:
         """Ask that all block orders be stopped; in force when the regulator and another ask."""
         officer, _, policies = _sit(ctx, "governance")
-        day = ctx.tx_date
-        request = Request(officer.msp_id, officer.member.member_class, day, until, reason, evidence)
+        day, last_day = ctx.tx_date, parse_date(until)
+        request = Request(
+            officer.msp_id, officer.member.member_class, day, last_day, reason, evidence
+        )
         longest = policies.in_force(day).policy.stop_days
         stopped, changed = stop.ask_stop(ctx.stub, officer, day, longest, request)
         state = "asked" if stopped.until is None else "stopped"
-        result = StopResult(state, stopped.until or until)
+        result = StopResult(state, stopped.until or last_day)
         if changed:
             _announce(ctx, "StopOrders", state, officer, stopped)
         return result

@@ -13,7 +13,7 @@ from chaincode.contract import Context, query
 from .. import ledger_day, members, policy
 from ..calendar import parse_date
 from ..cases import breaker
-from ..cases.inputs import RecordId
+from ..cases.inputs import DayOrNone, RecordId
 from ..verdicts import RuleBroken
 from . import motion, stop
 from .motion import Motion, MotionBallot
@@ -65,7 +65,7 @@ class StoppedView:
     asked_by: list[str]
 
 
-def day_of(ctx: Context, day: str) -> date:
+def day_of(ctx: Context, day: DayOrNone) -> date:
     """Return the day of a query's argument, the ledger day for ""."""
     return parse_date(day) if day else ledger_day.current(ctx.stub)
 
@@ -79,7 +79,7 @@ class GovernanceQueries:
         return dict(members.load(ctx.stub).plain())
 
     @query
-    def policy_in_force(self, ctx: Context, day: str) -> Plain:
+    def policy_in_force(self, ctx: Context, day: DayOrNone) -> Plain:
         """Return the policy version in force on a day."""
         return dict(policy.load(ctx.stub).in_force(day_of(ctx, day)).plain())
 
@@ -106,7 +106,7 @@ class GovernanceQueries:
         return LedgerDayView(ledger_day.current(ctx.stub))
 
     @query
-    def limits(self, ctx: Context, group: str, day: str) -> LimitsView:
+    def limits(self, ctx: Context, group: str, day: DayOrNone) -> LimitsView:
         """Return what a group's circuit breakers allow and have used."""
         on = day_of(ctx, day)
         if all(member.group != group for member in members.load(ctx.stub).members):
