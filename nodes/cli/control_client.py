@@ -69,19 +69,23 @@ def set_clock(folder: Path, now: str) -> str:
     return str(value["now"])
 
 
-def request_stop(folder: Path) -> None:
+def request_stop(folder: Path, timeout_s: float = TIMEOUT_S) -> None:
     """Let a node begin to stop.
 
     Raises:
-        NodeNotRunning: no node answers.
+        NodeNotRunning: no node answers in time.
     """
-    _ask(folder, "POST", "/stop")
+    _ask(folder, "POST", "/stop", timeout_s=timeout_s)
 
 
 def _ask(
-    folder: Path, method: str, path: str, body: dict[str, Any] | None = None
+    folder: Path,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> tuple[int, dict[str, Any]]:
-    connection = _UnixConnection(folder / CONTROL_SOCKET, TIMEOUT_S)
+    connection = _UnixConnection(folder / CONTROL_SOCKET, timeout_s)
     try:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         raw = None if body is None else json.dumps(body)

@@ -27,6 +27,7 @@ START_S = 60.0
 STOP_S = 30.0
 """How long a node may take to stop in order before it is ended."""
 
+_ASKING_S = 3.0
 _PAUSE_S = 0.05
 _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 5
@@ -156,7 +157,7 @@ def stop_nodes(folders: Iterable[Path], timeout_s: float = STOP_S) -> dict[Path,
             continue
         processes[folder] = process
         try:
-            request_stop(folder)
+            request_stop(folder, _ASKING_S)
         except NodeNotRunning:
             # It has not come so far as to answer, or has lost its socket.
             process.terminate()

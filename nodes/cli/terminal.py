@@ -96,6 +96,7 @@ def _drawn(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
+    # What a console measures never exceeds its own width, so it gets more than any table needs.
     console = Console(width=_WIDEST, markup=False, highlight=False)
     with console.capture() as capture:
         console.print(table)
