@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 from ledger.blocks.segments import Record, SegmentLog, TornTail
 from ledger.channel import BLOCKS, EVIDENCE, STATE, ChannelLedger
 from ledger.errors import CorruptionError, StorageError
-from ledger.state.database import ChannelDatabase
+from ledger.state.database import EMPTY, ChannelDatabase
 from ledger.state.descriptions import describe_key, describe_value
 from ledger.state.evidence import EvidenceStore
 from ledger.state.keys import SAVEPOINT
@@ -90,7 +90,7 @@ class FsckReport:
 
     Attributes:
         findings: the first of them; ``counts`` knows how many there were.
-        height: of the stored state.
+        height: of the stored state; 0 if its savepoint cannot be read.
         header_hash: of its last block; empty at height 0.
         commit_hash: of its last block; empty up to height 1.
     """
@@ -130,13 +130,17 @@ def check_ledger(
         for finding in check.findings():
             if len(kept) < _MOST_KEPT:
                 kept.append(finding)
-        return FsckReport(check.counts, tuple(kept), *check.stored.savepoint())
+        return FsckReport(check.counts, tuple(kept), *check.savepoint)
 
 
 class LedgerCheck:
     """One check of one ledger; a context manager that removes the scratch database at the end.
 
     Args and errors: as ``check_ledger``.
+
+    Attributes:
+        counts: of what has been checked so far.
+        savepoint: of the stored state, once the check has begun.
     """
 
     def __init__(
@@ -148,6 +152,7 @@ class LedgerCheck:
     ) -> None:
         self.path = path
         self.counts = FsckCounts()
+        self.savepoint = EMPTY
         self._progress = progress or (lambda _counts: None)
         self._open = ExitStack()
         if not (path / STATE).is_dir():
@@ -190,10 +195,11 @@ class LedgerCheck:
 
     def _check(self) -> Iterator[Finding]:
         try:
-            height = self.stored.savepoint().height
+            self.savepoint = self.stored.savepoint()
         except CorruptionError as error:
             yield _damage(str(self.stored.path), error)
             return
+        height = self.savepoint.height
         blocks = self._log.scan()
         try:
             # As far as the stored state goes; then the two can be compared.
