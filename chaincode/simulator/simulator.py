@@ -102,19 +102,26 @@ class Simulator:
             Unavailable: the state cannot be read now.
         """
         run = _Run(self._registry, self._limits, state, invocation)
-        response: Response
+        # Before the guard: finding a contract may load it, which must not be cut off.
+        chaincode = run.find()
+        if chaincode is None:
+            return run.result(run.not_found(invocation.chaincode))
         try:
+            deadline = self._watchdog.guard(run.simulation, self._limits.deadline_s)
             try:
-                with self._watchdog.guard(run.simulation, self._limits.deadline_s):
-                    response = run.top()
-            except Stopped:
-                response = Response(
-                    FAILED,
-                    f"timeout expired while executing transaction: {invocation.chaincode} took "
-                    f"more than {self._limits.deadline_s:g} s; send fewer records at a time",
-                )
-        except Stopped:  # the second exception met the handling of the first
-            response = Response(FAILED, "timeout expired while executing transaction")
+                response = run.top(chaincode)
+            finally:
+                while not deadline.ended:
+                    try:  # not `suppress`: nothing but this call may stand in the way
+                        deadline.end()
+                    except Stopped:
+                        continue
+        except Stopped:
+            response = Response(
+                FAILED,
+                f"timeout expired while executing transaction: {invocation.chaincode} took more "
+                f"than {self._limits.deadline_s:g} s; send fewer records at a time",
+            )
         return run.result(response)
 
 
@@ -136,7 +143,14 @@ class _Run:
         self._version = ""
         self.simulation = Simulation(state, limits, invocation.transient, self._nested)
 
-    def top(self) -> Response:
+    def find(self) -> Chaincode | None:
+        """Return the called contract, None if it cannot be run here."""
+        chaincode = self._resolve(self._invocation.chaincode)
+        if chaincode is not None:
+            self._version = chaincode.version
+        return chaincode
+
+    def top(self, chaincode: Chaincode) -> Response:
         """Run the called contract; every word of a contract becomes a response."""
         asked = self._invocation
         try:
@@ -147,11 +161,11 @@ class _Run:
                     f"are larger than {self._limits.arguments_bytes} bytes",
                     "send fewer records at a time",
                 )
-            chaincode = self._resolve(asked.chaincode)
-            if chaincode is None:
-                return self._not_found(asked.chaincode)
-            self._version = chaincode.version
-            response = self._invoke(chaincode, asked.args, writable=True)
+            if chaincode.is_system:
+                with self.simulation.gate:
+                    response = self._invoke(chaincode, asked.args, writable=True)
+            else:
+                response = self._invoke(chaincode, asked.args, writable=True)
             if len(response.payload) > self._limits.payload_bytes:
                 raise SimulationLimit(
                     "the result",
@@ -176,7 +190,8 @@ class _Run:
             return chaincode
         return chaincode if self.simulation.read_sequence(name) is not None else None
 
-    def _not_found(self, name: str) -> Response:
+    def not_found(self, name: str) -> Response:
+        """Say why a contract cannot be run."""
         reason = self._registry.explain(name, self._state)
         return Response(
             FAILED,
@@ -192,9 +207,10 @@ class _Run:
         return chaincode.invoke(context, args)
 
     def _nested(self, name: str, args: Sequence[bytes], writable: bool) -> Response:
-        chaincode = self._resolve(name)
-        if chaincode is None:
-            return self._not_found(name)
+        with self.simulation.gate:
+            chaincode = self._resolve(name)
+            if chaincode is None:
+                return self.not_found(name)
         if chaincode.is_system:
             return Response(FAILED, f"{name} cannot be called by a contract")
         if self._depth >= self._limits.call_depth:
@@ -221,7 +237,10 @@ class _Run:
             f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-6:])
         )
         kind = type(error).__name__
-        log.error("contract %s broke: %s at %s tx=%s", asked.chaincode, kind, place, asked.tx_id)
+        with self.simulation.gate:
+            log.error(
+                "contract %s broke: %s at %s tx=%s", asked.chaincode, kind, place, asked.tx_id
+            )
         return Response(
             FAILED,
             f"contract {asked.chaincode} broke ({kind}); this is a fault of the contract, its "

@@ -8,6 +8,7 @@ goes through `reading`, writing only through the other contract's own code (`inv
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
@@ -46,11 +47,13 @@ class Simulation:
 
     Attributes:
         stopped: set by the watchdog once the deadline has passed; the next stub call ends it.
+        gate: held while the node does what no exception from outside may cut off.
     """
 
     __slots__ = (
         "_call",
         "event",
+        "gate",
         "limits",
         "paginated",
         "reads",
@@ -75,6 +78,7 @@ class Simulation:
         self.records: dict[str, NamespaceRecord] = {}
         self.event: tuple[str, bytes] | None = None
         self.stopped = False
+        self.gate = threading.Lock()
         self.paginated = False
         self.reads = 0
         self.writes = 0
@@ -228,8 +232,13 @@ class ReadingStub:
 
     def get_history_for_key(self, key: str) -> Iterator[KeyModification]:
         _size_of_text(key)
-        for entry in self._state.history(self._namespace, key):
+        entries = self._state.history(self._namespace, key)
+        while True:
             self._simulation.count_reads(1)
+            with self._simulation.gate:
+                entry = next(entries, None)
+            if entry is None:
+                return
             yield KeyModification(entry.tx_id, entry.value, entry.is_delete, entry.timestamp)
 
     def get_state_validation_parameter(self, key: str) -> bytes | None:

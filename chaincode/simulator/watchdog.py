@@ -6,9 +6,13 @@ call inside the interpreter (a huge power, a runaway regular expression): it hol
 other threads where it does not release the interpreter, until it returns; then it ends. The
 package check keeps the likeliest of these out; it is no wall.
 
+An exception that comes from outside may come between any two steps. So what the node itself does
+under a lock while a contract runs is done behind the simulation's gate, where none is sent, and
+whoever guards a simulation calls `end` until it has got through, since one may arrive meanwhile.
+
 One thread watches all simulations of a simulator. It looks at them once a second, or earlier if a
-deadline falls earlier, and sleeps once nothing has run for a second; so a simulation that ends in
-time wakes nobody.
+deadline falls earlier, so a simulation that ends in time wakes nobody; it ends once nothing has run
+for a second.
 """
 
 from __future__ import annotations
@@ -17,56 +21,55 @@ import ctypes
 import math
 import threading
 import time
-from types import TracebackType
 
 from chaincode.simulator.stub import Simulation, Stopped
 
 _LOOK_AGAIN_S = 1.0
 _AGAIN_S = 1.0
 """A contract may be deaf to the first exception: it is sent again until the simulation ends."""
+_GATE_S = 0.01
+"""How soon to try again where the gate was closed."""
 
 
 class Deadline:
-    """Guards one simulation on the thread that enters it.
+    """Guards one simulation on the thread that begins it.
 
     Attributes:
         at: when it fires, by the monotonic clock.
-        fired: whether it has.
+        ended: it is not watched any more, and no exception is on its way.
     """
 
-    __slots__ = ("_seconds", "_simulation", "_thread", "_watchdog", "at", "fired")
+    __slots__ = ("_fired", "_simulation", "_thread", "_watchdog", "at", "ended")
 
     def __init__(self, watchdog: Watchdog, simulation: Simulation, seconds: float) -> None:
         self._watchdog = watchdog
         self._simulation = simulation
-        self._seconds = seconds
-        self.fired = False
-        self.at = 0.0
-        self._thread = 0
-
-    def __enter__(self) -> Deadline:
+        self._fired = False
         self._thread = threading.get_ident()
-        self.at = time.monotonic() + self._seconds
-        self._watchdog.add(self)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._watchdog.remove(self)
-        if self.fired:
-            # One may still be on its way to this thread; nothing after this block may meet it.
-            _send(self._thread, None)
+        self.at = time.monotonic() + seconds
+        self.ended = False
 
     def fire(self, now: float) -> None:
         """End the simulation: by its next stub call, or by an exception wherever it is."""
-        self._simulation.stopped = True
-        self.fired = True
-        self.at = now + _AGAIN_S
-        _send(self._thread, Stopped)
+        simulation = self._simulation
+        simulation.stopped = True
+        if simulation.gate.acquire(blocking=False):
+            try:
+                self._fired = True
+                self.at = now + _AGAIN_S
+                _send(self._thread, Stopped)
+            finally:
+                simulation.gate.release()
+        else:
+            self.at = now + _GATE_S
+
+    def end(self) -> None:
+        """Stop watching; to be called until `ended`, since an exception may cut it off."""
+        self._watchdog.remove(self)
+        if self._fired:
+            # One may still be on its way to this thread; nothing after this may meet it.
+            _send(self._thread, None)
+        self.ended = True
 
 
 def _send(thread: int, exception: type[BaseException] | None) -> None:
@@ -80,18 +83,17 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._running: set[Deadline] = set()
-        self._changed = threading.Condition()
+        # A plain lock: entering it is one step, so that no exception can come in between.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
-        self._looks_at = math.inf
+        self._looks_at = 0.0
         """When the thread looks again, by the monotonic clock."""
 
     def guard(self, simulation: Simulation, seconds: float) -> Deadline:
-        """Return a context that ends *simulation* after *seconds*."""
-        return Deadline(self, simulation, seconds)
-
-    def add(self, deadline: Deadline) -> None:
-        """Start watching."""
-        with self._changed:
+        """Begin to watch *simulation*, which runs on this thread and ends after *seconds*."""
+        deadline = Deadline(self, simulation, seconds)
+        with self._lock:
             self._running.add(deadline)
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -100,26 +102,23 @@ class Watchdog:
                 self._thread.start()
             elif deadline.at < self._looks_at:
                 self._changed.notify()
+        return deadline
 
     def remove(self, deadline: Deadline) -> None:
         """Stop watching; after it no exception is sent."""
-        with self._changed:
+        with self._lock:
             self._running.discard(deadline)
 
     def _watch(self) -> None:
         idle = False
-        with self._changed:
-            while True:
+        with self._lock:
+            while self._running or not idle:
                 now = time.monotonic()
                 for deadline in self._running:
                     if deadline.at <= now:
                         deadline.fire(now)
-                if self._running or not idle:
-                    idle = not self._running
-                    nearest = min((deadline.at for deadline in self._running), default=math.inf)
-                    self._looks_at = min(nearest, now + _LOOK_AGAIN_S)
-                    self._changed.wait(self._looks_at - now)
-                else:
-                    self._looks_at = math.inf
-                    self._changed.wait()
-                    idle = False
+                idle = not self._running
+                nearest = min((deadline.at for deadline in self._running), default=math.inf)
+                self._looks_at = min(nearest, now + _LOOK_AGAIN_S)
+                self._changed.wait(self._looks_at - now)
+            self._thread = None

@@ -56,7 +56,7 @@ class Recorded(Contract):
 
     @transaction(name="run")
     def run(self, ctx: Context, operations: list[object]) -> str:
-        done = [self.operate(ctx, *operation) for operation in operations]
+        done = [self.operate(ctx, *listed(operation)) for operation in operations]
         return "[" + ",".join(done) + "]"
 
     def operate(self, ctx: Context, operation: str, *args: str) -> str:
@@ -99,6 +99,12 @@ class Policybook(Recorded):
     """The same program under its second name."""
 
     name = "policybook"
+
+
+def listed(operation: object) -> list[Any]:
+    """Return an operation as the list that it must be."""
+    assert isinstance(operation, list)
+    return operation
 
 
 def entries(found: Any) -> str:
