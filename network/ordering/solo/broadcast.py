@@ -115,6 +115,9 @@ class BroadcastStream:
 
     async def close(self) -> None:
         """End the stream; whoever waits is told what is known of the outcome."""
+        # First, so that those who wait hear this reason and not what the stream makes of its end.
+        self._give_up_waiting("is no longer asked: the connection was closed")
+        self._fail_pending("the connection was closed")
         tasks = [task for task in (self._writer, self._reader) if task is not None]
         call, self._call, self._writer, self._reader = self._call, None, None, None
         if call is not None:
@@ -122,8 +125,6 @@ class BroadcastStream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._give_up_waiting("the connection was closed")
-        self._fail_pending("the connection was closed")
 
     def _unanswered(self, sending: _Sending) -> OrderingUnavailable:
         waited = f"the sequencer {self._endpoint} has not answered for {self._answer_timeout_s:g} s"

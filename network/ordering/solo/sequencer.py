@@ -338,6 +338,7 @@ class Sequencer:
             try:
                 await self._sink.accept(signed.block)
             except BaseException as failure:
+                self._why_not = self._why_not or f"the sequencer stopped: {failure}"
                 number = signed.block.header.number
                 for submission in signed.submissions:
                     self._settle(
