@@ -8,7 +8,7 @@ Absent: who may install one and who has agreed to it (`chaincode.system`, `nodes
 from chaincode.packages.manifest import MANIFEST, Manifest, decode_manifest
 from chaincode.packages.package import ContractPackage, read_package
 from chaincode.packages.registry import PackageRegistry
-from chaincode.packages.store import InstalledPackage, PackageStore
+from chaincode.packages.store import InstalledPackage, PackageStore, examine_package
 
 __all__ = [
     "MANIFEST",
@@ -18,5 +18,6 @@ __all__ = [
     "PackageRegistry",
     "PackageStore",
     "decode_manifest",
+    "examine_package",
     "read_package",
 ]

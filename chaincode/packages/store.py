@@ -46,6 +46,18 @@ class InstalledPackage:
     folder: Path
 
 
+def examine_package(source: Path) -> ContractPackage:
+    """Read the package in *source* and check that it gives the same result everywhere.
+
+    Raises:
+        DeterminismError: it uses what would make two endorsers differ; every place is named.
+        PackageError: it is no sound package.
+    """
+    package = read_package(source)
+    verify_determinism(package.files)
+    return package
+
+
 class PackageStore:
     """The installed packages under *folder*, which need not exist yet. Safe on several threads."""
 
@@ -64,8 +76,15 @@ class PackageStore:
             PackageError: it is no sound package, or another one offers the same contract in the
                 same version.
         """
-        package = read_package(source)
-        verify_determinism(package.files)
+        return self.add(examine_package(source))
+
+    def add(self, package: ContractPackage) -> InstalledPackage:
+        """Do what `install` does, with a package that `examine_package` has returned.
+
+        Raises:
+            PackageError: it breaks when it is loaded, or another one offers the same contract in
+                the same version.
+        """
         with self._lock:
             for installed in self._scan():
                 if installed.package_id == package.package_id:

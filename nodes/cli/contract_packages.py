@@ -1,11 +1,12 @@
-"""Installing contract packages in a node's folder."""
+"""Installing contract packages in the folders of nodes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from chaincode.packages import InstalledPackage, PackageStore
+from chaincode.packages import InstalledPackage, PackageStore, examine_package
 from nodes.configuration import load_configuration
 from nodes.contracts import CONTRACTS_FOLDER
 
@@ -18,15 +19,18 @@ def consortium_package() -> Path:
     return Path(spec.origin).parent
 
 
-def install_package(folder: Path, package: Path | None = None) -> InstalledPackage:
-    """Install a package in a node's folder; a running node finds it there.
+def install_package(folders: Sequence[Path], package: Path | None = None) -> InstalledPackage:
+    """Install a package in nodes' folders; a running node finds it there.
 
     Args:
-        folder: of the node.
-        package: folder of the package; the consortium's by default.
+        folders: of the nodes; one at least.
+        package: folder of the package; the consortium's by default. It is examined once.
     Raises:
-        Refusal: the folder is no node's.
+        Refusal: a folder is no node's.
         PackageError, DeterminismError: no sound package.
     """
-    load_configuration(folder)
-    return PackageStore(folder / CONTRACTS_FOLDER).install(package or consortium_package())
+    for folder in folders:
+        load_configuration(folder)
+    examined = examine_package(package or consortium_package())
+    installed = [PackageStore(folder / CONTRACTS_FOLDER).add(examined) for folder in folders]
+    return installed[0]

@@ -79,13 +79,13 @@ def network_up(network: NetworkFolder, progress: Progress, *, timeout_s: float =
         for endpoint in (configuration.client, configuration.node):
             refuse_taken_port(endpoint.listen)
     version = ""
-    if not is_founded(network):
-        for folder in network.node_folders.values():
-            version = install_package(folder).version
     started: list[StartedNode] = []
     try:
         for folder in sleeping:
             started.append(start_in_background(folder))
+        if not is_founded(network):
+            # Meanwhile: a node looks for packages when it needs one.
+            version = install_package(list(network.node_folders.values())).version
         wait_until_ready(started, timeout_s)
     except BaseException:
         stop_started(started)

@@ -128,7 +128,7 @@ def install(
 
     terminal = Terminal.of(context, as_json)
     terminal.speak_of_rehearsal(is_rehearsal(folder))
-    installed = install_package(folder, package)
+    installed = install_package([folder], package)
     terminal.result(
         {
             "folder": str(folder),
