@@ -52,10 +52,11 @@ class CaseLedger(ContractLedger):
         self,
         founders: Sequence[tuple[str, str, str]] = FOUNDERS,
         found: bool = True,
+        begin: str = OPENED,
         **parameters: Any,
     ) -> None:
         super().__init__([InstalmentsContract(), EnforcementContract()], officer("BankMSP"))
-        self.at(OPENED)
+        self.at(begin)
         if found:
             members = [
                 {"msp_id": msp, "member_class": kind, "affiliate_group": group}
@@ -107,7 +108,7 @@ class CaseLedger(ContractLedger):
         terms = [terms_of(instalments) for _ in names]
         _good(self.change("OpenAgreements", records, by=(lender, "lending"), terms=terms))
         if confirm:
-            handed = [{"agreement": name, "handed_over_on": OPENED} for name in names]
+            handed = [{"agreement": name, "handed_over_on": self.tx_day.isoformat()} for name in names]
             by = "MakerMSP"
             _good(self.change("ConfirmSales", handed, by=(by, "lending")))
 

@@ -5,8 +5,8 @@ the same policy file as a rehearsal and says, day by day, which case opens, what
 voted, ordered, applied and released. It is slow and simple on purpose: every
 standing is computed again from the payments, every day.
 
-What one day does, in this order: sales and confirmations; the executors' receipts
-for blocks ordered before; payments and reversals (an agreement's payments of one
+What one day does, in this order: sales and confirmations; what ran out on the day
+before ends by date; the executors' receipts for blocks ordered before; payments and reversals (an agreement's payments of one
 day are weighed together), with the releases they cause; sweep; notices; proposals;
 waiting orders; ballots.
 """
@@ -216,9 +216,9 @@ def run(folder: Path, policy: Policy, until: date, skip: Mapping[str, set[int]])
         if not any(key[1] == month for key in limits):
             limits.update(_month_limits(loans.values(), policy, day.replace(day=1)))
         opened = [loan for loan in loans.values() if loan.opened_on <= day]
+        _expire(cases, day, policy.rules)
         _receipts(cases, day, policy.rules)
         _payments(loans, by_day.get(day, []), day, policy.rules)
-        _expire(cases, day, policy.rules)
         _sweep(opened, cases, day, policy.rules)
         _notices_and_proposals(cases, day, policy.rules)
         _waiting(cases, day, policy, orders, limits)

@@ -114,9 +114,10 @@ class Chamber:
         self, motion_id: str, parameters: Mapping[str, object], reason: str, wanted: date | None
     ) -> tuple[Motion, bool]:
         """Propose a policy version; return the motion and whether it is new."""
-        changed = policy.changed(self._newest_policy(), parameters)
-        if changed == self._newest_policy():
-            raise RuleBroken(f"motion {motion_id}", "changes nothing", 1)
+        if self._find(motion_id) is None:
+            newest = self._policies.versions[-1].policy
+            if policy.changed(newest, parameters) == newest:
+                raise RuleBroken(f"motion {motion_id}", "changes nothing", 1)
         return self._propose(motion_id, POLICY, dict(parameters), reason, wanted)
 
     def propose_member(
@@ -227,9 +228,6 @@ class Chamber:
         )  # fmt: skip
 
     # ---- what it would change
-    def _newest_policy(self) -> policy.Policy:
-        return self._policies.versions[-1].policy
-
     def _changed_roster(self, motion_id: str, content: Mapping[str, object]) -> Roster:
         """Return the roster after a change.
 
