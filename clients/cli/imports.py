@@ -137,7 +137,7 @@ async def _import(
     async with AsyncGateway.from_profile(
         caller.profile, caller.user, clock=caller.clock
     ) as gateway:
-        ledger = GatewayLedger(gateway, caller.channel_id)
+        ledger = await GatewayLedger.connect(gateway, caller.channel_id)
         return await Import(file, job, ledger, in_flight=in_flight, batch=batch, watch=watch).run()
 
 

@@ -1,0 +1,307 @@
+"""The commands and the imports of a member's user, against four real nodes with the contracts."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qist
+from chaincode.instalments.calendar import add_months, pkt_date
+from chaincode.instalments.contracts import EnforcementContract, InstalmentsContract
+from chaincode.instalments.identifiers import imei_with_check_digit
+from clients.files.agreements import AgreementSchema
+from clients.files.payments import PaymentSchema
+from ledger.transactions.codes import TxValidationCode
+from tests.support.local_network import MEMBERS, LocalNetwork, local_network
+
+CLASSES = {
+    "BankMSP": "bank",
+    "OperatorMSP": "operator",
+    "MakerMSP": "manufacturer",
+    "PtaMSP": "regulator",
+}
+ROLES = ("lending", "governance", "enforcement")
+COUNT = 12
+PAYMENT_COLUMNS = (*PaymentSchema.required, "reverses")
+AGREEMENT_COLUMNS = AgreementSchema.required
+
+
+def write_profile(network: LocalNetwork, msp_id: str) -> Path:
+    """A member's connection profile, as `qist network create` lays it out."""
+    member = network.members[msp_id]
+    for role in ROLES:
+        network.signer(msp_id, role)
+    folder = network.folder / msp_id
+    users = {
+        role: {
+            "cert": f"org/users/{role}/msp/signcerts/cert.pem",
+            "private_key": {"path": f"org/users/{role}/msp/keystore/key.pem"},
+        }
+        for role in ROLES
+    }
+    content = {
+        "client": {"organization": msp_id},
+        "channels": {network.channel_id: {}},
+        "organizations": {msp_id: {"mspid": msp_id, "peers": ["node0"], "users": users}},
+        "peers": {
+            "node0": {
+                "url": f"grpcs://localhost:{member.client_port}",
+                "tlsCACerts": {"path": "org/tlsca/ca-cert.pem"},
+            }
+        },
+    }
+    keys = [
+        f'[[{ring}]]\nid = "k1"\nsecret = "{ring[0].encode().hex() * 32}"\n'
+        for ring in ("device", *(["lender.BankMSP"] if msp_id == "BankMSP" else []))
+    ]
+    (folder / "pseudonym-keys.toml").write_text("\n".join(keys))
+    (folder / "pseudonym-keys.toml").chmod(0o600)
+    path = folder / "connection.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+class Commands:
+    """Runs ``qist`` as a user of a member and gives back its exit code and JSON."""
+
+    def __init__(self, network: LocalNetwork, capsys: pytest.CaptureFixture[str]) -> None:
+        self._profiles = {msp_id: write_profile(network, msp_id) for msp_id in MEMBERS}
+        self._capsys = capsys
+
+    async def run(self, msp_id: str, user: str, *words: str) -> tuple[int, Any]:
+        """Exit code, and what was printed as JSON (of an error what stands on standard error)."""
+        self._capsys.readouterr()
+        options = ["--profile", str(self._profiles[msp_id]), "--user", user, "--json"]
+        code = await asyncio.to_thread(qist.main, [*words, *options])
+        printed = self._capsys.readouterr()
+        return code, json.loads(printed.out or printed.err)
+
+    async def ok(self, msp_id: str, user: str, *words: str) -> Any:
+        """What a command printed that must succeed."""
+        code, value = await self.run(msp_id, user, *words)
+        assert code == 0, value
+        return value
+
+
+def write_files(folder: Path) -> tuple[Path, Path]:
+    """A lender's files of today: agreements, one of them bad, and payments."""
+    today = pkt_date(datetime.now(UTC))
+    opened = today - timedelta(days=2)
+    agreements, payments = folder / "agreements.csv", folder / "payments.csv"
+    with agreements.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(
+            [
+                "agreement_ref",
+                "lender_msp",
+                "cnic",
+                "msisdn",
+                "imei_1",
+                "imei_2",
+                "tac",
+                "model",
+                "contract_type",
+                "price_pkr",
+                "down_payment_pkr",
+                "instalments",
+                "frequency",
+                "first_due_date",
+                "opened_on",
+                "consent_ref",
+            ]
+        )
+        for number in range(COUNT):
+            imeis = [imei_with_check_digit(f"35209900{2 * number + which:06}") for which in (1, 2)]
+            cnic = "0" if number == 3 else f"82203-{number:07}-1"
+            first = add_months(today, 1)
+            rows.writerow(
+                [
+                    f"AG-{number}",
+                    "BankMSP",
+                    cnic,
+                    f"+9230012345{number:02}",
+                    *imeis,
+                    "35209900",
+                    "Model A",
+                    "murabaha",
+                    "20,000.00",
+                    "4,000.00",
+                    "6",
+                    "monthly",
+                    first,
+                    opened,
+                    "K-1",
+                ]
+            )
+    with payments.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(PAYMENT_COLUMNS)
+        for number in range(COUNT):
+            rows.writerow([f"P-{number}", f"AG-{number}", "2,666.00", today, "branch", ""])
+        rows.writerow(["R-1", "AG-1", "", today, "branch", "P-1"])
+    return agreements, payments
+
+
+async def found(commands: Commands) -> None:
+    """Found the consortium: every organisation endorses."""
+    members = [
+        {"msp_id": msp_id, "member_class": kind, "affiliate_group": kind}
+        for msp_id, kind in CLASSES.items()
+    ]
+    endorsed_by = [word for msp_id in MEMBERS for word in ("--endorsed-by", msp_id)]
+    await commands.ok(
+        "PtaMSP",
+        "governance",
+        "submit",
+        "enforcement",
+        "Found",
+        json.dumps(members),
+        "{}",
+        *endorsed_by,
+    )
+
+
+FACTS = (
+    "--operator",
+    "OperatorMSP",
+    "--maker",
+    "MakerMSP",
+    "--country",
+    "PK",
+    "--receiving",
+    "BankMSP",
+    "--receiving",
+    "OperatorMSP",
+    "--language",
+    "ur",
+    "--block-consent",
+)
+
+
+async def import_all(commands: Commands, network: LocalNetwork, folder: Path) -> None:
+    """A book comes into the ledger step by step, each by the member whose step it is."""
+    agreements, payments = write_files(folder)
+
+    async def step(msp_id: str, *words: str) -> Any:
+        code, report = await commands.run(msp_id, "lending", "import", *words)
+        assert "error" not in report, report
+        await network.settled()
+        return code, {
+            name: report[name]["rows"]
+            for name in ("written", "already_there", "rejected", "refused")
+        }
+
+    counts = {"written": COUNT - 1, "already_there": 0, "rejected": 1, "refused": 0}
+    first = ("agreements", str(agreements), *FACTS, "--step")
+    assert await step("PtaMSP", *first, "tacs") == (
+        5,
+        {**counts, "written": 1, "already_there": COUNT - 2},
+    )
+    assert await step("MakerMSP", *first, "devices") == (5, counts)
+    assert await step("BankMSP", *first, "open") == (5, counts)
+    assert await step("OperatorMSP", *first, "confirm") == (5, counts)
+    paid = {"written": COUNT, "already_there": 0, "rejected": 0, "refused": 1}
+    assert await step("BankMSP", "payments", str(payments), "--batch", "2") == (5, paid)
+    again = {**paid, "written": 0, "already_there": COUNT}
+    assert await step("BankMSP", "payments", str(payments)) == (5, again)
+    (reject,) = csv.DictReader((folder / "agreements.csv.rejects.csv").read_text().splitlines())
+    assert (reject["line"], reject["column"], reject["reference"]) == ("5", "cnic", "AG-3")
+    (reject,) = csv.DictReader((folder / "payments.csv.rejects.csv").read_text().splitlines())
+    assert (reject["line"], reject["reference"], reject["refused_by"]) == ("5", "P-3", "contract")
+
+
+async def look_at_it(commands: Commands) -> None:
+    """What was imported can be seen: standing, blocks, transactions, histories."""
+    asked = await commands.ok(
+        "OperatorMSP", "lending", "evaluate", "instalments", "Standing", "AG-2", ""
+    )
+    assert asked["result"]["paid_paisa"] == 266600
+    asked = await commands.ok(
+        "OperatorMSP", "lending", "evaluate", "instalments", "Standing", "AG-1", ""
+    )
+    assert asked["result"]["paid_paisa"] == 0
+    block = await commands.ok("BankMSP", "lending", "block", "newest")
+    same = await commands.ok("PtaMSP", "lending", "block", block["hash"])
+    assert same["commit_hash"] == block["commit_hash"]
+    changes = (await commands.ok("PtaMSP", "lending", "history", "instalments", "agreement/AG-2"))[
+        "changes"
+    ]
+    assert changes
+    assert "AG-2" in json.dumps(changes[0]["value"])
+    found = await commands.ok("PtaMSP", "lending", "tx", changes[0]["tx_id"])
+    assert (found["code"], found["function"]) == ("VALID", "OpenAgreements")
+    assert found["creator"] == "BankMSP/lending"
+    assert len(found["endorsers"]) >= 2
+    for secret in ("8220", "92300123", "35209900000"):
+        assert secret not in json.dumps([changes, found, block])
+    assert (await commands.ok("PtaMSP", "enforcement", "case", "list"))["cases"] == []
+    assert (await commands.ok("PtaMSP", "enforcement", "order", "list"))["orders"] == []
+
+
+async def meet_refusals(commands: Commands, network: LocalNetwork) -> None:
+    """Every error is one clear object, with the exit code of its kind."""
+    code, said = await commands.run("BankMSP", "lending", "evaluate", "enforcement", "Nothing")
+    assert (code, said["error"]["kind"]) == (1, "refused")
+    assert "Nothing" in said["error"]["message"]
+    code, said = await commands.run("BankMSP", "lending", "case", "sweep", "AG-2")
+    assert code == 1
+    assert said["verdicts"][0]["ok"] is False
+    code, said = await commands.run("BankMSP", "lending", "block", "999")
+    assert code == 1
+    assert "block 999" in said["error"]["message"]
+    code, said = await commands.run("BankMSP", "nobody", "case", "list")
+    assert code == 1
+    assert "governance, lending" in said["error"]["message"]
+    await network.stop("MakerMSP")
+    code, said = await commands.run("MakerMSP", "lending", "case", "list")
+    assert (code, said["error"]["kind"]) == (3, "unavailable")
+    await network.start("MakerMSP")
+
+
+async def explain_a_conflict(commands: Commands, network: LocalNetwork) -> None:
+    """Two transactions that read one key: the second one's verdict names key and winner."""
+    async with network.gateway("BankMSP") as gateway:
+        contract = gateway.network(network.channel_id).contract("instalments")
+        today = pkt_date(datetime.now(UTC)).isoformat()
+
+        def draft(reference: str) -> Any:
+            record = {"agreement": "AG-4", "reference": reference, "paid_on": today, "channel": "x"}
+            return contract.new_proposal(
+                "PostPayments",
+                json.dumps([record]),
+                transient={"amounts": "[100]"},
+                endorsing_organisations=("BankMSP", "PtaMSP"),
+            )
+
+        both = [await gateway.endorse(draft(reference)) for reference in ("C-1", "C-2")]
+        first, second = [
+            await gateway.commit_status(await gateway.submit(endorsed)) for endorsed in both
+        ]
+    assert first.is_valid
+    assert second.code is TxValidationCode.MVCC_READ_CONFLICT
+    told = await commands.ok("BankMSP", "lending", "tx", second.tx_id)
+    assert told["code"] == "MVCC_READ_CONFLICT"
+    assert "AG-4" in told["why"]
+    assert first.tx_id in told["why"]
+
+
+async def test_commands_of_members_fill_the_ledger_and_show_what_stands_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A member's day by commands: import, look, be refused, understand a conflict; nodes agree."""
+    contracts = [InstalmentsContract(), EnforcementContract()]
+    async with local_network(tmp_path / "network", contracts) as network:
+        commands = Commands(network, capsys)
+        await found(commands)
+        await network.settled()
+        await import_all(commands, network, tmp_path)
+        await look_at_it(commands)
+        await explain_a_conflict(commands, network)
+        await meet_refusals(commands, network)
+        await network.verify()
