@@ -164,7 +164,7 @@ class Opening:
                 2,
                 "see the query DeviceStatus; the earlier agreement must be closed first",
             )
-        if cases is not None and cases.blocked(pledge) != "none":
+        if cases is not None and cases.blocked(pledge, device["device"]) != "none":
             raise RuleBroken(
                 thing,
                 "is about a device that is blocked or not yet released",

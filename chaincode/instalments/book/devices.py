@@ -317,7 +317,7 @@ def _check_replacement(register: Register, accounts: Accounts, cases: Cases, new
         return
     if not accounts.position(pledge).closed:
         raise RuleBroken(thing, "is financed already", 2, "name a handset fresh from stock")
-    if cases.blocked(pledge) != "none":
+    if cases.blocked(pledge, new["device"]) != "none":
         raise RuleBroken(thing, "is blocked or not yet released", 2, "name another handset")
 
 

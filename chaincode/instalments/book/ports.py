@@ -27,8 +27,8 @@ class Moved(Protocol):
 class Cases(Protocol):
     """The open cases, endings and holds of the agreements that a transaction is about."""
 
-    def blocked(self, agreement: str) -> str:
-        """Return `none`, `ordered`, `blocked` or `releasing`."""
+    def blocked(self, agreement: str, device: str = "") -> str:
+        """Return `none`, `ordered`, `blocked` or `releasing`, of one handset if it is named."""
 
     def tier(self, agreement: str) -> int:
         """Return the enforcement tier now, 0 to 3."""

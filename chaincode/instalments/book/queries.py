@@ -189,7 +189,7 @@ class BookQueries:
             country=plain["country"],
             financed=financed,
             lender=position.lender if position is not None and financed else "",
-            blocked=_blocked(ctx, position),
+            blocked=_blocked(ctx, position, plain["device"]),
             pay_to=list(position.receiving_institutions) if position and financed else [],
             cleared_on=_cleared_on(position),
             exchanged_for=plain.get("exchanged_for"),
@@ -227,10 +227,10 @@ def _is_financing(position: Position | None, device: str) -> bool:
     return position is not None and not position.closed and position.device == device
 
 
-def _blocked(ctx: Context, position: Position | None) -> str:
+def _blocked(ctx: Context, position: Position | None, device: str) -> str:
     if position is None:
         return "none"
-    return cases_of(ctx, [position.agreement]).blocked(position.agreement)
+    return cases_of(ctx, [position.agreement]).blocked(position.agreement, device)
 
 
 def _cleared_on(position: Position | None) -> str | None:

@@ -32,10 +32,16 @@ class CaseHook:
         self._docket = Docket.of_instalments(ctx)
         self._docket.load_agreements(agreements)
 
-    def blocked(self, agreement: str) -> str:
-        """Return what a buyer of the phone may know: none, ordered, blocked or releasing."""
+    def blocked(self, agreement: str, device: str = "") -> str:
+        """Return what a buyer of the phone may know: none, ordered, blocked or releasing.
+
+        Args:
+            device: the handset asked about; a block of the one it was exchanged for is not its own.
+        """
         file = self._docket.latest(agreement)
         if file is None:
+            return "none"
+        if device and all(order.device != device for order in file.record.orders):
             return "none"
         state = self._docket.state(file.record.case)
         if state.state == "releasing":
