@@ -123,6 +123,7 @@ _COMMANDS = {
     "case": ("clients.cli.cases", "Cases: notice, proposal, votes, holds, the end."),
     "order": ("clients.cli.orders", "Block orders, releases and their receipts."),
     "import": ("clients.cli.imports", "Import nightly files."),
+    "rehearse": ("clients.rehearsal.command", "Try a policy on past months of a portfolio."),
     "fsck": ("nodes.cli.fsck", "Check everything that a stopped node has stored."),
 }
 """Word, the module whose `app` serves it, and what it is for.

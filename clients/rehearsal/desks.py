@@ -42,6 +42,9 @@ class Desk:
         network = gateway.network(channel_id)
         self._contracts = {name: network.contract(name) for name in (ENFORCEMENT, INSTALMENTS)}
         self._channel_id = channel_id
+        # What is transient is shown to no more members than must endorse: this one and the
+        # regulator, or the first other one if this is the regulator's.
+        self._confidants = (msp_id, desks.confidant_of(msp_id))
 
     async def ask(self, namespace: str, function: str, *arguments: str) -> Any:
         """Run a query on the officer's own node, which first catches up, and return its result."""
@@ -59,7 +62,11 @@ class Desk:
         """Submit a transaction, wait for its commit, and return what the contract answered."""
         await self._desks.settle(self)
         outcome = await self._contracts[namespace].submit(
-            function, *arguments, transient=transient, retry=_RETRY
+            function,
+            *arguments,
+            transient=transient,
+            endorsing_organisations=self._confidants if transient else (),
+            retry=_RETRY,
         )
         self._desks.committed(self, outcome.status.tx_id, outcome.status.block_num)
         return json.loads(outcome.result) if outcome.result else None
@@ -140,14 +147,20 @@ class Desks:
     Args:
         profiles: connection profile of each member, by MSP id.
         channel_id: of the network.
+        regulator: MSP id of the member that endorses transient data of the others.
         clock: the rehearsal's time.
     """
 
     def __init__(
-        self, profiles: Mapping[str, Path], channel_id: str, clock: RehearsalClock
+        self,
+        profiles: Mapping[str, Path],
+        channel_id: str,
+        regulator: str,
+        clock: RehearsalClock,
     ) -> None:
         self._profiles = {msp_id: load_profile(path) for msp_id, path in profiles.items()}
         self._channel_id = channel_id
+        self._regulator = regulator
         self._clock = clock
         self._desks: dict[tuple[str, str], Desk] = {}
         self._newest: tuple[int, str] = (0, "")
@@ -169,6 +182,12 @@ class Desks:
             found = Desk(self, msp_id, gateway, self._channel_id)
             self._desks[msp_id, role] = found
         return found
+
+    def confidant_of(self, msp_id: str) -> str:
+        """Return who endorses a member's transient data beside itself."""
+        if msp_id != self._regulator:
+            return self._regulator
+        return next(other for other in self._profiles if other != msp_id)
 
     @property
     def newest_block(self) -> int:

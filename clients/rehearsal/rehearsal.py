@@ -127,7 +127,7 @@ async def rehearse(
     try:
         observer.network_is_up(time.monotonic() - began)
         clock = RehearsalClock(network.nodes, start)
-        desks = Desks(network.profiles, CHANNEL, clock)
+        desks = Desks(network.profiles, CHANNEL, plan.regulator.msp_id, clock)
         try:
             run = _Run(portfolio, plan, until, network, desks, clock, observer)
             outcome = await run.live()

@@ -11,9 +11,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from typing import Final
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 
+from chaincode.instalments.calendar import PKT
 from clients.rehearsal.desks import ENFORCEMENT, INSTALMENTS, MOST_RECORDS, Desk, plain_json
 
 BUCKETS: Final = ("current", "1-29", "30-59", "60-89", "90-179", "180+")
@@ -182,8 +183,46 @@ async def case_rows(desk: Desk, cases: Iterable[str]) -> list[CaseRow]:
             ballots = await desk.ask(ENFORCEMENT, "Ballots", case)
             release = None
             if view["order"] is not None and view["release"] is not None:
-                release = await desk.ask(INSTALMENTS, "Release", view["order"]["order"])
+                release = await desk.ask(INSTALMENTS, "Release", view["order"])
             return case_row(view, ballots, release)
 
     rows = await asyncio.gather(*map(one, cases))
     return sorted(rows, key=lambda row: (row.agreement, row.triggered_on))
+
+
+def case_row(
+    view: Mapping[str, Any], ballots: Sequence[Mapping[str, Any]], release: Mapping[str, Any] | None
+) -> CaseRow:
+    """Put a case together from what the queries `Case`, `Ballots` and `Release` answer."""
+    first = view["rounds"][0]
+    notice, proposal = first["notice"], first["proposal"]
+    return CaseRow(
+        agreement=view["agreement"],
+        case=view["case"],
+        lender=view["lender"],
+        triggered_on=date.fromisoformat(view["triggered_on"]),
+        notified_on=None if notice is None else date.fromisoformat(notice["written_on"]),
+        proposed_on=None if proposal is None else date.fromisoformat(proposal["proposed_on"]),
+        waiting_since=_date(first["waiting_since"]),
+        ordered_on=_date(first["ordered_on"]),
+        applied_on=_date(view["applied_on"]),
+        ended_on=_date(view["ended_on"]),
+        released_on=None if release is None else _verified_on(release),
+        ended_as=view["ended_by"],
+        state=view["state"],
+        ballots=tuple(
+            sorted((date.fromisoformat(b["on"]), b["msp_id"], b["choice"]) for b in ballots)
+        ),
+    )
+
+
+def _date(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
+
+
+def _verified_on(release: Mapping[str, Any]) -> date | None:
+    """The day of the last receipt, None while one is missing."""
+    if release["state"] != "released":
+        return None
+    steps = [step["at"] for receipt in release["receipts"] for step in receipt["steps"]]
+    return max(datetime.fromisoformat(at).astimezone(PKT).date() for at in steps)

@@ -19,6 +19,7 @@ from chaincode.instalments.calendar import PKT
 from chaincode.instalments.money import format_amount
 from clients.rehearsal.case_file import CASE_COLUMNS, case_columns
 from clients.rehearsal.expectation import Comparison
+from clients.rehearsal.plan import Assumed
 from clients.rehearsal.rehearsal import Outcome
 from clients.rehearsal.report import BUCKETS, MonthRow, cured_by_stage
 from clients.rehearsal.tally import Counts, Tally
@@ -258,7 +259,7 @@ def as_json(outcome: Outcome, output: Path | None) -> dict[str, Any]:
         ],
         "cured_by_stage": cured_by_stage(outcome.cases),
         "block_days": outcome.block_days,
-        "assumed": {**asdict(outcome.plan.assumed)},
+        "assumed": _assumed_json(outcome.plan.assumed),
         "refused_steps": outcome.tally.refused,
         "story": {
             "agreement": outcome.story_of,
@@ -269,6 +270,11 @@ def as_json(outcome: Outcome, output: Path | None) -> dict[str, Any]:
         "nodes": [asdict(node) for node in outcome.nodes],
         "nodes_agree": outcome.nodes_agree,
     }
+
+
+def _assumed_json(assumed: Assumed) -> dict[str, Any]:
+    plain = {name: getattr(assumed, name) for name in Assumed.__slots__}
+    return {**plain, "received_by": dict(assumed.received_by)}
 
 
 def _counts_json(counts: Counts) -> dict[str, int]:
