@@ -76,6 +76,7 @@ class Node:
         channel: the channel it keeps.
         clock: the machine's, or in a rehearsal the operator's.
         engine: orders, or follows who does.
+        servers: both ports, with their limits.
         started: set as soon as both ports take calls.
     """
 
@@ -108,7 +109,7 @@ class Node:
         self._members = Members(
             configuration.msp_id, lambda: self.channel.configuration, self._dial
         )
-        self._servers = Servers(
+        self.servers = Servers(
             configuration,
             folder / TLS_FOLDER,
             channel=channel,
@@ -176,7 +177,7 @@ class Node:
             await self.engine.start()
             parts.push_async_callback(self.engine.stop)
             parts.push_async_callback(self._finish_calls)
-            await self._servers.start()
+            await self.servers.start()
             self._serving = True
             self._tell_start()
             self.started.set()
@@ -203,14 +204,14 @@ class Node:
         self._serving = False
         self.channel.release_waiting()
         grace_s = self.configuration.limits.stop_grace_s
-        stopping = asyncio.create_task(self._servers.begin_stop(grace_s))
+        stopping = asyncio.create_task(self.servers.begin_stop(grace_s))
         try:
             async with asyncio.timeout(grace_s):
-                await self._servers.calls.idle()
-                await self._servers.endorsements.idle()
+                await self.servers.calls.idle()
+                await self.servers.endorsements.idle()
         except TimeoutError:
             log.warning("calls were still at work after %g s and are given up", grace_s)
-        await self._servers.end()
+        await self.servers.end()
         await stopping
 
     @property

@@ -36,6 +36,12 @@ class Servers:
         configuration: addresses and limits.
         tls_folder: the node's TLS certificate and key.
         channel, endorser, members, engine, clock: what the services stand on.
+
+    Attributes:
+        calls: limit of Evaluate, Endorse and Submit at once.
+        endorsements: of endorsements for other members' gateways.
+        waits, events, deliveries: of CommitStatus, and of streams of events and of blocks.
+        followers: of streams of other nodes.
     """
 
     def __init__(
@@ -59,6 +65,10 @@ class Servers:
         limits = configuration.limits
         self.calls = ConcurrencyLimit("gateway", limits.gateway_concurrency)
         self.endorsements = ConcurrencyLimit("endorser", limits.endorser_concurrency)
+        self.waits = ConcurrencyLimit("CommitStatus", limits.deliver_concurrency)
+        self.events = ConcurrencyLimit("ChaincodeEvents", limits.deliver_concurrency)
+        self.deliveries = ConcurrencyLimit("deliver", limits.deliver_concurrency)
+        self.followers = ConcurrencyLimit("orderer", limits.deliver_concurrency)
         self._started: list[grpc.aio.Server] = []
 
     async def start(self) -> None:
@@ -90,7 +100,6 @@ class Servers:
         limits = self._configuration.limits
         server = grpc.aio.server(options=server_options(limits.max_message_bytes))
         own = self._configuration.client.reachable
-        streams = ConcurrencyLimit("deliver", limits.deliver_concurrency)
         gateway = Gateway(
             channel=self._find_channel,
             endorser=self._endorser,
@@ -99,14 +108,16 @@ class Servers:
             engine=self._engine,
             address=own,
             work=self.calls,
-            waiting=ConcurrencyLimit("CommitStatus", limits.deliver_concurrency),
-            streams=ConcurrencyLimit("ChaincodeEvents", limits.deliver_concurrency),
+            waiting=self.waits,
+            streams=self.events,
             broadcast_timeout_s=limits.broadcast_timeout_s,
             commit_status_wait_s=limits.commit_status_wait_s,
             endorsement_timeout_s=limits.endorsement_timeout_s,
         )
         add_gateway_service(server, gateway)
-        add_deliver_service(server, DeliverService(self._find_channel, self._clock, streams))
+        add_deliver_service(
+            server, DeliverService(self._find_channel, self._clock, self.deliveries)
+        )
         credentials = client_port_credentials(self._tls_folder)
         _bind(server, self._configuration.client.listen, credentials)
         return server
@@ -117,8 +128,7 @@ class Servers:
         guard = require_member(lambda: self._channel.configuration)
         endorsing = EndorserService(self._find_endorser, self.endorsements)
         add_endorser_service(server, endorsing, guard)
-        streams = ConcurrencyLimit("orderer", self._configuration.limits.deliver_concurrency)
-        orderer = OrdererService(self._find_channel, self._engine, self._clock, streams)
+        orderer = OrdererService(self._find_channel, self._engine, self._clock, self.followers)
         add_orderer_service(server, orderer, guard)
         credentials = node_port_credentials(self._tls_folder, lambda: self._channel.configuration)
         _bind(server, self._configuration.node.listen, credentials)

@@ -263,7 +263,7 @@ class Gateway:
                 result=int(status.code), block_number=status.block_num
             )
 
-    async def chaincode_events(self, request: Any, _context: Any) -> AsyncGenerator[Any, None]:
+    async def chaincode_events(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:
         """Stream the events of one contract, block by block."""
         with self._streams.enter():
             if not request.request:
@@ -277,7 +277,10 @@ class Gateway:
             signed = SignedData(request.request, asked.identity, request.signature)
             channel = self._known_channel(asked.channel_id, Code.NOT_FOUND)
             _verify_access(channel, "gateway/ChaincodeEvents", signed)
-            async for response in chaincode_events(channel, EventRequest.read(channel, asked)):
+            events = EventRequest.read(channel, asked)
+            # From here on nothing is missed, which a caller may want to know.
+            await context.send_initial_metadata(())
+            async for response in chaincode_events(channel, events):
                 yield response
 
     def _known_channel(self, channel_id: str, code: grpc.StatusCode) -> Channel:

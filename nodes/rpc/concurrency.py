@@ -19,11 +19,15 @@ class ConcurrencyLimit:
     Args:
         service: its name, for the message.
         most: calls at once.
+
+    Attributes:
+        most: may be changed at any time.
+        at_work: calls at work now.
     """
 
     def __init__(self, service: str, most: int) -> None:
         self._service = service
-        self._most = most
+        self.most = most
         self.at_work = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -35,10 +39,10 @@ class ConcurrencyLimit:
         Raises:
             TooManyRequests: the limit is reached; nothing was done.
         """
-        if self.at_work >= self._most:
+        if self.at_work >= self.most:
             raise TooManyRequests(
                 f"too many requests for {self._service}, exceeding concurrency limit "
-                f"({self._most}); try again"
+                f"({self.most}); try again"
             )
         self.at_work += 1
         self._idle.clear()
