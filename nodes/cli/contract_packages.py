@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from chaincode.packages import InstalledPackage, PackageStore, examine_package
+from nodes.cli.node_folder import CONTRACTS_FOLDER
 from nodes.configuration import load_configuration
-from nodes.contracts import CONTRACTS_FOLDER
 
 
 def consortium_package() -> Path:

@@ -33,7 +33,6 @@ from nodes.cli.node_process import (
     wait_until_ready,
 )
 from nodes.configuration import load_configuration
-from nodes.operations.status import NodeStatus
 
 FOUNDER_ROLE = "governance"
 ENFORCEMENT = "enforcement"
@@ -233,8 +232,11 @@ def disagreements(states: Sequence[NodeState]) -> list[str]:
 
 def state_as_json(state: NodeState) -> dict[str, Any]:
     """Return plain JSON values: the status, null where nothing answers, and how it was found."""
-    names = [each.name for each in fields(NodeStatus)]
-    status = state.status or dict.fromkeys(names)
+    status = state.status
+    if status is None:
+        from nodes.operations.status import NodeStatus
+
+        status = {each.name: None for each in fields(NodeStatus)}
     return {
         **status,
         "msp_id": state.msp_id,

@@ -11,11 +11,14 @@ from fabric_protos.common import policies_pb2
 
 from chaincode.instalments.identifiers import PseudonymKey
 from network.policy import parse_policy
+from nodes import contracts, node
+from nodes.cli import control_client, node_folder
 from nodes.cli.connection_profile import Gateway, render_profile
 from nodes.cli.members_description import USUAL_MEMBERS, NetworkMember
 from nodes.cli.network_folder import endorsement_policies, node_name
 from nodes.cli.policy_words import policy_in_words
 from nodes.cli.pseudonym_keys import render_key_files
+from nodes.operations import control
 
 
 def member(msp_id: str, member_class: str, group: str) -> NetworkMember:
@@ -136,3 +139,11 @@ def test_profile_names_all_gateways_and_only_own_users() -> None:
 def test_name_of_a_node_follows_from_its_member(msp_id: str, name: str) -> None:
     """Names in logs and certificates are short and allowed."""
     assert node_name(msp_id) == name
+
+
+def test_names_in_a_node_folder_are_those_of_the_running_node() -> None:
+    """The commands and the node's process mean the same files, though neither imports the other."""
+    assert node_folder.GENESIS_FILE == node.GENESIS_FILE
+    assert node_folder.LEDGER_FOLDER == node.LEDGER_FOLDER
+    assert node_folder.CONTRACTS_FOLDER == contracts.CONTRACTS_FOLDER
+    assert control_client.CONTROL_SOCKET == control.CONTROL_SOCKET
