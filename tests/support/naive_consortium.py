@@ -6,9 +6,9 @@ voted, ordered, applied and released. It is slow and simple on purpose: every
 standing is computed again from the payments, every day.
 
 What one day does, in this order: sales and confirmations; what ran out on the day
-before ends by date; the executors' receipts for blocks ordered before; payments and reversals (an agreement's payments of one
-day are weighed together), with the releases they cause; sweep; notices; proposals;
-waiting orders; ballots.
+before ends by date; the executors' receipts for blocks ordered before; payments and
+reversals (an agreement's payments of one day are weighed together), with the releases
+they cause; sweep; notices; proposals; waiting orders; ballots.
 """
 
 from __future__ import annotations
