@@ -96,6 +96,9 @@ class PackageStore:
             try:
                 self._write(package)
             except OSError as error:
+                if folder.exists():
+                    # Another process was quicker, or it was damaged: then this says so.
+                    return _describe(_read_verified(folder), folder)
                 raise PackageError(
                     f"package {package.package_id} cannot be written to {self.folder}: {error}"
                 ) from error

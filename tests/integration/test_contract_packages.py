@@ -199,6 +199,28 @@ def test_installation_that_was_cut_off_leaves_nothing_that_counts(store: Package
     assert store.faults() == ()
 
 
+def test_damaged_package_is_not_covered_up_by_installing_again(store: PackageStore) -> None:
+    """Whoever installs a package again over a changed one hears that it was changed, and what to
+    do about it.
+    """
+    package_id = install(store, toy_files())
+    (store.folder / package_id / "rules.py").write_bytes(b"ANSWER = 'other'\n")
+    with pytest.raises(PackageError, match=r"remove .* and install the package again"):
+        install(PackageStore(store.folder), toy_files())
+    shutil.rmtree(store.folder / package_id)
+    assert install(PackageStore(store.folder), toy_files()) == package_id
+
+
+def test_two_processes_that_install_at_once_both_succeed(store: PackageStore) -> None:
+    """The one that comes second finds the package there."""
+    second = PackageStore(store.folder)
+    assert second.installed() == ()
+    first_id = install(store, toy_files())
+    second._scan = lambda: ()  # type: ignore[method-assign]  # it looked before the first wrote
+    assert install(second, toy_files()) == first_id
+    assert store.faults() == ()
+
+
 def test_folder_of_another_kind_is_reported_and_changes_nothing(store: PackageStore) -> None:
     """What is no package among the packages is named, and the others serve on."""
     install(store, toy_files())
