@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaincode.contract import Creator
 from chaincode.instalments.arrears import Schedule, bucket_of, rises_anywhere
 from chaincode.instalments.book.position import Position, Summary, paid_by, paid_with
 from chaincode.instalments.cases.ending import is_cured
@@ -274,3 +275,50 @@ def _compare(book: BookLedger, naive: Naive, today: date, refunds: int) -> None:
     account = book.ask("Payments", "A")
     assert max(0, sum(row["amount_paisa"] for row in account)) == naive.purse(today)
     assert sum(row["kind"] == "refund" for row in account) == refunds
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["A", "B"]),
+            st.integers(0, 3),
+            st.integers(0, 30),
+            st.integers(-1, 60),
+            st.sampled_from([OPERATOR, BANK]),
+        ),
+        max_size=10,
+    )
+)
+def test_payments_of_one_list_leave_the_book_as_if_sent_one_by_one(
+    sent: list[tuple[str, int, int, int, Creator]],
+) -> None:
+    """Known references, other contents, bad amounts among them: same verdicts, same ledger."""
+    at_once, one_by_one = BookLedger(), BookLedger()
+    for book in (at_once, one_by_one):
+        for name in ("A", "B"):
+            book.open(name)
+        book.today("2026-04-10")
+    for by in (OPERATOR, BANK):
+        given_by = [each for each in sent if each[4] is by]
+        records = [
+            payment(name, (START + back * DAY).isoformat(), reference=f"R-{number}")
+            | {"institution": "OperatorMSP"}
+            for name, number, back, _, _ in given_by
+        ]
+        amounts = [amount for _, _, _, amount, _ in given_by]
+        together = at_once.verdicts("PostPayments", records, by, amounts=amounts)
+        apart = [
+            one_by_one.verdicts("PostPayments", [record], by, amounts=[amount])[0]
+            for record, amount in zip(records, amounts, strict=True)
+        ]
+        words = [
+            [(each["id"], each["ok"], each["written"], each["message"]) for each in verdicts]
+            for verdicts in (together, apart)
+        ]
+        assert words[0] == words[1]
+    books = [
+        {key: value for key, value in book.state.dump("instalments").items() if "total" not in key}
+        for book in (at_once, one_by_one)
+    ]
+    assert books[0] == books[1]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 
+from chaincode.instalments import records
+from chaincode.instalments.members import Member, Roster
 from tests.support.book_ledger import (
     BANK,
     BANK_PAY,
     MAKER,
+    MEMBERS,
     OPERATOR,
     PTA,
     BookLedger,
@@ -180,3 +184,20 @@ def test_clearance_frees_the_device_for_another_agreement(book: BookLedger) -> N
     clear(book)
     assert book.open("B", device=[pseudonym("A/0")], register=False, imported=True)["ok"]
     assert book.ask("DeviceStatus", [pseudonym("A/0")])["financed"]
+
+
+def test_lender_that_has_left_is_followed_by_its_successor() -> None:
+    """Once the lender has gone, its successor ends, revises, refunds and clears in its place."""
+    leaving = Member(
+        "BankMSP", "bank", "bank", "", "leaving", date(2026, 4, 30), successor="OperatorMSP"
+    )
+    book = BookLedger()
+    book.open("A")
+    book.seed("roster", records.encode(Roster(2, [leaving, *MEMBERS[1:]]).plain()))
+    book.today("2026-04-30")
+    assert "its lender BankMSP only" in end(book, "death", OPERATOR)["message"]
+    book.today("2026-05-01")
+    book.pay("A", 350, "2026-05-01", OPERATOR)
+    given = {"agreement": "A", "reference": "R-1"}
+    assert book.verdicts("RefundCredit", [given], OPERATOR, amounts=[50])[0]["ok"]
+    assert clear(book, OPERATOR)["state"] == "paid_off"
