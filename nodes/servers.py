@@ -7,6 +7,7 @@ node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, members' nodes
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import grpc
@@ -136,12 +137,23 @@ class Servers:
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> None:
+    """Bind every address that the host of *address* has.
+
+    gRPC is content with one of them, and callers that resolve the name to another would then talk
+    to whoever has that one; so all of them are tried before.
+    """
+    host, _, port = address.rpartition(":")
     try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        for family, kind, protocol, _name, place in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
         bound = server.add_secure_port(address, credentials)
-    except RuntimeError:
-        bound = 0
-    if not bound:
+    except (OSError, RuntimeError) as error:
         raise ConfigurationRefusal(
-            f"the port {address} cannot be bound: another process has it, or the host is not this "
-            "machine's; name another in node.toml"
-        )
+            f"the port {address} cannot be bound ({error}): another process has it, or the host "
+            "is not this machine's; name another in node.toml"
+        ) from error
+    if not bound:
+        raise ConfigurationRefusal(f"the port {address} cannot be bound; name another in node.toml")

@@ -34,6 +34,16 @@ NEXT = ab_pb2.SeekPosition(next_commit=ab_pb2.SeekNextCommit())
 READY = ab_pb2.SeekInfo.FAIL_IF_NOT_READY
 
 
+EOF: Any = vars(grpc.aio)["EOF"]  # the stubs do not know it
+
+
+@asynccontextmanager
+async def connected(address: str, credentials: grpc.ChannelCredentials) -> AsyncIterator[Any]:
+    """A channel, of whose methods the stubs know only some arguments."""
+    async with grpc.aio.secure_channel(address, credentials) as channel:
+        yield channel
+
+
 def at(number: int) -> Any:
     return ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=number))
 
@@ -78,9 +88,7 @@ def request(network: LocalNetwork, start: Any, stop: Any, **options: Any) -> Any
 @asynccontextmanager
 async def stream(network: LocalNetwork, rpc: str = "Deliver") -> AsyncIterator[Any]:
     endpoint = network.endpoint("PtaMSP")
-    async with grpc.aio.secure_channel(
-        endpoint.address, endpoint.credentials(), options=endpoint.options()
-    ) as channel:
+    async with connected(endpoint.address, endpoint.credentials()) as channel:
         call = channel.stream_stream(
             f"/protos.Deliver/{rpc}",
             request_serializer=lambda each: each.SerializeToString(),
@@ -151,7 +159,7 @@ async def test_deliver_of_what_cannot_be_sent_ends_the_stream_with_fabrics_statu
     async with stream(network) as call:
         await call.write(request(network, start, stop, **options))
         assert await answer(call) == ([], status)
-        assert await call.read() is grpc.aio.EOF
+        assert await call.read() is EOF
         assert await call.code() is grpc.StatusCode.OK
 
 
@@ -173,7 +181,7 @@ async def test_deliver_after_success_waits_for_the_next_request_on_the_same_stre
             await call.write(request(network, at(number), at(number)))
             assert await answer(call) == ([number], SUCCESS)
         await call.done_writing()
-        assert await call.read() is grpc.aio.EOF
+        assert await call.read() is EOF
 
 
 async def test_deliver_of_bytes_that_are_no_envelope_ends_the_call_and_no_more(
@@ -187,7 +195,7 @@ async def test_deliver_of_bytes_that_are_no_envelope_ends_the_call_and_no_more(
         await call.write(common_pb2.Envelope())
         assert await answer(call) == ([], BAD_REQUEST)
     endpoint = network.endpoint("PtaMSP")
-    async with grpc.aio.secure_channel(endpoint.address, endpoint.credentials()) as channel:
+    async with connected(endpoint.address, endpoint.credentials()) as channel:
         raw = channel.stream_stream("/protos.Deliver/Deliver")()
         await raw.write(b"\xff\xff\xff")
         assert await raw.code() is grpc.StatusCode.INTERNAL
@@ -220,7 +228,7 @@ async def orderer(network: LocalNetwork, tls: TlsIdentity | None) -> AsyncIterat
     bank = network.members["BankMSP"]
     root = (bank.organisation.folder / "tlsca" / "ca-cert.pem").read_bytes()
     credentials = tls.credentials([root]) if tls else grpc.ssl_channel_credentials(root)
-    async with grpc.aio.secure_channel(f"localhost:{bank.node_port}", credentials) as channel:
+    async with connected(f"localhost:{bank.node_port}", credentials) as channel:
         yield channel
 
 
@@ -269,9 +277,7 @@ async def test_broadcast_to_a_node_that_does_not_order_names_the_one_that_does(
     pta = network.members["PtaMSP"]
     tls = TlsIdentity.load(network.members["BankMSP"].folder / "tls")
     root = (pta.organisation.folder / "tlsca" / "ca-cert.pem").read_bytes()
-    async with grpc.aio.secure_channel(
-        f"localhost:{pta.node_port}", tls.credentials([root])
-    ) as channel:
+    async with connected(f"localhost:{pta.node_port}", tls.credentials([root])) as channel:
         call = channel.stream_stream(
             "/orderer.AtomicBroadcast/Broadcast",
             response_deserializer=ab_pb2.BroadcastResponse.FromString,
@@ -281,7 +287,7 @@ async def test_broadcast_to_a_node_that_does_not_order_names_the_one_that_does(
         assert response.status == common_pb2.SERVICE_UNAVAILABLE
         assert f"localhost:{network.members['BankMSP'].node_port}" in response.info
         await call.done_writing()
-        assert await call.read() is grpc.aio.EOF
+        assert await call.read() is EOF
 
 
 async def test_broadcast_answers_in_the_order_of_the_envelopes(network: LocalNetwork) -> None:
@@ -292,9 +298,7 @@ async def test_broadcast_answers_in_the_order_of_the_envelopes(network: LocalNet
     forged = seek_envelope(network.signer("BankMSP"), CHANNEL, 0)
     forged.signature = b"none"
     elsewhere = seek_envelope(network.signer("BankMSP"), "elsewhere", 0)
-    async with grpc.aio.secure_channel(
-        f"localhost:{bank.node_port}", tls.credentials([root])
-    ) as channel:
+    async with connected(f"localhost:{bank.node_port}", tls.credentials([root])) as channel:
         call = channel.stream_stream(
             "/orderer.AtomicBroadcast/Broadcast",
             response_deserializer=ab_pb2.BroadcastResponse.FromString,

@@ -1,0 +1,287 @@
+"""What an operator does with a node: start, watch, stop, save, restore, and put right."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.channel import ChannelLedger
+from ledger.errors import LedgerError, LedgerLocked, Refusal
+from nodes.cli.control_client import node_status, request_stop, set_clock
+from nodes.node import Node
+from nodes.operations.backup import BackupRefusal, restore_backup, write_backup
+from tests.support.counter import Counter
+from tests.support.local_network import (
+    CHANNEL,
+    DEADLINE_S,
+    MEMBERS,
+    local_network,
+    make_network,
+    until,
+)
+
+TWO = MEMBERS[:2]
+
+
+async def test_status_of_a_node_tells_readiness_heights_hashes_peers_and_certificates(
+    tmp_path: Path,
+) -> None:
+    """The control socket answers what the command line shows; it is its owner's alone."""
+    async with local_network(tmp_path, [Counter()], members=TWO) as network:
+        height = await network.settled()
+        folder = network.members["OperatorMSP"].folder
+        assert stat.S_IMODE((folder / "control.sock").stat().st_mode) == 0o600
+        value = await asyncio.to_thread(node_status, folder)
+        node = network.node("OperatorMSP")
+        assert (value["ready"], value["halted"], value["height"]) == (True, "", height)
+        assert value["header_hash"] == node.channel.last_header_hash.hex()
+        assert value["commit_hash"] == network.node("BankMSP").channel.commit_hash.hex()
+        assert value["ordering"] | {"queued": 0} == {
+            "engine": "solo",
+            "role": "follower",
+            "accepting": True,
+            "reason": "",
+            "queued": 0,
+            "endpoint": f"localhost:{network.members['BankMSP'].node_port}",
+        }
+        assert [peer["msp_id"] for peer in value["peers"]] == ["BankMSP"]
+        assert {each["name"]: each["warning"] for each in value["certificates"]} == {
+            "identity": "",
+            "tls": "",
+        }
+        with pytest.raises(Refusal, match="is no rehearsal"):
+            await asyncio.to_thread(set_clock, folder, "2031-01-31T09:00:00+05:00")
+        await network.verify()
+
+
+async def test_status_warns_of_a_certificate_that_ends_soon(tmp_path: Path) -> None:
+    """The days before the end from which it warns are the node's to choose."""
+    async with local_network(
+        tmp_path, members=TWO, limits="[warn]\ncertificate_days = 3650\n"
+    ) as network:
+        warnings = [each.warning for each in network.node("BankMSP").status().certificates]
+        assert len(warnings) == 2
+        assert all(
+            f"the {name} certificate expires on" in warnings[i]
+            for i, name in enumerate(("identity", "tls"))
+        )
+
+
+async def test_stop_through_the_control_socket_finishes_what_is_at_work(tmp_path: Path) -> None:
+    """Transactions at work are finished or refused; what was acknowledged is there after a restart,
+    and the socket is gone as the sign of the end.
+    """
+    async with local_network(tmp_path, [Counter()], members=TWO) as network:
+        async with network.gateway("BankMSP") as gateway:
+            contract = gateway.network(CHANNEL).contract("counter")
+            await contract.submit("Add", "first", "1")
+            work = [
+                asyncio.create_task(contract.submit("Add", f"k{number}", "1"))
+                for number in range(20)
+            ]
+            await until(lambda: network.node("BankMSP").servers.calls.at_work > 0)
+            member = network.members["BankMSP"]
+            await asyncio.to_thread(request_stop, member.folder)
+            assert member.task is not None
+            async with asyncio.timeout(DEADLINE_S):
+                await member.task
+            outcomes = await asyncio.gather(*work, return_exceptions=True)
+        member.node = member.task = None
+        assert not (member.folder / "control.sock").exists()
+        await network.start("BankMSP")
+        ledger = network.node("BankMSP").channel
+        assert network.node("BankMSP").status().recovered == ""
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                assert isinstance(outcome, LedgerError)
+            else:
+                found = await ledger.transaction_status(outcome.status.tx_id)
+                assert found is not None
+                assert found.block_num == outcome.status.block_num
+        await network.verify()
+
+
+async def test_node_that_is_saved_while_it_runs_is_restored_and_goes_on(tmp_path: Path) -> None:
+    """Blocks, keys and configuration come back, the state is made from the blocks, and the node
+    takes the blocks that it missed.
+    """
+    archive = tmp_path / "operator.backup"
+    async with local_network(tmp_path / "net", [Counter()], members=TWO) as network:
+        member = network.members["OperatorMSP"]
+        async with network.gateway("BankMSP") as gateway:
+            contract = gateway.network(CHANNEL).contract("counter")
+            await contract.submit("Add", "k", "1")
+            height = await network.settled()
+            saved = await asyncio.to_thread(write_backup, member.folder, archive)
+            await contract.submit("Add", "k", "1")
+            await network.settled()
+        assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+        await network.stop("OperatorMSP")
+        shutil.rmtree(member.folder)
+        restored = await asyncio.to_thread(restore_backup, archive, member.folder)
+        assert (restored.height, restored.entries, restored.msp_id) == (
+            height,
+            saved.entries,
+            "OperatorMSP",
+        )
+        key = member.folder / "msp" / "keystore" / "key.pem"
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        await network.start("OperatorMSP")
+        await network.settled(height + 1)
+        await network.verify()
+
+
+def test_restore_into_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    """Nothing is ever overwritten, neither a node by an archive nor an archive by a node."""
+    network = make_network(tmp_path / "net", members=TWO)
+    folder = network.members["BankMSP"].folder
+    archive = tmp_path / "bank.backup"
+    write_backup(folder, archive)
+    with pytest.raises(Refusal, match="never overwritten"):
+        restore_backup(archive, folder)
+    with pytest.raises(BackupRefusal, match="never overwritten"):
+        write_backup(folder, archive)
+    assert restore_backup(archive, tmp_path / "other").height == 0
+    assert (tmp_path / "other" / "node.toml").read_text() == (folder / "node.toml").read_text()
+
+
+def cut(raw: bytes) -> bytes:
+    return raw[: len(raw) // 2]
+
+
+def flipped(raw: bytes) -> bytes:
+    place = len(raw) // 2
+    return raw[:place] + bytes((raw[place] ^ 1,)) + raw[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut, flipped, lambda _raw: b"", lambda _raw: b"no archive"])
+def test_restore_of_a_damaged_archive_is_refused_and_leaves_nothing(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """Every file is compared with its checksum before the folder takes its place."""
+    network = make_network(tmp_path / "net", members=TWO)
+    archive = tmp_path / "bank.backup"
+    write_backup(network.members["BankMSP"].folder, archive)
+    archive.write_bytes(damage(archive.read_bytes()))
+    with pytest.raises(BackupRefusal, match="take another copy"):
+        restore_backup(archive, tmp_path / "restored")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank.backup", "net"]
+
+
+def open_and_close(folder: Path) -> None:
+    node = Node.open(folder)
+    node.channel.ledger.close()
+
+
+FAULTS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
+    "no node.toml": (lambda own, _other: (own / "node.toml").unlink(), "does not exist"),
+    "another channel": (
+        lambda own, _other: (own / "node.toml").write_text(
+            (own / "node.toml").read_text().replace('"qist"', '"other"')
+        ),
+        "correct channel_id",
+    ),
+    "no genesis": (lambda own, _other: (own / "genesis.block").unlink(), "no genesis block"),
+    "genesis is junk": (
+        lambda own, _other: (own / "genesis.block").write_bytes(b"\xff"),
+        "is no genesis block",
+    ),
+    "no key": (
+        lambda own, _other: (own / "msp" / "keystore" / "key.pem").unlink(),
+        "has no private key",
+    ),
+    "another member's identity": (
+        lambda own, other: shutil.copytree(other / "msp", own / "msp", dirs_exist_ok=True),
+        "is not valid in channel",
+    ),
+    "another key for TLS": (
+        lambda own, other: shutil.copy(other / "tls" / "server.key", own / "tls" / "server.key"),
+        "private key",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_node_whose_folder_is_not_right_does_not_open_and_says_what_to_do(
+    tmp_path: Path, fault: str
+) -> None:
+    """Each fault is a refusal that names the file; nothing is begun."""
+    network = make_network(tmp_path, members=TWO)
+    own, other = (network.members[msp_id].folder for msp_id in TWO)
+    change, words = FAULTS[fault]
+    change(own, other)
+    with pytest.raises(Refusal, match=words):
+        open_and_close(own)
+    assert not (own / "control.sock").exists()
+
+
+async def test_node_whose_port_is_taken_does_not_start_and_releases_everything(
+    tmp_path: Path,
+) -> None:
+    """It says which port; afterwards the folder can be opened again."""
+    network = make_network(tmp_path, members=TWO)
+    member = network.members["OperatorMSP"]
+    with socket.create_server(("localhost", member.node_port)):
+        with pytest.raises(ExceptionGroup) as failed:
+            await network.start("OperatorMSP")
+        assert failed.group_contains(Refusal, match=f"port localhost:{member.node_port} cannot be")
+    await network.start("OperatorMSP")
+    await network.stop()
+
+
+async def test_second_process_on_a_running_nodes_folder_is_refused(tmp_path: Path) -> None:
+    """One process owns a node's folder and its ledger."""
+    async with local_network(tmp_path, members=TWO) as network:
+        folder = network.members["BankMSP"].folder
+        with pytest.raises(Refusal, match="already running"):
+            await asyncio.to_thread(Node.open, folder)
+        with pytest.raises(LedgerLocked):
+            await asyncio.to_thread(ChannelLedger.open, folder / "ledger")
+        assert network.node("BankMSP").status().ready
+
+
+def test_node_as_a_process_logs_json_and_stops_in_order_on_sigterm(tmp_path: Path) -> None:
+    """`python -m nodes.node DIR` serves until SIGTERM, ends with 0, and every line is an object."""
+    network = make_network(tmp_path, members=TWO, rehearsal=True)
+    folder = network.members["BankMSP"].folder
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nodes.node", str(folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        lines = [json.loads(process.stderr.readline())]
+        assert "serves clients on" in lines[0]["message"]
+        process.terminate()
+        rest, _ = process.communicate(timeout=DEADLINE_S), None
+        lines += [json.loads(line) for line in rest[1].splitlines() if line.startswith("{")]
+        assert process.returncode == 0
+        assert "has stopped at height 1" in lines[-1]["message"]
+        assert all(line["rehearsal"] is True and line["node"] == "node0" for line in lines)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_node_that_cannot_start_ends_with_one_and_the_reason(tmp_path: Path) -> None:
+    """The operator reads the refusal, no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nodes.node", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "qist node init" in json.loads(done.stderr)["message"]
