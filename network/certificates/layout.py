@@ -11,7 +11,7 @@
 `issued` holds every certificate that an authority has issued, by serial number, so that all that
 were ever issued to a name can be revoked.
 
-Source: Fabric docs/source/membership/membership.md; internal/cryptogen/msp/generator.go.
+Source: Fabric msp/configbuilder.go, internal/cryptogen/msp/generator.go.
 """
 
 from __future__ import annotations
