@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,6 +103,25 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+class _OpenFile:
+    """A segment file open for reading; closed when nobody holds it any more.
+
+    A reader may still be at work on another thread when the log has too many files open, or is
+    closed itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, size: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
+
+    def __del__(self) -> None:
+        # Absent if it could not be opened.
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
 def _record_header(number: int, data: bytes) -> bytes:
     head = _RECORD_HEADER.pack(_RECORD_MAGIC, number, len(data), zlib.crc32(data))
     return head + _CRC.pack(zlib.crc32(head))
@@ -152,7 +172,8 @@ class SegmentLog:
             )
         self._writer: int | None = None
         self._writer_offset = 0
-        self._readers: dict[int, int] = {}
+        self._opening = threading.Lock()
+        self._files: dict[int, _OpenFile] = {}
 
     def file(self, segment: int) -> Path:
         """Return the path of the file of a segment."""
@@ -160,16 +181,15 @@ class SegmentLog:
 
     # Reading
 
-    def _reader(self, segment: int) -> int:
-        descriptor = self._readers.get(segment)
-        if descriptor is None:
-            descriptor = os.open(self.file(segment), os.O_RDONLY | os.O_CLOEXEC)
-            # Two threads may open the same file at once; then one of the two is kept.
-            kept = self._readers.setdefault(segment, descriptor)
-            if kept != descriptor:
-                os.close(descriptor)
-            return kept
-        return descriptor
+    def _read(self, segment: int, size: int, offset: int) -> bytes:
+        """Read from a segment file; less than *size* at its end."""
+        with self._opening:
+            file = self._files.pop(segment, None) or _OpenFile(self.file(segment))
+            # The one used last stands last; the first goes when there are too many.
+            self._files[segment] = file
+            if len(self._files) > _OPEN_FILES:
+                del self._files[next(iter(self._files))]
+        return file.read(size, offset)
 
     def read(self, location: Location, number: int) -> bytes:
         """Return the data of a stored record.
@@ -179,9 +199,7 @@ class SegmentLog:
         """
         start = location.offset - RECORD_HEADER_BYTES
         try:
-            raw = os.pread(
-                self._reader(location.segment), RECORD_HEADER_BYTES + location.length, start
-            )
+            raw = self._read(location.segment, RECORD_HEADER_BYTES + location.length, start)
         except OSError as error:
             raise CorruptionError(
                 f"record {number} cannot be read at offset {start} of "
@@ -234,7 +252,7 @@ class SegmentLog:
 
     def _check_segment_header(self, segment: int) -> str:
         """Return what is wrong with the header of a segment file, empty if nothing is."""
-        raw = os.pread(self._reader(segment), SEGMENT_HEADER_BYTES, 0)
+        raw = self._read(segment, SEGMENT_HEADER_BYTES, 0)
         if len(raw) < SEGMENT_HEADER_BYTES:
             return "the segment header is cut short"
         magic, version, _ = _SEGMENT_HEADER.unpack_from(raw)
@@ -249,14 +267,13 @@ class SegmentLog:
 
     def _first(self, segment: int) -> int:
         """Return the number of a file's first record, as its header says."""
-        raw = os.pread(self._reader(segment), SEGMENT_HEADER_BYTES, 0)
+        raw = self._read(segment, SEGMENT_HEADER_BYTES, 0)
         first: int = _SEGMENT_HEADER.unpack_from(raw)[2]
         return first
 
     def _read_record(self, segment: int, offset: int, size: int) -> tuple[Record | None, str]:
         """Read the record at *offset*, or say what is wrong with it."""
-        reader = self._reader(segment)
-        head = os.pread(reader, RECORD_HEADER_BYTES, offset)
+        head = self._read(segment, RECORD_HEADER_BYTES, offset)
         if len(head) < RECORD_HEADER_BYTES:
             return None, "the record header is cut short"
         if _data_length(head) is None:
@@ -265,7 +282,7 @@ class SegmentLog:
         begin = offset + RECORD_HEADER_BYTES
         if begin + length > size:
             return None, f"record {number} is cut short"
-        data = os.pread(reader, length, begin)
+        data = self._read(segment, length, begin)
         if zlib.crc32(data) != checksum:
             return None, f"the data of record {number} are damaged"
         return Record(number, data, Location(segment, begin, length)), ""
@@ -281,10 +298,9 @@ class SegmentLog:
         # followed by a whole record was not there when that record was written. What looks like a
         # record inside the data of a damaged one proves nothing: anybody may send such bytes. So
         # the search begins behind it, where a whole header says how long it was to be.
-        reader = self._reader(segment)
-        head = os.pread(reader, RECORD_HEADER_BYTES, offset)
+        head = self._read(segment, RECORD_HEADER_BYTES, offset)
         begin = 1 if (length := _data_length(head)) is None else RECORD_HEADER_BYTES + length
-        raw = os.pread(reader, size - offset, offset)
+        raw = self._read(segment, size - offset, offset)
         candidate = raw.find(_RECORD_MAGIC, begin)
         while candidate >= 0:
             if self._read_record(segment, offset + candidate, size)[0] is not None:
@@ -299,7 +315,7 @@ class SegmentLog:
         self._faults.before(WriteStep.TAIL_CUT)
         segment, offset = tail.position
         if offset < SEGMENT_HEADER_BYTES:
-            self._forget(segment)
+            self._files.pop(segment, None)
             self.file(segment).unlink()
             sync_directory(self.path)
             self._segments -= 1
@@ -379,13 +395,7 @@ class SegmentLog:
             os.close(self._writer)
             self._writer = None
 
-    def _forget(self, segment: int) -> None:
-        descriptor = self._readers.pop(segment, None)
-        if descriptor is not None:
-            os.close(descriptor)
-
     def close(self) -> None:
         """Close the files; the log may not be used again."""
         self._close_writer()
-        for segment in list(self._readers):
-            self._forget(segment)
+        self._files.clear()
