@@ -59,6 +59,7 @@ CALLS = [
     [["call", "others", "Run", '[["range","k","l"],["put","b","1"],["put","a","1"]]']],
     [["history", "k002"], ["read", "others", "get", "k000"]],
     [["page", "k", "", 7, "k050"]],
+    [["range", "k020", "k010"], ["range", "k010", "k010"], ["composite range", "none", []]],
     [["put", "", "x"]],
 ]
 
@@ -87,6 +88,6 @@ def test_endorsers_with_equal_state_give_equal_bytes(answers: list[list[str]]) -
     """Response, read/write set and event of every call, on three databases in three processes."""
     first, *others = answers
     assert len(first) == len(CALLS)
-    assert [line.split(" ", 1)[0] for line in first] == ["200"] * 6 + ["400"]
+    assert [line.split(" ", 1)[0] for line in first] == ["200"] * 7 + ["400"]
     for other in others:
         assert other == first
