@@ -5,6 +5,7 @@ Imports stand in the commands: a node's process loads what a node needs, and ask
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -155,6 +156,8 @@ def start(
     if not detach:
         _check_startable(folder)
         with hold(folder):
+            # The transport's own notes are no lines of the node's log.
+            os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
             from nodes.node import run
 
             raise typer.Exit(run(folder))

@@ -51,7 +51,7 @@ def moved(text: str, base: int) -> str:
     return re.sub(r"\b7([0-2])5([01])\b", lambda m: str(base + 100 * int(m[1]) + int(m[2])), text)
 
 
-@pytest.mark.parametrize("name", ["run-a-node.md", "create-a-network.md"])
+@pytest.mark.parametrize("name", ["run-a-node.md", "create-a-network.md", "operate-a-node.md"])
 def test_page_works_as_it_is_written(name: str, tmp_path: Path, down_at_the_end: None) -> None:
     """A reader who copies the commands gets what the page says."""
     page = moved((HOWTO / name).read_text("utf-8"), free_base())
