@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import typer
 
+    from clients.fabric_sdk_py.client import FabricClient
     from clients.gateway.asynchronous import AsyncContract, AsyncGateway, AsyncNetwork
     from clients.gateway.blocking import Contract, Gateway, Network
+    from clients.gateway.bulk import BulkOutcome, BulkPart
     from clients.gateway.connection import Endpoint, Timeouts
     from clients.gateway.errors import (
         CommitError,
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
         FileCheckpointer,
         InMemoryCheckpointer,
     )
-    from clients.gateway.operations import CommitStatus
+    from clients.gateway.identity import OfflineIdentity
+    from clients.gateway.operations import CommitStatus, Outcome
     from clients.gateway.profile import ConnectionProfile, load_profile
     from clients.gateway.retry import RetryPolicy
     from ledger.errors import LedgerError, Refusal, Unavailable
@@ -53,6 +56,8 @@ __all__ = [
     "AsyncContract",
     "AsyncGateway",
     "AsyncNetwork",
+    "BulkOutcome",
+    "BulkPart",
     "ChaincodeEvent",
     "CommitError",
     "CommitStatus",
@@ -64,6 +69,7 @@ __all__ = [
     "ErrorDetail",
     "EvaluateError",
     "EventsError",
+    "FabricClient",
     "FileCheckpointer",
     "Gateway",
     "GatewayError",
@@ -71,6 +77,8 @@ __all__ = [
     "InMemoryCheckpointer",
     "LedgerError",
     "Network",
+    "OfflineIdentity",
+    "Outcome",
     "ProfileError",
     "Refusal",
     "RetryPolicy",
@@ -85,7 +93,9 @@ __all__ = [
 
 _NAMES = {
     "clients.gateway.asynchronous": ("AsyncContract", "AsyncGateway", "AsyncNetwork"),
+    "clients.fabric_sdk_py.client": ("FabricClient",),
     "clients.gateway.blocking": ("Contract", "Gateway", "Network"),
+    "clients.gateway.bulk": ("BulkOutcome", "BulkPart"),
     "clients.gateway.connection": ("Endpoint", "Timeouts"),
     "clients.gateway.errors": (
         "CommitError",
@@ -100,7 +110,8 @@ _NAMES = {
         "SubmitError",
     ),
     "clients.gateway.events": ("ChaincodeEvent", "FileCheckpointer", "InMemoryCheckpointer"),
-    "clients.gateway.operations": ("CommitStatus",),
+    "clients.gateway.identity": ("OfflineIdentity",),
+    "clients.gateway.operations": ("CommitStatus", "Outcome"),
     "clients.gateway.profile": ("ConnectionProfile", "load_profile"),
     "clients.gateway.retry": ("RetryPolicy",),
     "ledger.errors": ("LedgerError", "Refusal", "Unavailable"),

@@ -1,4 +1,4 @@
-"""``Client``: users, calls and queries with the names and parameters of ``fabric-sdk-py``.
+"""``FabricClient``: users, calls and queries with the names and parameters of ``fabric-sdk-py``.
 
 Every call goes through the gateway of the first peer that is named, and the members of all named
 peers endorse it, no others.
@@ -30,7 +30,7 @@ Argument = str | bytes
 class Channel:
     """A channel of the network; what ``new_channel`` and ``get_channel`` give."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: FabricClient, name: str) -> None:
         self._client = client
         self.name = name
 
@@ -45,7 +45,7 @@ class Channel:
         return ChannelEventHub(network, height)
 
 
-class Client:
+class FabricClient:
     """A client of the network that a profile describes; belongs to one event loop.
 
     Args:
@@ -57,7 +57,7 @@ class Client:
         self._channels: dict[str, Channel] = {}
         self._gateways: dict[tuple[str, str, str], AsyncGateway] = {}
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> FabricClient:
         """The client itself."""
         return self
 
@@ -282,6 +282,10 @@ class Client:
     def _members(self, peers: Sequence[Peer | str]) -> list[str]:
         found = [self._profile.peer(each) if isinstance(each, str) else each for each in peers]
         return list(dict.fromkeys(peer.msp_id for peer in found))
+
+
+Client = FabricClient
+"""The name it has in ``fabric-sdk-py``."""
 
 
 async def _endorsed(
