@@ -124,6 +124,17 @@ def layouts(
         asked = frozenset(candidate)
         if not asked or any(smaller <= asked for smaller in found):
             continue
-        if all(requirement(asked) for requirement in requirements):
+        if _is_minimal(asked, requirements):
             found.append(asked)
             yield candidate
+
+
+def _is_minimal(asked: frozenset[str], requirements: Sequence[Requirement]) -> bool:
+    """Whether *asked* meets all *requirements*, and would not with any one of them less."""
+    if not all(requirement(asked) for requirement in requirements):
+        return False
+    if not requirements:
+        return len(asked) == 1
+    return not any(
+        all(requirement(asked - {member}) for requirement in requirements) for member in asked
+    )
