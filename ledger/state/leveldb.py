@@ -70,13 +70,13 @@ class LevelDBSnapshot:
         """Iterate over keys from *start* to before *stop* in byte order; None: to the last key."""
         if self._database is None:
             _closed(start)
-        with self._snapshot.iterator(
-            start=start, stop=stop, fill_cache=keep_cached, verify_checksums=True
-        ) as found:
-            try:
+        try:
+            with self._snapshot.iterator(
+                start=start, stop=stop, fill_cache=keep_cached, verify_checksums=True
+            ) as found:
                 yield from found
-            except plyvel.Error as error:
-                raise _damaged(self._path, error) from error
+        except plyvel.Error as error:
+            raise _damaged(self._path, error) from error
 
     def close(self) -> None:
         """Give the snapshot back; safe to repeat."""
