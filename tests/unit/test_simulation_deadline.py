@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
 from chaincode.contract import Context, Contract, Creator, query, transaction
-from chaincode.simulator import Invocation, Limits, Simulator
+from chaincode.simulator import Chaincode, Invocation, Limits, Simulator
 from chaincode.simulator.stub import Stopped
+from chaincode.system.functions import SystemChaincode
+from ledger.state.ports import HistoryEntry, StateReader
+from ledger.state.version import Version
 from tests.support.memory_state import MemoryState
 from tests.support.operations import Registry, simulate
 from tests.support.toy_package import define
@@ -157,3 +161,59 @@ def test_watching_thread_ends_when_nothing_runs(state: MemoryState) -> None:
         for thread in watching:
             thread.join(ENDS_WITHIN_S)
             assert not thread.is_alive()
+
+
+def spin(seconds: float) -> None:
+    """Keep the thread busy in the interpreter, where an exception from outside would find it."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+def test_step_of_the_node_is_not_cut_off(state: MemoryState) -> None:
+    """What the node does under a lock while a contract runs comes to its end: one step of a
+    history, finding a contract that is called, a contract of the system. After it the simulation
+    ends.
+    """
+    steps: list[str] = []
+
+    class Slow(MemoryState):
+        def history(self, namespace: str, key: str) -> Iterator[HistoryEntry]:
+            spin(3 * DEADLINE_S)
+            steps.append("history")
+            yield HistoryEntry("ab" * 32, Version(1, 1), b"", False, None)
+
+    class Finding(Registry):
+        def resolve(self, name: str, state: StateReader) -> Chaincode | None:
+            if name == "others":
+                spin(3 * DEADLINE_S)
+                steps.append("found")
+            return super().resolve(name, state)
+
+    class Asking(Contract):
+        name = "ops"
+
+        @query
+        def history(self, ctx: Context) -> None:
+            list(ctx.stub.get_history_for_key("k"))
+
+        @query
+        def call(self, ctx: Context) -> None:
+            ctx.stub.invoke_chaincode("others", [b"Run"])
+            while True:
+                pass
+
+    def query_of_system(_ctx: Context, _args: Sequence[bytes]) -> bytes:
+        spin(3 * DEADLINE_S)
+        steps.append("system")
+        return b"whole"
+
+    slow = Slow()
+    define(slow, "ops", "1")
+    registry = Finding(Asking(), SystemChaincode("qscc", {"Run": query_of_system}, {}))
+    limits = Limits(deadline_s=DEADLINE_S)
+    assert simulate(slow, b"History", registry=registry, limits=limits).status == 500
+    assert simulate(slow, b"Call", registry=registry, limits=limits).status == 500
+    result = simulate(slow, b"Run", contract="qscc", registry=registry, limits=limits)
+    assert (result.status, result.payload) == (200, b"whole")
+    assert steps == ["history", "found", "system"]
