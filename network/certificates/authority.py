@@ -124,8 +124,7 @@ class Authority:
         """
         builder = _as_leaf(self._below(subject, key, days, now))
         if attributes:
-            value = json.dumps({"attrs": dict(attributes)}, separators=(",", ":")).encode()
-            extension = x509.UnrecognizedExtension(ATTRIBUTES_OID, value)
+            extension = x509.UnrecognizedExtension(ATTRIBUTES_OID, encode_attributes(attributes))
             builder = builder.add_extension(extension, critical=False)
         return _pem(_sign(builder, self.key))
 
@@ -188,6 +187,11 @@ class Authority:
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier.value),
             critical=False,
         )
+
+
+def encode_attributes(attributes: Mapping[str, str]) -> bytes:
+    """Return the value of the attribute extension, as `read_attributes` reads it."""
+    return json.dumps({"attrs": dict(attributes)}, separators=(",", ":")).encode()
 
 
 def _subject(organisation: str, units: Iterable[str], name: str) -> x509.Name:

@@ -32,6 +32,8 @@ from ledger.validation.commit_hash import compute_commit_hash
 from ledger.validation.judgement import CONFIG_KEY
 from ledger.validation.ranges import MAX_DEGREE, RangeResults
 from ledger.validation.updates import Update, UpdateEntry
+from network.certificates.authority import Validity, encode_attributes
+from network.certificates.layout import Description
 from tests.structure.tree import ROOT, read
 
 PAGE = Path("docs/formats.md")
@@ -63,6 +65,7 @@ MADE = {
     "header": HEADER.encode_asn1(),
     "header-hash": HEADER.hash(),
     "version": encode_version(Version(7, 0)),
+    "attributes": encode_attributes({"qist.role": "lending"}),
     "long-version": encode_version(Version(300, 2)),
 }
 """Examples that one call makes; the others have tests of their own below."""
@@ -171,3 +174,10 @@ def test_pseudonym_of_the_page_is_what_the_code_makes() -> None:
 def test_values_of_contracts_are_written_as_the_page_says() -> None:
     """Canonical JSON: keys sorted, no spaces, UTF-8 as it is."""
     assert encode_json({"b": 1, "a": ["é", None]}) == '{"a":["é",null],"b":1}'.encode()
+
+
+def test_description_of_an_organisation_is_the_one_on_the_page() -> None:
+    """organisation.toml as `create_organisation` writes it."""
+    found = re.search(r"^```toml\n(.*?)^```$", read(PAGE), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    assert found[1].encode() == Description("BankMSP", "P-256", Validity()).encode()

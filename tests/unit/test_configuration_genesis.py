@@ -10,7 +10,7 @@ import pytest
 
 from ledger.blocks.block import Block
 from ledger.blocks.structure import is_config_block, verify_block_structure
-from ledger.transactions.parse import parse_transaction
+from ledger.transactions.parse import compute_tx_id, parse_transaction
 from network.configuration import (
     LOCAL_ADMINS,
     LOCAL_MEMBERS,
@@ -41,7 +41,10 @@ def test_genesis_is_block_zero_and_well_formed(members) -> None:
     block = genesis(members)
     verify_block_structure(block, 0, b"")
     assert is_config_block(block)
-    assert parse_transaction(block.data[0]).timestamp == NOW
+    transaction = parse_transaction(block.data[0])
+    assert transaction.timestamp == NOW
+    assert transaction.creator == b""
+    assert len(transaction.tx_id) == 64
     assert Block.decode(block.encode()) == block
 
 
@@ -50,6 +53,8 @@ def test_same_arguments_give_the_same_bytes(members) -> None:
     one, two = (genesis(members, nonce=b"n" * 24).encode() for _ in range(2))
     assert one == two
     assert genesis(members).encode() != genesis(members).encode()
+    transaction = parse_transaction(Block.decode(one).data[0])
+    assert transaction.tx_id == compute_tx_id(b"n" * 24, b"")
 
 
 def test_every_members_node_address_stands_in_the_configuration(members) -> None:
