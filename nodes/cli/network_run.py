@@ -128,11 +128,23 @@ def found_network(network: NetworkFolder, version: str, progress: Progress) -> N
     for entry, outcome in zip(missing, outcomes, strict=True):
         progress(f"{entry.name} {version} defined in block {outcome['block_num']}")
     # A contract that was not defined until now has written nothing yet.
-    if ENFORCEMENT not in defined or not client.evaluate(ENFORCEMENT, "Members"):
+    if ENFORCEMENT not in defined or not _has_members(client):
         arguments = [json.dumps(_founders(network)), json.dumps(dict(network.content.policy))]
         outcome = client.submit("submit", ENFORCEMENT, "Found", *arguments)
         progress(f"founded by {', '.join(members)} in block {outcome['block_num']}")
     write_new(network.path / FOUNDING_FILE, (json.dumps({"version": version}) + "\n").encode())
+
+
+def _has_members(client: _Client) -> bool:
+    """Tell whether `Found` has been committed; asking for members is refused until then.
+
+    A refusal for another reason comes again when `Found` is submitted, and is told then.
+    """
+    try:
+        client.run("evaluate", ENFORCEMENT, "Members", user=FOUNDER_ROLE)
+    except Refusal:
+        return False
+    return True
 
 
 def _founders(network: NetworkFolder) -> list[dict[str, str]]:
@@ -158,9 +170,6 @@ class _Client:
     def submit(self, *words: str) -> dict[str, Any]:
         asked = [option for each in self.endorsers for option in ("--endorsed-by", each)]
         return self.run(*words, *asked, user=FOUNDER_ROLE)
-
-    def evaluate(self, *words: str) -> Any:
-        return self.run("evaluate", *words, user=FOUNDER_ROLE)["result"]
 
     def run(self, *words: str, user: str) -> dict[str, Any]:
         """Run a command and return its JSON.
