@@ -75,7 +75,7 @@ def load_description(folder: Path) -> Description:
     except FileNotFoundError as reason:
         raise CertificateError(
             f"{folder} is no organisation: it has no {DESCRIPTION_FILE}; "
-            f"make one with `qist org create {folder}`"
+            f"make one with `qist org create MSPID --dir {folder}`"
         ) from reason
     except (OSError, ValueError) as reason:
         raise CertificateError(f"{path} cannot be read: {reason}") from reason
