@@ -8,7 +8,7 @@
       release · <ISO date> · <order>                a release that is not done
       hold-due · <ISO date> · <hold>                from when on a hold may end something
 
-Kinds of `next`: `notice`, `proposal`, `vote`, `waiting`, `term`. The date is never later than the
+Kinds of `next`: `notice`, `proposal`, `vote`, `waiting`, `term`, `closing`. The date is never later than the
 true one (holds and milder policies move it back), `term` excepted, whose query looks ahead by as
 much as a later policy may have shortened it; so a query reads the entries up to its day and asks
 `state_of` about each. `CloseCases` removes what is over.
@@ -34,7 +34,7 @@ ORDER: Final = "order"
 ENDED: Final = "ended"
 RELEASE: Final = "release"
 HOLD_DUE: Final = "hold-due"
-KINDS: Final = ("notice", "proposal", "vote", "waiting", "term")
+KINDS: Final = ("notice", "proposal", "vote", "waiting", "term", "closing")
 
 _VALUE: Final = b"\x00"
 _DAY: Final = timedelta(days=1)
@@ -65,6 +65,9 @@ def entries(record: CaseRecord, file: CaseFile) -> tuple[tuple[str, str], ...]:
     if order is not None:
         term = order.issued_on + file.policy.longest_block_days * _DAY
         found.append(("term", term.isoformat()))
+    rejected_on = record.rounds[0].rejected_on
+    if rejected_on is not None:
+        found.append(("closing", rejected_on.isoformat()))
     current = _of_round(record.current, file)
     if current is not None:
         found.append(current)
