@@ -353,7 +353,7 @@ class Organisation:
     def _file(self, pem: bytes, authority: str) -> bytes:
         """Put a certificate among the issued ones before anybody gets it."""
         serial = x509.load_pem_x509_certificate(pem).serial_number
-        write_new(self.folder / authority / "issued" / f"{serial:040x}.pem", pem)
+        replace_file(self.folder / authority / "issued" / f"{serial:040x}.pem", pem)
         return pem
 
     def _add_to_list(self, authority: Authority, place: Path, serials: Sequence[int]) -> None:

@@ -24,6 +24,17 @@ PRIVATE_FILE: Final = 0o600
 PUBLIC_FILE: Final = 0o644
 
 
+@contextmanager
+def _disk(place: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into an error of ours that names *place*."""
+    try:
+        yield
+    except OSError as reason:
+        raise CertificateError(
+            f"{place} cannot be written ({reason.strerror}): make room, or have access given"
+        ) from reason
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -41,11 +52,16 @@ def make_folder(folder: Path, *, private: bool = False) -> Path:
 
 
 def write_new(path: Path, content: bytes, *, private: bool = False) -> None:
-    """Write a file that must not exist yet.
+    """Write a file that must not exist yet, in a folder that appears only when all is written.
 
     Raises:
-        CertificateError: it exists; nothing was changed.
+        CertificateError: it exists, and nothing was changed; or the disk refuses.
     """
+    with _disk(path):
+        _write_new(path, content, private=private)
+
+
+def _write_new(path: Path, content: bytes, *, private: bool) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
     except FileExistsError as reason:
@@ -60,20 +76,25 @@ def write_new(path: Path, content: bytes, *, private: bool = False) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put *content*, which everybody may read, in the place of *path* in one step."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), PUBLIC_FILE)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    """Put *content*, which everybody may read, in the place of *path* in one step.
+
+    Raises:
+        CertificateError: the disk refuses.
+    """
+    with _disk(path):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), PUBLIC_FILE)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
 
 @contextmanager
@@ -81,8 +102,15 @@ def new_folder(place: Path) -> Iterator[Path]:
     """Give a folder to fill, which becomes *place* in one step if the block ends without error.
 
     Raises:
-        CertificateError: there is something at *place* already; it was not touched.
+        CertificateError: there is something at *place* already, which was not touched; or the disk
+            refuses.
     """
+    with _disk(place), _new_folder(place) as made:
+        yield made
+
+
+@contextmanager
+def _new_folder(place: Path) -> Iterator[Path]:
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise CertificateError(
             f"{place} exists already and is never overwritten: choose another name, or move it away"
