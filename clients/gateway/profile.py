@@ -116,12 +116,13 @@ class ConnectionProfile:
             ) from error
 
 
-def load_profile(path: Path) -> ConnectionProfile:
+def load_profile(path: Path | str) -> ConnectionProfile:
     """Read a connection profile.
 
     Raises:
         ProfileError: unreadable, not JSON, or not an object.
     """
+    path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import qist
-from chaincode.instalments.calendar import add_months, pkt_date
+from chaincode.instalments.calendar import pkt_date
 from chaincode.instalments.contracts import EnforcementContract, InstalmentsContract
-from chaincode.instalments.identifiers import imei_with_check_digit
-from clients.files.agreements import AgreementSchema
-from clients.files.payments import PaymentSchema
 from ledger.transactions.codes import TxValidationCode
 from tests.support.local_network import MEMBERS, LocalNetwork, local_network
+from tests.support.member_files import COUNT, write_files
 
 CLASSES = {
     "BankMSP": "bank",
@@ -27,9 +25,6 @@ CLASSES = {
     "PtaMSP": "regulator",
 }
 ROLES = ("lending", "governance", "enforcement")
-COUNT = 12
-PAYMENT_COLUMNS = (*PaymentSchema.required, "reverses")
-AGREEMENT_COLUMNS = AgreementSchema.required
 
 
 def write_profile(network: LocalNetwork, msp_id: str) -> Path:
@@ -89,65 +84,6 @@ class Commands:
         return value
 
 
-def write_files(folder: Path) -> tuple[Path, Path]:
-    """A lender's files of today: agreements, one of them bad, and payments."""
-    today = pkt_date(datetime.now(UTC))
-    opened = today - timedelta(days=2)
-    agreements, payments = folder / "agreements.csv", folder / "payments.csv"
-    with agreements.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(
-            [
-                "agreement_ref",
-                "lender_msp",
-                "cnic",
-                "msisdn",
-                "imei_1",
-                "imei_2",
-                "tac",
-                "model",
-                "contract_type",
-                "price_pkr",
-                "down_payment_pkr",
-                "instalments",
-                "frequency",
-                "first_due_date",
-                "opened_on",
-                "consent_ref",
-            ]
-        )
-        for number in range(COUNT):
-            imeis = [imei_with_check_digit(f"35209900{2 * number + which:06}") for which in (1, 2)]
-            cnic = "0" if number == 3 else f"82203-{number:07}-1"
-            first = add_months(today, 1)
-            rows.writerow(
-                [
-                    f"AG-{number}",
-                    "BankMSP",
-                    cnic,
-                    f"+9230012345{number:02}",
-                    *imeis,
-                    "35209900",
-                    "Model A",
-                    "murabaha",
-                    "20,000.00",
-                    "4,000.00",
-                    "6",
-                    "monthly",
-                    first,
-                    opened,
-                    "K-1",
-                ]
-            )
-    with payments.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(PAYMENT_COLUMNS)
-        for number in range(COUNT):
-            rows.writerow([f"P-{number}", f"AG-{number}", "2,666.00", today, "branch", ""])
-        rows.writerow(["R-1", "AG-1", "", today, "branch", "P-1"])
-    return agreements, payments
-
-
 async def found(commands: Commands) -> None:
     """Found the consortium: every organisation endorses."""
     members = [
@@ -186,7 +122,7 @@ FACTS = (
 
 async def import_all(commands: Commands, network: LocalNetwork, folder: Path) -> None:
     """A book comes into the ledger step by step, each by the member whose step it is."""
-    agreements, payments = write_files(folder)
+    agreements, payments = write_files(folder, bad=3)
 
     async def step(msp_id: str, *words: str) -> Any:
         code, report = await commands.run(msp_id, "lending", "import", *words)
