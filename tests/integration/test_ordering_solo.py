@@ -58,7 +58,8 @@ def _endpoint(network: SoloNetwork) -> OrdererEndpoint:
 
 async def test_while_the_sequencer_is_away_nothing_can_be_submitted(network) -> None:
     """Said at once and plainly, with what still works; all goes on when it is back."""
-    await network.orderer.engine.submit(_envelope(network, 1))
+    before, meanwhile, after = (_envelope(network, number) for number in range(3))
+    await network.orderer.engine.submit(before)
     await settled(network.nodes)
     await network.stop_orderer()
     follower = network.followers[0]
@@ -66,20 +67,17 @@ async def test_while_the_sequencer_is_away_nothing_can_be_submitted(network) -> 
     with pytest.raises(
         OrderingUnavailable, match=r"nothing can be submitted now.*queries go on"
     ) as away:
-        await follower.engine.submit(_envelope(network, 2))
+        await follower.engine.submit(meanwhile)
     assert away.value.outcome_definite
     assert f"localhost:{network.port}" in str(away.value)
     assert follower.engine.status().endpoint == f"localhost:{network.port}"
     network.nodes[0] = replace(network.orderer, engine=network._engine(network.orderer))
     await network.start_orderer()
     await network.accepting()
-    await follower.engine.submit(_envelope(network, 3))
+    await follower.engine.submit(after)
     await settled(network.nodes)
-    assert network.orderer.sink.envelopes == [_envelope_at(network, n) for n in (0, 1)]
-
-
-def _envelope_at(network: SoloNetwork, number: int) -> bytes:
-    return network.followers[0].sink.envelopes[number]
+    for node in network.nodes:
+        assert node.sink.envelopes == [before, after]
 
 
 async def test_follower_that_was_away_catches_up(network) -> None:
