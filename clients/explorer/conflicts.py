@@ -15,7 +15,7 @@ from clients.explorer.chain import Recorded, recorded
 from ledger.blocks.block import Block
 from ledger.state.version import Version
 from ledger.transactions.codes import TxValidationCode
-from ledger.transactions.rwset import RangeQuery
+from ledger.transactions.rwset import NamespaceRWSet, RangeQuery, TxRWSet
 
 FURTHEST: Final = 200
 """Blocks that are looked through at most: an endorsement is seconds old, as a rule."""
@@ -29,7 +29,7 @@ class Conflict:
     """The first conflict that was found.
 
     Attributes:
-        namespace, key: what had been read.
+        namespace, key: what had been read; a private key as its collection, ``#`` and its hash.
         changed_by: transaction that changed it meanwhile.
         block_num: where that one stands.
         is_range: whether the key lies in a range that had been read.
@@ -84,23 +84,45 @@ def _conflict(lost: Recorded, winner: Recorded) -> Conflict | None:
     assert lost.transaction.rwset is not None
     if winner.transaction.rwset is None:
         return None
-    written = {
-        (space.namespace, write.key)
-        for space in winner.transaction.rwset.namespaces
-        for write in space.writes
-    }
+    written = _written(winner.transaction.rwset)
     at = Version(winner.block.number, winner.place)
     tx_id = winner.transaction.tx_id
     for space in lost.transaction.rwset.namespaces:
-        for read in space.reads:
-            is_newer = read.version is None or at > read.version
-            if is_newer and (space.namespace, read.key) in written:
-                return Conflict(space.namespace, read.key, tx_id, at.block_num, False)
+        for name, version in _reads(space):
+            is_newer = version is None or at > version
+            if is_newer and (space.namespace, name) in written:
+                return Conflict(space.namespace, name, tx_id, at.block_num, False)
         for query in space.range_queries:
             for namespace, key in sorted(written):
                 if namespace == space.namespace and _is_new_in(query, key, at):
                     return Conflict(namespace, key, tx_id, at.block_num, True)
     return None
+
+
+def _reads(space: NamespaceRWSet) -> Iterator[tuple[str, Version | None]]:
+    """Names and versions of the keys that were read; private ones by collection and hash."""
+    for read in space.reads:
+        yield read.key, read.version
+    for collection in space.collections:
+        for hashed in collection.hashed_reads:
+            yield _private(collection.collection, hashed.key_hash), hashed.version
+
+
+def _written(rwset: TxRWSet) -> set[tuple[str, str]]:
+    """Namespace and name of the keys that were written; a change of a key's policy counts."""
+    written: set[tuple[str, str]] = set()
+    for space in rwset.namespaces:
+        keys = {each.key for each in space.writes} | {each.key for each in space.metadata_writes}
+        for collection in space.collections:
+            hashes = {each.key_hash for each in collection.hashed_writes}
+            hashes |= {each.key_hash for each in collection.metadata_writes}
+            keys |= {_private(collection.collection, each) for each in hashes}
+        written |= {(space.namespace, key) for key in keys}
+    return written
+
+
+def _private(collection: str, key_hash: bytes) -> str:
+    return f"{collection}#{key_hash.hex()}"
 
 
 def _is_new_in(query: RangeQuery, key: str, at: Version) -> bool:
