@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -25,6 +26,7 @@ from nodes.cli.control_client import NodeNotRunning, node_status
 from nodes.cli.network_folder import FOUNDING_FILE, NetworkFolder
 from nodes.cli.node_lock import running_node
 from nodes.cli.node_process import (
+    PAUSE_S,
     START_S,
     StartedNode,
     refuse_taken_port,
@@ -91,7 +93,26 @@ def network_up(network: NetworkFolder, progress: Progress, *, timeout_s: float =
         raise
     progress(f"{len(sleeping)} of {len(network.node_folders)} nodes started, all serve")
     if not is_founded(network):
+        _wait_until_orders_are_taken(network, timeout_s)
         found_network(network, version, progress)
+
+
+def _wait_until_orders_are_taken(network: NetworkFolder, timeout_s: float) -> None:
+    """Wait until every node can have transactions put in order.
+
+    A node that came up before the orderer's finds it a moment later.
+
+    Raises:
+        Unavailable: one does not find it in time; with the node's own reason.
+    """
+    deadline = time.monotonic() + timeout_s
+    for folder in network.node_folders.values():
+        while not (ordering := node_status(folder)["ordering"])["accepting"]:
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"the node in {folder} takes no transactions: {ordering['reason']}"
+                )
+            time.sleep(PAUSE_S)
 
 
 def is_founded(network: NetworkFolder) -> bool:

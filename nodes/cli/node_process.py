@@ -26,9 +26,11 @@ START_S = 60.0
 """How long a node may take until it serves, recovery of a usual crash included."""
 STOP_S = 30.0
 """How long a node may take to stop in order before it is ended."""
+PAUSE_S = 0.05
+"""Between two looks at what is waited for."""
 
 _ASKING_S = 3.0
-_PAUSE_S = 0.05
+
 _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 5
 
@@ -85,7 +87,7 @@ def wait_until_ready(started: Iterable[StartedNode], timeout_s: float = START_S)
                 f"its log {LOG_FILE} says what it does",
                 outcome_definite=False,
             )
-        time.sleep(_PAUSE_S)
+        time.sleep(PAUSE_S)
 
 
 def _serves(started: StartedNode) -> bool:

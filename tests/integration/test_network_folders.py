@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import stat
 import tomllib
@@ -208,6 +209,42 @@ def test_node_init_puts_its_addresses_into_the_certificate(tmp_path: Path, org: 
     )
     assert "node.bank.example" in names.value.get_values_for_type(x509.DNSName)
     assert load_configuration(tmp_path / "node").node.reachable == "node.bank.example:7051"
+
+
+def test_node_is_made_with_certificates_that_were_issued_elsewhere(
+    tmp_path: Path, org: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The machine of the node needs no authority; another member's identity does not pass."""
+    assert qist.main(["org", "add-node", "n1", "--dir", str(org)]) == 0
+    carried = tmp_path / "carried"
+    shutil.copytree(org / "nodes" / "n1", carried)
+    words = ["--identity", str(carried), "--name", "n1"]
+    node = tmp_path / "node"
+    assert qist.main(["node", "init", str(node), *words]) == 1
+    assert "--msp-id" in capsys.readouterr().err
+    assert not node.exists()
+    assert qist.main(["node", "init", str(node), *words, "--msp-id", "BankMSP"]) == 0
+    block = str(genesis_of(tmp_path, org))
+    assert qist.main(["node", "join", str(node), "--genesis", block]) == 0
+    (carried / "tls" / "server.crt").unlink()
+    words += ["--msp-id", "BankMSP"]
+    assert qist.main(["node", "init", str(tmp_path / "two"), *words]) == 1
+    assert "has no tls/server.crt" in capsys.readouterr().err
+
+
+def test_node_with_the_certificate_of_a_user_does_not_join(
+    tmp_path: Path, org: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only an identity of the unit peer or orderer may endorse and sign blocks."""
+    node = tmp_path / "node"
+    assert init(org, node) == 0
+    assert qist.main(["org", "add-user", "lena", "--role", "lending", "--dir", str(org)]) == 0
+    shutil.rmtree(node / "msp")
+    shutil.copytree(org / "users" / "lena" / "msp", node / "msp")
+    block = str(genesis_of(tmp_path, org))
+    capsys.readouterr()
+    assert qist.main(["node", "join", str(node), "--genesis", block]) == 1
+    assert "that of a user" in capsys.readouterr().err
 
 
 def test_node_joins_the_channel_of_its_member(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from fabric_protos.common import policies_pb2
@@ -16,6 +17,7 @@ from nodes.cli import control_client, node_folder
 from nodes.cli.connection_profile import Gateway, render_profile
 from nodes.cli.members_description import USUAL_MEMBERS, NetworkMember
 from nodes.cli.network_folder import endorsement_policies, node_name
+from nodes.cli.network_run import NodeState, disagreements
 from nodes.cli.policy_words import policy_in_words
 from nodes.cli.pseudonym_keys import render_key_files
 from nodes.operations import control
@@ -147,3 +149,25 @@ def test_names_in_a_node_folder_are_those_of_the_running_node() -> None:
     assert node_folder.LEDGER_FOLDER == node.LEDGER_FOLDER
     assert node_folder.CONTRACTS_FOLDER == contracts.CONTRACTS_FOLDER
     assert control_client.CONTROL_SOCKET == control.CONTROL_SOCKET
+
+
+def state(msp_id: str, height: int, header: str = "aa", commit: str = "bb") -> NodeState:
+    told = {"height": height, "header_hash": header, "commit_hash": commit}
+    return NodeState(msp_id, Path(msp_id), True, told)
+
+
+def test_nodes_of_different_heights_do_not_disagree() -> None:
+    """One that is behind has another last block; a node that is down says nothing."""
+    states = [state("A", 5), state("B", 4, "cc", "dd"), NodeState("C", Path("C"), False, None)]
+    assert disagreements(states) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [(state("B", 5, header="xx"), "header hash"), (state("B", 5, commit="xx"), "commit hash")],
+)
+def test_nodes_of_one_height_with_other_hashes_disagree(other: NodeState, what: str) -> None:
+    """It is told who differs from whom, in what, and what to do."""
+    (said,) = disagreements([state("A", 5), state("C", 4), other])
+    assert said.startswith(f"A and B differ in the {what} at height 5")
+    assert "qist fsck" in said
