@@ -29,7 +29,7 @@ def conflicts() -> list[Recorded]:
 
 
 def test_conflict_of_the_recording_is_explained_by_a_key_and_its_winner() -> None:
-    """Every conflict that a transaction caused has a key that an earlier valid transaction wrote."""
+    """Every conflict caused by a transaction has a key that an earlier valid one wrote."""
     found = conflicts()
     assert len(found) == 29
     for lost in found:
