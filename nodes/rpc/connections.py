@@ -47,7 +47,9 @@ def call_options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Its name hides it: how long one attempt to connect may take, TLS handshake included. A busy
+        # node answers late, and giving up early looks as if it were down.
+        ("grpc.min_reconnect_backoff_ms", 10_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
 
