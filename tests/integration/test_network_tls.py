@@ -24,7 +24,7 @@ from network.tls import (
 )
 from tests.support.members import CHANNEL, NOW, Member
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 def _configuration(organisations: list[Organisation]) -> ChannelConfiguration:

@@ -36,7 +36,7 @@ from network.policy import SignedData
 from network.tls import CERTIFICATE_FILE, KEY_FILE, TlsIdentity, node_port_credentials
 from tests.support.members import CHANNEL, NOW, Member
 
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 MSP_IDS = ("BankMSP", "OperatorMSP", "PtaMSP")
 
 
