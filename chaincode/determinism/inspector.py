@@ -21,7 +21,6 @@ from chaincode.determinism.sets import (
     SetNames,
     is_keys,
     is_set_type,
-    own_nodes,
 )
 
 _ORDER_SHOWS: Final = frozenset({"enumerate", "filter", "iter", "list", "map", "tuple", "zip"})
@@ -127,15 +126,15 @@ class Inspector(ast.NodeVisitor):
     def _enter(self, node: ast.AST) -> None:
         scope = Scope(node)
         self._scopes.append(scope)
-        self._find_sets(node, scope)
+        self._find_sets(scope)
         self.generic_visit(node)
         self._scopes.pop()
 
-    def _find_sets(self, node: ast.AST, scope: Scope) -> None:
+    def _find_sets(self, scope: Scope) -> None:
         """Find the names that hold sets; twice, since one may be made from another."""
         for _ in range(2):
             held: dict[str, bool] = {}
-            for child in own_nodes(node):
+            for child in scope.nodes:
                 for name, is_set in self._assigned(child):
                     held[name] = held.get(name, True) and is_set
             scope.sets = {name for name, is_set in held.items() if is_set}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,31 +58,36 @@ class Scope:
     """Names of one function, class or module, as far as this check needs them.
 
     Attributes:
+        nodes: what belongs to it, without what is inside the scopes in it.
         bound: every name that is set here, so that it is not the builtin of that name.
         sets: names that hold a set wherever they are set.
         is_class: its names are not seen by the functions inside it.
     """
 
     def __init__(self, node: ast.AST) -> None:
-        self.bound = bound_names(node)
+        self.nodes = _own_nodes(node)
+        self.bound = _bound_names(self.nodes)
         self.sets: set[str] = set()
         self.is_class = isinstance(node, ast.ClassDef)
 
 
-def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Iterate over what belongs to a scope, not entering the scopes inside it."""
-    for child in ast.iter_child_nodes(node):
-        yield child
+def _own_nodes(node: ast.AST) -> list[ast.AST]:
+    nodes: list[ast.AST] = []
+    waiting = list(ast.iter_child_nodes(node))
+    while waiting:
+        child = waiting.pop()
+        nodes.append(child)
         if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            yield from own_nodes(child)
+            waiting.extend(ast.iter_child_nodes(child))
+    return nodes
 
 
-def bound_names(node: ast.AST) -> set[str]:
-    """Return every name that a scope sets."""
+def _bound_names(nodes: list[ast.AST]) -> set[str]:
     bound: set[str] = set()
-    for child in own_nodes(node):
-        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-            bound.add(child.id)
+    for child in nodes:
+        if isinstance(child, ast.Name):
+            if isinstance(child.ctx, ast.Store):
+                bound.add(child.id)
         elif isinstance(child, ast.arg):
             bound.add(child.arg)
         elif isinstance(child, (ast.FunctionDef, ast.ClassDef)):
