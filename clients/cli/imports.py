@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,7 +18,7 @@ import typer
 
 from clients.cli.calling import Caller, command
 from clients.cli.session import plainly
-from clients.files.channel import GatewayLedger
+from clients.files.channel import PATIENCE_S, GatewayLedger
 from clients.files.errors import FileRefused
 from clients.files.jobs import AGREEMENT_STEPS, AgreementsJob, Job, PaymentsJob
 from clients.files.keyrings import load_keyrings
@@ -25,7 +26,7 @@ from clients.files.loader import IN_FLIGHT, Import, ImportReport, Watcher
 from clients.files.mapping import load_mapping
 from clients.files.requests import MOST_RECORDS, Facts
 from clients.gateway.asynchronous import AsyncGateway
-from clients.gateway.errors import CommitError, GatewayError
+from clients.gateway.errors import GatewayError
 from ledger.errors import Refusal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Import nightly files.")
@@ -44,7 +45,27 @@ Keys = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every row and send nothing.")]
 InFlight = Annotated[int, typer.Option(min=1, max=64, help="Transactions at a time.")]
+Patience = Annotated[
+    float, typer.Option(min=0, help="Seconds to bear with a gateway or endorser that is away.")
+]
 Batch = Annotated[int, typer.Option(min=1, max=MOST_RECORDS, help="Records of a transaction.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How an import goes about it.
+
+    Attributes:
+        dry_run: send nothing.
+        in_flight: transactions at a time.
+        batch: records of a transaction.
+        patience_s: seconds to bear with a gateway or an endorser that is away.
+    """
+
+    dry_run: bool
+    in_flight: int
+    batch: int
+    patience_s: float
 
 
 @command(app, "payments")
@@ -56,12 +77,13 @@ def payments(
     dry_run: DryRun = False,
     in_flight: InFlight = IN_FLIGHT,
     batch: Batch = MOST_RECORDS,
+    patience: Patience = PATIENCE_S,
 ) -> None:
     """Post the payments of a file, and take back those that it reverses."""
     path = _keys_path(caller, keys)
     keyrings = load_keyrings(path) if keys or path.exists() else None
     job = PaymentsJob(caller.profile.msp_id, load_mapping(mapping), keyrings)
-    _run(caller, file, job, dry_run, in_flight, batch)
+    _run(caller, file, job, Pace(dry_run, in_flight, batch, patience))
 
 
 @command(app, "agreements")
@@ -91,6 +113,7 @@ def agreements(
     dry_run: DryRun = False,
     in_flight: InFlight = IN_FLIGHT,
     batch: Batch = MOST_RECORDS,
+    patience: Patience = PATIENCE_S,
 ) -> None:
     """Import a file of agreements: one step of it, as the member whose step it is."""
     if step not in AGREEMENT_STEPS:
@@ -101,21 +124,19 @@ def agreements(
     needs_keys = step in ("open", "devices")
     keyrings = load_keyrings(_keys_path(caller, keys)) if needs_keys else None
     job = AgreementsJob(step, caller.profile.msp_id, load_mapping(mapping), facts, keyrings)
-    _run(caller, file, job, dry_run, in_flight, batch)
+    _run(caller, file, job, Pace(dry_run, in_flight, batch, patience))
 
 
 def _keys_path(caller: Caller, keys: Path | None) -> Path:
     return keys or caller.profile.path.parent / KEYS_FILE
 
 
-def _run(caller: Caller, file: Path, job: Job, dry_run: bool, in_flight: int, batch: int) -> None:
+def _run(caller: Caller, file: Path, job: Job, pace: Pace) -> None:
     if not file.is_file():
         raise FileRefused(f"there is no file {file}")
     with _progress_bar(caller) as watch:
         try:
-            report = asyncio.run(_import(caller, file, job, dry_run, in_flight, batch, watch))
-        except CommitError:
-            raise
+            report = asyncio.run(_import(caller, file, job, pace, watch))
         except GatewayError as error:
             raise plainly(error) from error
     _print(caller, report)
@@ -124,21 +145,17 @@ def _run(caller: Caller, file: Path, job: Job, dry_run: bool, in_flight: int, ba
 
 
 async def _import(
-    caller: Caller,
-    file: Path,
-    job: Job,
-    dry_run: bool,
-    in_flight: int,
-    batch: int,
-    watch: Watcher | None,
+    caller: Caller, file: Path, job: Job, pace: Pace, watch: Watcher | None
 ) -> ImportReport:
-    if dry_run:
+    if pace.dry_run:
         return await Import(file, job, None, watch=watch).run()
     async with AsyncGateway.from_profile(
         caller.profile, caller.user, clock=caller.clock
     ) as gateway:
-        ledger = await GatewayLedger.connect(gateway, caller.channel_id)
-        return await Import(file, job, ledger, in_flight=in_flight, batch=batch, watch=watch).run()
+        ledger = await GatewayLedger.connect(gateway, caller.channel_id, patience_s=pace.patience_s)
+        return await Import(
+            file, job, ledger, in_flight=pace.in_flight, batch=pace.batch, watch=watch
+        ).run()
 
 
 @contextmanager
