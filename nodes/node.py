@@ -33,8 +33,7 @@ import grpc
 import psutil
 import uvloop
 
-from chaincode.simulator import ChaincodeRegistry, Simulator
-from chaincode.simulator import Limits as SimulationLimits
+from chaincode.simulator import ChaincodeRegistry
 from ledger.errors import LedgerError
 from network.msp import SigningIdentity
 from network.ordering.ports import OrderingEngine
@@ -99,11 +98,13 @@ class Node:
         self._tls = tls
         self._signatures = signatures
         limits = configuration.limits
-        simulator = Simulator(
-            contracts(folder, channel), SimulationLimits(deadline_s=limits.simulation_deadline_s)
-        )
         self.endorser = Endorser(
-            channel, simulator, signer, self.clock, threads=limits.simulation_threads
+            channel,
+            contracts(folder, channel),
+            signer,
+            self.clock,
+            deadline_s=limits.simulation_deadline_s,
+            threads=limits.simulation_threads,
         )
         self.engine = self._make_engine()
         self._members = Members(
@@ -204,15 +205,12 @@ class Node:
         self._serving = False
         self.channel.release_waiting()
         grace_s = self.configuration.limits.stop_grace_s
-        stopping = asyncio.create_task(self.servers.begin_stop(grace_s))
         try:
             async with asyncio.timeout(grace_s):
-                await self.servers.calls.idle()
-                await self.servers.endorsements.idle()
+                await self.servers.finish()
         except TimeoutError:
             log.warning("calls were still at work after %g s and are given up", grace_s)
         await self.servers.end()
-        await stopping
 
     @property
     def is_rehearsal(self) -> bool:

@@ -70,6 +70,7 @@ class Servers:
         self.events = ConcurrencyLimit("ChaincodeEvents", limits.deliver_concurrency)
         self.deliveries = ConcurrencyLimit("deliver", limits.deliver_concurrency)
         self.followers = ConcurrencyLimit("orderer", limits.deliver_concurrency)
+        self._orderer = OrdererService(self._find_channel, engine, clock, self.followers)
         self._started: list[grpc.aio.Server] = []
 
     async def start(self) -> None:
@@ -83,12 +84,23 @@ class Servers:
             await server.start()
             self._started.append(server)
 
-    async def begin_stop(self, grace_s: float) -> None:
-        """Take no more calls; those at work are given up after *grace_s*."""
-        await asyncio.gather(*(server.stop(grace_s) for server in self._started))
+    async def finish(self) -> None:
+        """Take no more calls; return when no query, endorsement or submission is at work."""
+        for limit in (
+            self.calls,
+            self.endorsements,
+            self.waits,
+            self.events,
+            self.deliveries,
+            self.followers,
+        ):
+            limit.close()
+        await self.calls.idle()
+        await self.endorsements.idle()
+        await self._orderer.finish()
 
     async def end(self) -> None:
-        """Give up the calls still at work."""
+        """Close both ports and give up the calls still at work."""
         await asyncio.gather(*(server.stop(None) for server in self._started))
 
     def _find_channel(self, channel_id: str) -> Channel | None:
@@ -129,8 +141,7 @@ class Servers:
         guard = require_member(lambda: self._channel.configuration)
         endorsing = EndorserService(self._find_endorser, self.endorsements)
         add_endorser_service(server, endorsing, guard)
-        orderer = OrdererService(self._find_channel, self._engine, self._clock, self.followers)
-        add_orderer_service(server, orderer, guard)
+        add_orderer_service(server, self._orderer, guard)
         credentials = node_port_credentials(self._tls_folder, lambda: self._channel.configuration)
         _bind(server, self._configuration.node.listen, credentials)
         return server

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from fabric_protos.common import common_pb2
@@ -19,6 +19,7 @@ from fabric_protos.orderer import ab_pb2
 from google.protobuf.message import DecodeError
 
 from ledger.errors import Refusal
+from ledger.transactions.parse import timestamp_of
 from network.policy import SignedData
 
 __all__ = ["BlockRange", "DeliverRefusal", "SeekEnvelope", "block_range", "read_envelope"]
@@ -127,19 +128,9 @@ def read_envelope(envelope: Any) -> SeekEnvelope:
         channel_id=channel_header.channel_id,
         signed=SignedData(envelope.payload, signature_header.creator, envelope.signature),
         seek_info=payload.data,
-        timestamp=_timestamp(channel_header),
+        timestamp=timestamp_of(channel_header),
         tls_cert_hash=channel_header.tls_cert_hash,
     )
-
-
-def _timestamp(channel_header: Any) -> datetime | None:
-    if not channel_header.HasField("timestamp"):
-        return None
-    try:
-        moment: datetime = channel_header.timestamp.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return moment
 
 
 def read_seek_info(raw: bytes) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +18,7 @@ from fabric_protos.peer import chaincode_pb2, proposal_pb2
 from google.protobuf.message import DecodeError
 
 from ledger.errors import Refusal
+from ledger.transactions.parse import timestamp_of
 
 ENDORSER_TRANSACTION = 3
 CONFIG = 1
@@ -109,7 +110,7 @@ def unpack_proposal(proposal_bytes: bytes, signature: bytes) -> UnpackedProposal
         tx_id=channel_header.tx_id,
         header_type=channel_header.type,
         epoch=channel_header.epoch,
-        timestamp=_timestamp(channel_header),
+        timestamp=timestamp_of(channel_header),
         chaincode=extension.chaincode_id.name,
         invoked=spec.chaincode_spec.chaincode_id.name,
         args=tuple(spec.chaincode_spec.input.args),
@@ -121,16 +122,6 @@ def unpack_proposal(proposal_bytes: bytes, signature: bytes) -> UnpackedProposal
             header.channel_header + header.signature_header + without_transient.SerializeToString()
         ).digest(),
     )
-
-
-def _timestamp(channel_header: Any) -> datetime | None:
-    if not channel_header.HasField("timestamp"):
-        return None
-    try:
-        moment: datetime = channel_header.timestamp.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return moment
 
 
 def verify_form(proposal: UnpackedProposal) -> None:

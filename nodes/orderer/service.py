@@ -67,6 +67,8 @@ class OrdererService:
         )
         self._streams = streams
         self._ordering: set[asyncio.Task[Any]] = set()
+        self._unsent: set[asyncio.Queue[asyncio.Task[Any] | None]] = set()
+        self._leaving = False
 
     async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send committed blocks."""
@@ -80,9 +82,19 @@ class OrdererService:
         with self._streams.enter():
             await context.send_initial_metadata(())
             answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(UNDER_WAY)
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._read(envelopes, answers), name="broadcast: envelopes")
-                both.create_task(self._write(answers, context), name="broadcast: answers")
+            self._unsent.add(answers)
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._read(envelopes, answers), name="broadcast: envelopes")
+                    both.create_task(self._write(answers, context), name="broadcast: answers")
+            finally:
+                self._unsent.discard(answers)
+
+    async def finish(self) -> None:
+        """Order no further envelopes; return when those under way are answered."""
+        self._leaving = True
+        await asyncio.gather(*self._ordering, return_exceptions=True)
+        await asyncio.gather(*(answers.join() for answers in self._unsent))
 
     async def _read(
         self, envelopes: AsyncIterator[bytes], answers: asyncio.Queue[asyncio.Task[Any] | None]
@@ -100,6 +112,7 @@ class OrdererService:
         while (answer := await answers.get()) is not None:
             response = await asyncio.shield(answer)
             await context.write(response.SerializeToString())
+            answers.task_done()
 
     async def _order(self, envelope: bytes) -> Any:
         status = self._engine.status()
@@ -107,6 +120,11 @@ class OrdererService:
             return ab_pb2.BroadcastResponse(
                 status=SERVICE_UNAVAILABLE,
                 info=f"this node does not order; send the envelope to {status.endpoint}",
+            )
+        if self._leaving:
+            return ab_pb2.BroadcastResponse(
+                status=SERVICE_UNAVAILABLE,
+                info="the orderer's node is being stopped; nothing was taken, try again later",
             )
         try:
             await self._engine.submit(envelope)

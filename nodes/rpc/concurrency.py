@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nodes.errors import TooManyRequests
+from nodes.errors import ChannelUnavailable, TooManyRequests
 
 
 class ConcurrencyLimit:
@@ -29,6 +29,7 @@ class ConcurrencyLimit:
         self._service = service
         self.most = most
         self.at_work = 0
+        self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -38,7 +39,13 @@ class ConcurrencyLimit:
 
         Raises:
             TooManyRequests: the limit is reached; nothing was done.
+            ChannelUnavailable: the node is stopping; nothing was done.
         """
+        if self._closed:
+            raise ChannelUnavailable(
+                "this node is being stopped and takes no calls; ask another member's node, or ask "
+                "again when it is back"
+            )
         if self.at_work >= self.most:
             raise TooManyRequests(
                 f"too many requests for {self._service}, exceeding concurrency limit "
@@ -52,6 +59,10 @@ class ConcurrencyLimit:
             self.at_work -= 1
             if not self.at_work:
                 self._idle.set()
+
+    def close(self) -> None:
+        """Take no further calls."""
+        self._closed = True
 
     async def idle(self) -> None:
         """Return as soon as no call is at work."""
