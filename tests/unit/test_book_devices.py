@@ -121,6 +121,7 @@ def test_device_registered_again_is_a_success_also_under_a_further_key(book: Boo
     verdict = register(book, rotated)
     assert (verdict["ok"], verdict["written"]) == (True, False)
     assert "other content" in register(book, device("D", 1) | {"model": "A2"})["message"]
+    assert "other content" in register(book, device("D", 2))["message"]
 
 
 def test_device_named_twice_in_one_list_is_written_once(book: BookLedger) -> None:
@@ -221,6 +222,7 @@ def test_exchange_sent_again_is_a_success_and_for_another_device_refused(book: B
     again = exchange(book, "A", "N")
     assert (again["ok"], again["written"]) == (True, False)
     assert "was exchanged" in exchange(book, "A", "O")["message"]
+    assert "was exchanged" in exchange(book, "A", "N", reason="stolen_part")["message"]
 
 
 @pytest.mark.parametrize(

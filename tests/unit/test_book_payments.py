@@ -484,6 +484,18 @@ def test_reversal_after_a_clearance_certificate_is_refused(book: BookLedger) -> 
     assert refund(book, 20)["ok"]
 
 
+def test_correction_after_a_clearance_certificate_may_only_add(book: BookLedger) -> None:
+    """The institution's own word prevails where it takes nothing from what was certified."""
+    book.open("B", imported=True)
+    for reference, amount in (("P-1", 100), ("P-2", 200)):
+        book.pay("A", amount, "2026-05-01", BANK, institution="OperatorMSP", reference=reference)
+    assert book.verdicts("IssueClearance", [{"agreement": "A"}], BANK)[0]["ok"]
+    elsewhere = book.pay("B", 100, "2026-05-01", OPERATOR, reference="P-1")
+    assert "the claim is now against the payer" in elsewhere["message"]
+    assert book.pay("A", 120, "2026-05-01", OPERATOR, reference="P-1")["written"]
+    assert book.standing("A")["credit_paisa"] == 20
+
+
 def test_reversal_after_a_refund_never_shows_less_than_nothing_paid(book: BookLedger) -> None:
     """Arrears are never above what the instalments come to."""
     book.pay("A", 300, "2026-05-01", OPERATOR, reference="P-1")
@@ -492,5 +504,6 @@ def test_reversal_after_a_refund_never_shows_less_than_nothing_paid(book: BookLe
     reverse(book, "P-1")
     reverse(book, "P-2")
     assert arrears(book) == (2, 45, 200)
+    assert book.ask("Due", "", 0, 10, "")["rows"][0]["arrears_paisa"] == 200
     assert book.standing("A")["paid_paisa"] == 0
     assert book.ask("IsEncumbered", [pseudonym("A/0")]) == {"encumbered": True}
