@@ -115,7 +115,7 @@ def after_payment(
     if is_cured(after, min(paid_on, day), day):
         return end(docket, file, state, "cured", by)
     if state.beneath != "enforced" and not trigger_holds(
-        after, day, file.policy.trigger_days_past_due, file.held
+        after, day, file.policy.trigger_days_past_due, file.held_ever
     ):
         return end(docket, file, state, "lapsed", by, "trigger_gone")
     return None

@@ -8,10 +8,10 @@
       release · <ISO date> · <order>                a release that is not done
       hold-due · <ISO date> · <hold>                from when on a hold may end something
 
-Kinds of `next`: `notice`, `proposal`, `vote`, `waiting`, `term`, `closing`. The date is never later than the
-true one (holds and milder policies move it back), `term` excepted, whose query looks ahead by as
-much as a later policy may have shortened it; so a query reads the entries up to its day and asks
-`state_of` about each. `CloseCases` removes what is over.
+Kinds of `next`: `notice`, `proposal`, `vote`, `waiting`, `term`, `closing`. The date is never later
+than the true one (holds and milder policies move it back), `term` excepted, whose query looks ahead
+by as much as a later policy may have shortened it; so a query reads the entries up to its day and
+asks `state_of` about each. `CloseCases` removes what is over.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from ..officers import Officer
+from ..policy import TIERS
 from ..verdicts import RuleBroken
 from .bulk import Outcome, StateRefused
 from .case import Notice, Round
@@ -68,6 +69,13 @@ def _earliest_delivery(docket: Docket, file: CaseFile, state: CaseState) -> date
             return record.triggered_on
         if state.beneath == "enforced" and state.step in ("enforced", "lapsed", "rejected"):
             assert state.applied_on is not None
+            if not any(file.policy.is_tier_on(tier) for tier in TIERS if tier > state.tier):
+                raise StateRefused(
+                    thing,
+                    f"takes no notice: no tier above {state.tier} is switched on",
+                    5,
+                    state=state.state,
+                )
             since = settled_on(file, record.current)
             pause = file.policy.retrigger_pause_days
             if state.step != "enforced" and (day - since).days <= pause:

@@ -105,7 +105,7 @@ def free(docket: Docket, case: str, breaker: Breaker | None) -> Outcome:
             state=state.state,
         )
     position = docket.position(record.agreement)
-    if not trigger_holds(position, day, file.policy.trigger_days_past_due, file.held):
+    if not trigger_holds(position, day, file.policy.trigger_days_past_due, file.held_ever):
         raise StateRefused(thing, "has lost its trigger", 4, "no order", state=state.step)
     stopped = stop.find(docket.enforcement).until_if_stopped(day)
     if stopped is not None:

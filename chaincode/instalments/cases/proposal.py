@@ -36,7 +36,7 @@ def propose(docket: Docket, officer: Officer, tickets: Tickets, given: ProposalI
         return Outcome(False, state.step or state.state)
     _check_time(docket, file, state)
     position = docket.position(record.agreement)
-    if not trigger_holds(position, day, file.policy.trigger_days_past_due, file.held):
+    if not trigger_holds(position, day, file.policy.trigger_days_past_due, file.held_ever):
         raise StateRefused(
             f"case {record.case}", "has lost its trigger", 4, "no proposal", state=state.step
         )

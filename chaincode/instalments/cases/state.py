@@ -79,7 +79,16 @@ class CaseFile:
 
     @property
     def held(self) -> tuple[Span, ...]:
-        """The days under a hold."""
+        """The days under a hold of this case: no deadline counts them.
+
+        A hold that came when the case was over is not one of them: it must not revive it.
+        """
+        case = self.record.case
+        return merged([hold.span for hold in self.holds if hold.case == case])
+
+    @property
+    def held_ever(self) -> tuple[Span, ...]:
+        """The days under any hold of the agreement: no trigger counts them."""
         return merged([hold.span for hold in self.holds])
 
     def applied_on(self, order: BlockOrder) -> date | None:
@@ -245,7 +254,7 @@ def _over_by_date(
         if moment.at > ends:
             found.append(Due("unstarted", pkt_date(ends)))
     found += _by_holds(file, step)
-    found += _by_policy(file, first, step, held)
+    found += _by_policy(file, first, step)
     if first.order is not None:
         since = file.applied_on(first.order) or first.order.issued_on
         found.append(Due("term", since + file.policy.longest_block_days * _DAY))
@@ -273,7 +282,7 @@ def _by_holds(file: CaseFile, step: str) -> list[Due]:
     return found
 
 
-def _by_policy(file: CaseFile, first: Round, step: str, held: Sequence[Span]) -> list[Due]:
+def _by_policy(file: CaseFile, first: Round, step: str) -> list[Due]:
     found = []
     tier = 1 if first.proposal is None else first.proposal.tier
     off = file.off_since.get(tier)
@@ -283,7 +292,7 @@ def _by_policy(file: CaseFile, first: Round, step: str, held: Sequence[Span]) ->
         found.append(Due("lapsed", file.moratorium_since, "moratorium"))
     if step != "enforced" and file.position is not None:
         for day, trigger_days in file.eased:
-            if not trigger_holds(file.position, day, trigger_days, held):
+            if not trigger_holds(file.position, day, trigger_days, file.held_ever):
                 found.append(Due("lapsed", day, "milder_policy"))
     return found
 

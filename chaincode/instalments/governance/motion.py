@@ -247,6 +247,11 @@ class Chamber:
             members.check_member(member)
         else:
             member = known
+            if known.is_gone(self._ctx.tx_date):
+                raise RuleBroken(
+                    thing, f"is about {known.msp_id}, which left on {known.leaves_on}", 1,
+                    "admit it anew under another MSP id",
+                )  # fmt: skip
         fields = {
             {"affiliate_group": "group"}.get(name, name): value
             for name, value in change.items()
