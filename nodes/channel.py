@@ -22,13 +22,12 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.blocks.block import Block
 from ledger.channel import ChannelLedger
-from ledger.errors import Fatal, LedgerError
+from ledger.errors import Fatal
 from ledger.state.snapshot import LedgerSnapshot
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
@@ -42,6 +41,7 @@ from nodes.committer.configuration import ConfigurationRule, refuse_updates
 from nodes.committer.outcome import CommittedBlock
 from nodes.committer.signatures import SignaturePool
 from nodes.errors import AccessDenied, ChannelHalted, ChannelUnavailable
+from nodes.statuses import Statuses, TransactionStatus
 
 __all__ = ["Channel", "CommittedBlock", "TransactionStatus"]
 
@@ -49,16 +49,6 @@ log = logging.getLogger(__name__)
 
 RECENT_BYTES = 8 * 1024 * 1024
 """Envelopes of the newest blocks that are kept in memory for those who follow closely."""
-RECENT_TRANSACTIONS = 20_000
-"""Newest transactions whose status is kept in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionStatus:
-    """The recorded verdict on a transaction, and the block it stands in."""
-
-    code: TxValidationCode
-    block_num: int
 
 
 class Channel:
@@ -75,8 +65,7 @@ class Channel:
         self._commit_hash = ledger.commit_hash
         self._recent: OrderedDict[int, CommittedBlock] = OrderedDict()
         self._recent_bytes = 0
-        self._statuses: OrderedDict[str, TransactionStatus] = OrderedDict()
-        self._waiting: dict[str, set[asyncio.Future[TransactionStatus]]] = {}
+        self._statuses = Statuses()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit {self.channel_id}")
         self._leaving = False
@@ -130,7 +119,7 @@ class Channel:
     def release_waiting(self) -> None:
         """Tell everybody who waits for a block that this node is going; blocks are still taken."""
         self._leaving = True
-        self._fail_waiting(self._gone())
+        self._statuses.fail(self._gone())
         if self._loop is not None:
             self._grown.set()
 
@@ -212,7 +201,7 @@ class Channel:
     def halt(self, fatal: Fatal) -> None:
         """Refuse every further block because of *fatal*; what is stored can still be read."""
         self._committer.halt(fatal)
-        self._fail_waiting(ChannelHalted(f"channel {self.channel_id} has halted: {fatal}"))
+        self._statuses.fail(ChannelHalted(f"channel {self.channel_id} has halted: {fatal}"))
         if self._loop is not None:
             self._grown.set()
 
@@ -275,9 +264,7 @@ class Channel:
         Raises:
             ChannelHalted, ChannelUnavailable: no block will come.
         """
-        future: asyncio.Future[TransactionStatus] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(tx_id, set()).add(future)
-        try:
+        with self._statuses.listen(tx_id) as future:
             status = await self.transaction_status(tx_id)
             if status is not None:
                 return status
@@ -286,12 +273,6 @@ class Channel:
             if self._leaving:
                 raise self._gone()
             return await future
-        finally:
-            waiting = self._waiting.get(tx_id)
-            if waiting is not None:
-                waiting.discard(future)
-                if not waiting:
-                    del self._waiting[tx_id]
 
     def check_access(self, resource: str, signed: SignedData) -> Identity:
         """Check that a signature gives access to *resource*; verifies it in this thread.
@@ -357,7 +338,9 @@ class Channel:
         for transaction, code in zip(committed.transactions, committed.codes, strict=True):
             # A duplicate never changes what its id means: an earlier one has it.
             if code is not TxValidationCode.DUPLICATE_TXID and transaction.index_id:
-                self._settle(transaction.index_id, TransactionStatus(code, committed.number))
+                self._statuses.settle(
+                    transaction.index_id, TransactionStatus(code, committed.number)
+                )
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
         self._tell(committed)
@@ -376,29 +359,12 @@ class Channel:
             committed.number, len(committed.codes), invalid, extra=place,
         )  # fmt: skip
 
-    def _settle(self, tx_id: str, status: TransactionStatus) -> None:
-        """Record the status of a transaction, the first one if a block holds it twice."""
-        if tx_id in self._statuses:
-            return
-        self._statuses[tx_id] = status
-        if len(self._statuses) > RECENT_TRANSACTIONS:
-            self._statuses.popitem(last=False)
-        for future in self._waiting.get(tx_id, ()):
-            if not future.done():
-                future.set_result(status)
-
     def _remember(self, committed: CommittedBlock) -> None:
         self._recent[committed.number] = committed
         self._recent_bytes += committed.size_bytes
         while len(self._recent) > 1 and self._recent_bytes > RECENT_BYTES:
             _number, oldest = self._recent.popitem(last=False)
             self._recent_bytes -= oldest.size_bytes
-
-    def _fail_waiting(self, error: LedgerError) -> None:
-        for waiting in self._waiting.values():
-            for future in waiting:
-                if not future.done():
-                    future.set_exception(error)
 
 
 def _verify_genesis(ledger: ChannelLedger, genesis: Block, path: Path) -> None:
