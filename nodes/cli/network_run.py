@@ -92,8 +92,8 @@ def network_up(network: NetworkFolder, progress: Progress, *, timeout_s: float =
         stop_started(started)
         raise
     progress(f"{len(sleeping)} of {len(network.node_folders)} nodes started, all serve")
+    _wait_until_orders_are_taken(network, timeout_s)
     if not is_founded(network):
-        _wait_until_orders_are_taken(network, timeout_s)
         found_network(network, version, progress)
 
 

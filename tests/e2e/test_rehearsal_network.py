@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Answer, network_down_at_the_end, qist
+from tests.support.processes import Answer, network_down_at_the_end, qist, wait_for
 
 MEMBERS = """\
 orderers = ["PtaMSP"]
@@ -51,6 +51,11 @@ def begin_by_hand(network: Path) -> None:
         node = network / msp_id / "node"
         assert qist("node", "install", node).code == 0
         assert qist("node", "start", node, "--detach").code == 0
+    follower = network / "BankMSP" / "node"
+    wait_for(
+        lambda: qist("node", "status", follower, "--json").json["ordering"]["accepting"],
+        "that the bank's node finds the orderer",
+    )
     policy = "AND('BankMSP.peer', 'PtaMSP.peer')"
     asked = ["--endorsed-by", "BankMSP", "--endorsed-by", "PtaMSP", "--version", "1.0"]
     time = "2026-01-01T09:00:00+05:00"
