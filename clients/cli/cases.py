@@ -6,6 +6,7 @@ once for many. Nothing here decides: what is refused, the contract refuses, reco
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,8 @@ CaseId = Annotated[str, typer.Argument(metavar="CASE", help="The case, as C-AG-1
 Reason = Annotated[str, typer.Option(help="A code of a–z, 0–9 and _.")]
 Evidence = Annotated[str, typer.Option(help="Salted hash of the document, 64 hex digits.")]
 Day = Annotated[str, typer.Option(help="YYYY-MM-DD, PKT; left out: the ledger day.")]
+_AGREEMENT = re.compile(r"[A-Z0-9-]{1,32}")
+_CASE = re.compile(r"C-.+-[0-9]+")
 _HEADS = ("case", "agreement", "lender", "state", "from", "until")
 
 
@@ -234,17 +237,16 @@ def confirm_hold(
 
 
 def _case_of(caller: Caller, name: str) -> dict[str, Any]:
-    found = caller.evaluate(ENFORCEMENT, "CaseOf", name) if _may_be_agreement(name) else None
-    if found is None:
+    found = caller.evaluate(ENFORCEMENT, "CaseOf", name) if _AGREEMENT.fullmatch(name) else None
+    if found is None and _CASE.fullmatch(name):
         found = caller.evaluate(ENFORCEMENT, "Case", name)
     if found is None:
-        raise Refusal(f"there is no case {name}, and none about an agreement of that name")
+        raise Refusal(
+            f"there is no case about an agreement {name}, and a case is named as C-<agreement>-1; "
+            "see 'qist case list'"
+        )
     assert isinstance(found, dict)
     return found
-
-
-def _may_be_agreement(name: str) -> bool:
-    return len(name) <= 32
 
 
 def _ledger_day(caller: Caller) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,7 +58,8 @@ def tx(
     chain = caller.chain
     found = chain.transaction(tx_id)
     conflict = find_conflict(found, chain.block)
-    caller.show(transaction_view(found, str(conflict) if conflict else ""))
+    view = transaction_view(found, str(conflict) if conflict else "")
+    caller.terminal.result(view, _transaction_lines(view))
     if found.code is not TxValidationCode.VALID and not caller.terminal.as_json:
         caller.terminal.note("invalid: nothing of what it would have written took effect")
 
@@ -80,3 +82,24 @@ def history(
 
 def _short(value: object) -> object:
     return "(deleted)" if value is None else value
+
+
+def _transaction_lines(view: dict[str, Any]) -> list[str]:
+    parts = ("arguments", "reads", "ranges", "writes")
+    lines = fields({name: value for name, value in view.items() if name not in parts})
+    lines += [f"argument  {json.dumps(each, ensure_ascii=False)}" for each in view["arguments"]]
+    for read in view["reads"]:
+        version = ".".join(map(str, read["version"])) if read["version"] else "absent"
+        lines.append(f"read      {read['namespace']} {_plain(read['key'])} at {version}")
+    for each in view["ranges"]:
+        start, end = _plain(each["start"]), _plain(each["end"])
+        lines.append(f"range     {each['namespace']} from {start} to {end}")
+    for write in view["writes"]:
+        value = json.dumps(_short(write["value"]), ensure_ascii=False)
+        lines.append(f"wrote     {write['namespace']} {_plain(write['key'])} = {value}")
+    return lines
+
+
+def _plain(key: str) -> str:
+    """A key without the marks of composite keys."""
+    return key.replace("\x00", "/").replace("\U0010ffff", "…").strip("/")
