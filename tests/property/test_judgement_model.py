@@ -25,7 +25,7 @@ def _transaction(name: str, rwset: TxRWSet) -> ParsedTransaction:
 
 
 @given(chains)
-@settings(max_examples=400)
+@settings(max_examples=300)
 def test_judgement_of_blocks_equals_running_them_again(
     chain: list[list[tuple[Program, int]]],
 ) -> None:
