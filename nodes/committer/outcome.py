@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import codes_of, commit_hash_of
 from ledger.transactions.codes import TxValidationCode
-from ledger.transactions.parse import ParsedTransaction, parse_transaction
+from ledger.transactions.parse import ChaincodeEvent, ParsedTransaction, parse_transaction
 from network.errors import Divergence
 from network.ordering.ports import ExpectedOutcome
 
-__all__ = ["CommittedBlock", "verify_outcome"]
+__all__ = ["CommittedBlock", "CommittedTransaction", "verify_outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedTransaction:
+    """What listeners are told of a transaction: little, since many blocks are kept at hand.
+
+    Attributes:
+        tx_id: as the channel header has it.
+        index_id: the id under which the ledger files it; empty if unreadable.
+        channel_id: as the channel header has it.
+        header_type: ``common.HeaderType``; -1 if there is no channel header to be read.
+        timestamp: of the channel header, UTC; None if there is none.
+        event: that of its contract, whatever the verdict; None without one.
+    """
+
+    tx_id: str
+    index_id: str
+    channel_id: str
+    header_type: int
+    timestamp: datetime | None
+    event: ChaincodeEvent | None
+
+    @classmethod
+    def of(cls, parsed: ParsedTransaction) -> CommittedTransaction:
+        """Take over what is told, and let the rest go."""
+        return cls(
+            parsed.tx_id,
+            parsed.index_id,
+            parsed.channel_id,
+            parsed.header_type,
+            parsed.timestamp,
+            parsed.event,
+        )
 
 
 class CommittedBlock:
@@ -31,14 +67,20 @@ class CommittedBlock:
         self.number: int = block.header.number
         self.codes: tuple[TxValidationCode, ...] = codes_of(block)
         self.commit_hash: bytes = commit_hash_of(block)
-        self._transactions = transactions
+        self._transactions = (
+            None
+            if transactions is None
+            else tuple(CommittedTransaction.of(each) for each in transactions)
+        )
         self._encoded: bytes | None = None
 
     @property
-    def transactions(self) -> tuple[ParsedTransaction, ...]:
-        """The envelopes of the block, taken apart, in order."""
+    def transactions(self) -> tuple[CommittedTransaction, ...]:
+        """What is told of the envelopes of the block, in order."""
         if self._transactions is None:
-            self._transactions = tuple(parse_transaction(raw) for raw in self.block.data)
+            self._transactions = tuple(
+                CommittedTransaction.of(parse_transaction(raw)) for raw in self.block.data
+            )
         return self._transactions
 
     @property

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from fabric_protos.peer import events_pb2
 
-from ledger.transactions.parse import ENDORSER_TRANSACTION, ParsedTransaction
+from ledger.transactions.parse import ENDORSER_TRANSACTION
 from ledger.validation.ranges import encode_varint
-from nodes.committer.outcome import CommittedBlock
+from nodes.committer.outcome import CommittedBlock, CommittedTransaction
 
 __all__ = ["encode_block", "encode_filtered_block", "encode_status"]
 
@@ -52,7 +52,7 @@ def encode_filtered_block(committed: CommittedBlock) -> bytes:
 
 
 def _add_actions(
-    actions: events_pb2.FilteredTransactionActions, transaction: ParsedTransaction
+    actions: events_pb2.FilteredTransactionActions, transaction: CommittedTransaction
 ) -> None:
     actions.SetInParent()
     event = transaction.event
