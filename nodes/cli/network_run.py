@@ -22,7 +22,7 @@ from typing import Any
 from ledger.errors import Refusal, Unavailable
 from network.certificates.writing import write_new
 from nodes.cli.contract_packages import install_package
-from nodes.cli.control_client import NodeNotRunning, node_status
+from nodes.cli.control_client import NodeNotRunning, node_status, set_clock
 from nodes.cli.network_folder import FOUNDING_FILE, NetworkFolder
 from nodes.cli.node_lock import running_node
 from nodes.cli.node_process import (
@@ -38,6 +38,8 @@ from nodes.configuration import load_configuration
 
 FOUNDER_ROLE = "governance"
 ENFORCEMENT = "enforcement"
+ORDER_S = 10.0
+"""How long a start waits for nodes to find the orderer, where nothing is to be submitted yet."""
 CLIENT_S = 120.0
 """How long a client's command may take."""
 
@@ -92,27 +94,36 @@ def network_up(network: NetworkFolder, progress: Progress, *, timeout_s: float =
         stop_started(started)
         raise
     progress(f"{len(sleeping)} of {len(network.node_folders)} nodes started, all serve")
-    _wait_until_orders_are_taken(network, timeout_s)
+    without_orderer = _without_orderer(network, timeout_s if not is_founded(network) else ORDER_S)
     if not is_founded(network):
+        if without_orderer:
+            raise Unavailable("; ".join(without_orderer))
         found_network(network, version, progress)
+    for reason in without_orderer:
+        progress(f"warning: {reason}")
 
 
-def _wait_until_orders_are_taken(network: NetworkFolder, timeout_s: float) -> None:
-    """Wait until every node can have transactions put in order.
+def _without_orderer(network: NetworkFolder, timeout_s: float) -> list[str]:
+    """Wait until every node can have transactions put in order; return who cannot, and why.
 
-    A node that came up before the orderer's finds it a moment later.
-
-    Raises:
-        Unavailable: one does not find it in time; with the node's own reason.
+    A node that came up before the orderer's finds it a moment later. In a rehearsal it may never,
+    if the clocks of the two are too far apart.
     """
     deadline = time.monotonic() + timeout_s
-    for folder in network.node_folders.values():
-        while not (ordering := node_status(folder)["ordering"])["accepting"]:
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"the node in {folder} takes no transactions: {ordering['reason']}"
+    waiting = dict(network.node_folders)
+    while True:
+        reasons = {}
+        for msp_id, folder in list(waiting.items()):
+            ordering = node_status(folder)["ordering"]
+            if ordering["accepting"]:
+                del waiting[msp_id]
+            else:
+                reasons[msp_id] = (
+                    f"the node of {msp_id} takes no transactions: {ordering['reason']}"
                 )
-            time.sleep(PAUSE_S)
+        if not waiting or time.monotonic() > deadline:
+            return list(reasons.values())
+        time.sleep(PAUSE_S)
 
 
 def is_founded(network: NetworkFolder) -> bool:
@@ -274,3 +285,13 @@ def state_as_json(state: NodeState) -> dict[str, Any]:
         "running": state.running,
         "ready": bool(status["ready"]),
     }
+
+
+def set_clocks(network: NetworkFolder, now: str) -> dict[str, str]:
+    """Set the clock of every node of a rehearsal, and return the time of each by MSP id.
+
+    Raises:
+        Refusal: this is no rehearsal, or the time lies before that of a node.
+        NodeNotRunning: a node does not answer; those before it have the new time.
+    """
+    return {msp_id: set_clock(folder, now) for msp_id, folder in network.node_folders.items()}

@@ -16,6 +16,7 @@ from nodes.cli.network_run import (
     is_founded,
     network_states,
     network_up,
+    set_clocks,
     state_as_json,
 )
 from nodes.cli.node_process import START_S, stop_nodes
@@ -93,6 +94,19 @@ def status(context: typer.Context, folder: Folder, as_json: AsJson = False) -> N
     """Show every node's height and hashes; fails unless all serve and agree."""
     terminal, network = _opened(context, folder, as_json)
     _show(terminal, network)
+
+
+@app.command("clock")
+def clock(
+    context: typer.Context,
+    folder: Folder,
+    time: Annotated[str, typer.Argument(metavar="TIME", help="As 2025-01-31T09:00:00+05:00.")],
+    as_json: AsJson = False,
+) -> None:
+    """Set the clock of every node of a rehearsal; forward only."""
+    terminal, network = _opened(context, folder, as_json)
+    times = set_clocks(network, parse_time(time).isoformat())
+    terminal.table({"clocks": times}, ("member", "clock"), times.items())
 
 
 def _opened(context: typer.Context, folder: Path, as_json: bool) -> tuple[Terminal, NetworkFolder]:

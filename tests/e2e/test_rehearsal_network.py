@@ -98,9 +98,10 @@ def test_rehearsal_is_founded_at_its_own_time_under_its_own_policy(rehearsal: Pa
 
 def test_rehearsal_clock_goes_forward_only(rehearsal: Path) -> None:
     """A day once reached stays reached, on every node whose clock is set."""
-    for member in ("BankMSP", "PtaMSP"):
-        told = clock(rehearsal, "2026-02-01T09:00:00+05:00", member=member)
-        assert told.json == {"rehearsal": True, "clock": "2026-02-01T04:00:00+00:00"}
+    told = qist("network", "clock", rehearsal, "2026-02-01T09:00:00+05:00", "--json")
+    now = "2026-02-01T04:00:00+00:00"
+    assert told.json == {"rehearsal": True, "clocks": {"BankMSP": now, "PtaMSP": now}}
+    assert {clock(rehearsal, member=each).json["clock"] for each in told.json["clocks"]} == {now}
     back = clock(rehearsal, "2026-01-31T09:00:00+05:00")
     assert back.code == 1
     assert "cannot go back" in back.error["message"]
@@ -119,7 +120,8 @@ def test_rehearsal_refuses_a_proposal_of_the_real_time(rehearsal: Path) -> None:
 
 def test_rehearsal_keeps_its_clock_over_a_restart(rehearsal: Path) -> None:
     """The operator's time is kept beside the node, and every line of its log says what it is."""
-    before = clock(rehearsal, "2026-03-01T09:00:00+05:00").json["clock"]
+    assert qist("network", "clock", rehearsal, "2026-03-01T09:00:00+05:00").code == 0
+    before = clock(rehearsal).json["clock"]
     down = qist("network", "down", rehearsal)
     assert down.out.startswith("REHEARSAL: ")
     checked = qist("fsck", rehearsal, "--json")
@@ -131,3 +133,13 @@ def test_rehearsal_keeps_its_clock_over_a_restart(rehearsal: Path) -> None:
     served = [json.loads(line) for line in log.splitlines() if '"nodes.' in line]
     assert served
     assert all(each["rehearsal"] for each in served)
+
+
+def test_node_whose_clock_is_far_off_is_named_by_up(rehearsal: Path) -> None:
+    """It serves, but the orderer refuses it; the start says so and does not wait for ever."""
+    assert clock(rehearsal, "2026-03-02T09:00:00+05:00", member="BankMSP").code == 0
+    assert qist("node", "stop", rehearsal / "BankMSP" / "node").code == 0
+    up = qist("network", "up", rehearsal)
+    assert up.code == 0, up.err
+    assert "REHEARSAL: warning: the node of BankMSP takes no transactions" in up.err
+    assert "clock" in up.err
