@@ -108,7 +108,9 @@ class CaseLedger(ContractLedger):
         terms = [terms_of(instalments) for _ in names]
         _good(self.change("OpenAgreements", records, by=(lender, "lending"), terms=terms))
         if confirm:
-            handed = [{"agreement": name, "handed_over_on": self.tx_day.isoformat()} for name in names]
+            handed = [
+                {"agreement": name, "handed_over_on": self.tx_day.isoformat()} for name in names
+            ]
             by = "MakerMSP"
             _good(self.change("ConfirmSales", handed, by=(by, "lending")))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ NAMES = [f"A{number:03d}" for number in range(120)]
 OLD = "2026-01-05"
 
 
-def _aged_book(count: int, **parameters: object) -> CaseLedger:
+def _aged_book(count: int, **parameters: Any) -> CaseLedger:
     """A consortium with *count* agreements in arrears that count for the month's limit."""
     ledger = CaseLedger(begin=OLD, **parameters)
     dues = [("2026-04-05", 100), ("2026-05-05", 100)]

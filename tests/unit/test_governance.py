@@ -91,7 +91,12 @@ def test_found_with_wrong_content_is_refused(
 def test_before_the_founding_nothing_runs(function: str) -> None:
     """Every function says what to do first."""
     ledger = CaseLedger(found=False)
-    args: list[Any] = {"AdvanceDay": [], "Sweep": [["A1"]], "OpenMonth": ["2026-03"]}[function]
+    asked: dict[str, list[Any]] = {
+        "AdvanceDay": [],
+        "Sweep": [["A1"]],
+        "OpenMonth": ["2026-03"],
+    }
+    args = asked[function]
     outcome = ledger.decide(function, *args, by=PTA)
     assert (outcome.status, "submit Found first" in outcome.message) == (400, True)
 
