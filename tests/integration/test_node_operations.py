@@ -9,11 +9,15 @@ import socket
 import stat
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from ledger.channel import ChannelLedger
 from ledger.errors import LedgerError, LedgerLocked, Refusal
@@ -153,6 +157,54 @@ def test_restore_into_a_folder_that_holds_something_is_refused(tmp_path: Path) -
         write_backup(folder, archive)
     assert restore_backup(archive, tmp_path / "other").height == 0
     assert (tmp_path / "other" / "node.toml").read_text() == (folder / "node.toml").read_text()
+
+
+def test_archive_of_a_node_holds_what_formats_md_says_in_that_order(tmp_path: Path) -> None:
+    """Head, files, checksums; no world state, no log, no socket."""
+    network = make_network(tmp_path / "net", members=TWO, rehearsal=True)
+    folder = network.members["BankMSP"].folder
+    (folder / "clock").write_text("2031-01-31T04:00:00+00:00\n")
+    node = Node.open(folder)
+    node.channel.ledger.close()
+    (folder / "node.log").write_text("private")
+    archive = tmp_path / "bank.backup"
+    summary = write_backup(folder, archive)
+    with (
+        archive.open("rb") as file,
+        zstandard.ZstdDecompressor().stream_reader(file) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+    ):
+        contents = {
+            entry.name: opened.read() for entry in tar if (opened := tar.extractfile(entry))
+        }
+    names = list(contents)
+    assert names[:4] == ["backup.json", "node.toml", "genesis.block", "clock"]
+    assert names[-1] == "checksums.json"
+    checksums = json.loads(contents["checksums.json"])
+    assert set(checksums) == set(names[1:-1])
+    assert len(checksums) == summary.entries
+    assert all(sha256(contents[name]).hexdigest() == checksums[name] for name in checksums)
+    assert any(name.startswith("ledger/blocks/") for name in names)
+    assert not any("state" in name or "log" in name or "sock" in name for name in names)
+    assert json.loads(contents["backup.json"])["format"] == 1
+
+
+def test_archive_with_a_file_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """An archive is foreign bytes: only files that a node has are written, below its folder."""
+    for name in ("../evil", "/etc/evil", "msp/../../evil", "bin/evil"):
+        archive = tmp_path / "evil.backup"
+        with (
+            archive.open("wb") as file,
+            zstandard.ZstdCompressor().stream_writer(file) as stream,
+            tarfile.open(fileobj=stream, mode="w|") as tar,
+        ):
+            for path, content in (("backup.json", b'{"format": 1}'), (name, b"evil")):
+                entry = tarfile.TarInfo(path)
+                entry.size = len(content)
+                tar.addfile(entry, BytesIO(content))
+        with pytest.raises(BackupRefusal, match="does not belong into a node's folder"):
+            restore_backup(archive, tmp_path / "restored")
+    assert [path.name for path in tmp_path.iterdir()] == ["evil.backup"]
 
 
 def cut(raw: bytes) -> bytes:
