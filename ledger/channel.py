@@ -54,6 +54,8 @@ BLOCKS = "blocks"
 STATE = "state"
 EVIDENCE = "evidence"
 
+_NUMBERS = range(1 << 64)
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedBlock:
@@ -157,6 +159,8 @@ class ChannelLedger:
         Raises:
             CorruptionError: it is damaged, naming file and offset.
         """
+        if number not in _NUMBERS:
+            return None
         with self._database.reading():
             return self._blocks.load(self._database.get, number)
 
@@ -193,7 +197,7 @@ class ChannelLedger:
 
     def evidence(self, number: int, kind: str) -> bytes | None:
         """Return the evidence of one kind about a block, None if there is none."""
-        return self._evidence.get(number, kind)
+        return self._evidence.get(number, kind) if number in _NUMBERS else None
 
     # Writing
 

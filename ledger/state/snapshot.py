@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
+from ledger.blocks.block import Block
 from ledger.errors import CorruptionError
 from ledger.state.blocks import StoredBlocks
 from ledger.state.keys import (
@@ -89,21 +90,13 @@ class LedgerSnapshot:
         """
         prefix = history_of(namespace, key.encode())
         stop = prefix + b"\xff" * 9
+        block: Block | None = None
         for found, _ in self._snapshot.items(prefix, stop, keep_cached=False):
             version = decode_history_version(found)
-            yield self._change(namespace, key, version)
-
-    def _change(self, namespace: str, key: str, version: Version) -> HistoryEntry:
-        block = self._blocks.load(self._snapshot.get, version.block_num)
-        change = None
-        if block is not None and version.tx_num < len(block.data):
-            change = find_change(block.data[version.tx_num], namespace, key)
-        if change is None:
-            raise CorruptionError(
-                f"the history names transaction {version.tx_num} of block {version.block_num} for "
-                f"a key of {namespace!r} that it does not write; run fsck on the ledger"
-            )
-        return HistoryEntry(change.tx_id, version, change.value, change.is_delete, change.timestamp)
+            # A key that a block changes often is changed in transactions that follow one another.
+            if block is None or block.number != version.block_num:
+                block = self._blocks.load(self._snapshot.get, version.block_num)
+            yield _change(block, namespace, key, version)
 
     # What validation reads
 
@@ -155,3 +148,15 @@ class LedgerSnapshot:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _change(block: Block | None, namespace: str, key: str, version: Version) -> HistoryEntry:
+    change = None
+    if block is not None and version.tx_num < len(block.data):
+        change = find_change(block.data[version.tx_num], namespace, key)
+    if change is None:
+        raise CorruptionError(
+            f"the history names transaction {version.tx_num} of block {version.block_num} for "
+            f"a key of {namespace!r} that it does not write; run fsck on the ledger"
+        )
+    return HistoryEntry(change.tx_id, version, change.value, change.is_delete, change.timestamp)

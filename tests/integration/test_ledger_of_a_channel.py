@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from ledger.channel import ChannelLedger
-from ledger.errors import BlockError
+from ledger.errors import BlockError, CorruptionError
 from ledger.state.evidence import EvidenceError
+from ledger.state.keys import history_key
+from ledger.state.leveldb import LevelDB
 from ledger.state.version import Version
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import compute_tx_id, parse_transaction
@@ -152,6 +154,47 @@ def test_transaction_is_filed_with_its_verdict(ledger: ChannelLedger) -> None:
     assert ledger.transaction(_id("two")) == (VALID, 2, 0)
     assert ledger.transaction(_id("stale")) == (TxValidationCode.MVCC_READ_CONFLICT, 2, 2)
     assert ledger.transaction(_id("never")) is None
+
+
+def test_number_of_no_block_finds_nothing(ledger: ChannelLedger) -> None:
+    """Whatever number somebody asks for, the answer is that there is no such block."""
+    for number in (-1, 1, 2**64 - 1, 2**64, 10**30):
+        assert ledger.block(number) is None
+        assert ledger.evidence(number, "seal") is None
+    assert ledger.block(0) is not None
+
+
+def test_history_of_a_key_that_one_block_changes_often(ledger: ChannelLedger) -> None:
+    """Every change of a block is told, newest first, beside those of other blocks."""
+    commit(ledger, [_put("one", ("a", b"0"))])
+    commit(ledger, [_put(f"tx {number}", ("a", b"%d" % number)) for number in range(1, 4)])
+    commit(ledger, [_put("last", ("a", b""))])
+    with ledger.snapshot() as state:
+        found = [(tuple(each.version), each.value) for each in state.history("shop", "a")]
+    assert found == [((3, 0), b""), ((2, 2), b"3"), ((2, 1), b"2"), ((2, 0), b"1"), ((1, 0), b"0")]
+
+
+def test_history_that_the_blocks_do_not_bear_out_is_corruption(
+    ledger: ChannelLedger, tmp_path: Path
+) -> None:
+    """An index that names a write which is not in the block is damaged, and said to be."""
+    commit(ledger, [_put("one", ("a", b"1"))])
+    ledger.close()
+    path = tmp_path / "ledger"
+    for block_num, tx_num in ((1, 1), (9, 0), (0, 0)):
+        database = LevelDB(path / "state")
+        database.write([(history_key("shop", b"b", block_num, tx_num), b"")])
+        database.close()
+        opened = ChannelLedger.open(path)
+        with (
+            opened.snapshot() as state,
+            pytest.raises(CorruptionError, match=rf"transaction {tx_num} of block {block_num}"),
+        ):
+            list(state.history("shop", "b"))
+        opened.close()
+        database = LevelDB(path / "state")
+        database.write([], [history_key("shop", b"b", block_num, tx_num)])
+        database.close()
 
 
 def test_configuration_is_filed_and_kept_in_the_state(ledger: ChannelLedger) -> None:
