@@ -25,6 +25,7 @@ from clients.rehearsal.report import BUCKETS, MonthRow, cured_by_stage
 from clients.rehearsal.tally import Counts, Tally
 
 WORD: Final = "REHEARSAL"
+_WIDEST: Final = 1000
 _CASE_STATES: Final = (
     "triggered",
     "notified",
@@ -70,7 +71,7 @@ class Teller:
     def month_is_over(self, month: MonthRow) -> None:
         """Say what the book looks like."""
         overdue = "  ".join(f"{bucket}: {month.buckets[bucket]}" for bucket in BUCKETS)
-        self._console.print(f"{WORD}: {month.as_of}  days past due  {overdue}")
+        self._console.print(f"{WORD}: {month.as_of}  days past due  {overdue}", soft_wrap=True)
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -86,10 +87,13 @@ def print_outcome(outcome: Outcome, output: Path | None) -> None:
     console = Console(highlight=False)
     console.print(
         f"[bold]{WORD}[/] of {outcome.first_day} to {outcome.last_day}: the time was set by its "
-        "operator, and nothing of it leaves it"
+        "operator, and nothing of it leaves it",
+        soft_wrap=True,
     )
     for table in _tables(outcome):
-        console.width = max(console.width, console.measure(table).maximum)
+        # Cells are shown whole, whatever the terminal's width.
+        wide = console.options.update(max_width=_WIDEST)
+        console.width = max(console.width, console.measure(table, options=wide).maximum)
         console.print()
         console.print(table)
     console.print()
@@ -203,6 +207,7 @@ def _print_closing(console: Console, outcome: Outcome, output: Path | None) -> N
         f"{assumed.maker}, made in {assumed.country}, language {assumed.language}, notices by "
         f"{assumed.notice_channel}, payments received by the lender but "
         + (", ".join(f"{c} by {m}" for c, m in sorted(assumed.received_by.items())) or "no other"),
+        soft_wrap=True,
     )
     cured = ", ".join(f"{stage} {n}" for stage, n in cured_by_stage(outcome.cases).items())
     console.print(

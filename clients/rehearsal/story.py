@@ -35,7 +35,7 @@ _FUNCTIONS: Final = {
     "AcknowledgeReleases": "the executor reports the release",
     "WithdrawCases": "the lender withdraws the case",
     "EndBlocksByTerm": "the longest term of a block is over",
-    "CloseCases": "a deadline closed the case",
+    "CloseCases": "the end of the case is written down",
 }
 _ENDING: Final = " and cures the case in the same transaction; release ordered"
 

@@ -38,7 +38,10 @@ MspId = Annotated[
 Name = Annotated[
     str,
     MaxLength(64),
-    Pattern(r"(?!.*[0-9]{10})[\w][\w .,&()'/+-]*", "a name of letters and spaces, no long number"),
+    Pattern(
+        r"(?!.*[0-9]{10})[\w][\w .,&()'/+-]*",
+        "a name of letters, digits, spaces and .,&()'/+-, without a long number",
+    ),
 ]
 Country = Annotated[str, MaxLength(2), Pattern(r"[A-Z]{2}", "two letters, as PK (ISO 3166)")]
 Language = Annotated[
