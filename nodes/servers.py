@@ -29,6 +29,9 @@ from nodes.rpc.connections import require_member, server_options
 
 __all__ = ["Servers"]
 
+HEADERS_BYTES = 64 * 1024
+"""What an envelope of the largest allowed size may have around it."""
+
 
 class Servers:
     """Both ports of one node; made on the event loop that serves them.
@@ -136,8 +139,13 @@ class Servers:
         return server
 
     def _node_port(self) -> grpc.aio.Server:
-        # Blocks travel here, as large as the channel's limits let them be.
-        server = grpc.aio.server(options=server_options(-1))
+        # Blocks go out here, as large as the channel's limits let them be; what comes in is no
+        # larger than what a client or an orderer's channel allows.
+        largest = max(
+            self._configuration.limits.max_message_bytes,
+            self._channel.configuration.batch.absolute_max_bytes + HEADERS_BYTES,
+        )
+        server = grpc.aio.server(options=server_options(largest, most_sent_bytes=-1))
         guard = require_member(lambda: self._channel.configuration)
         endorsing = EndorserService(self._find_endorser, self.endorsements)
         add_endorser_service(server, endorsing, guard)

@@ -19,15 +19,19 @@ from nodes.rpc.failures import RpcFailure
 __all__ = ["call_options", "caller_certificate_der", "require_member", "server_options"]
 
 
-def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
+def server_options(
+    max_message_bytes: int, *, most_sent_bytes: int | None = None
+) -> list[tuple[str, int]]:
     """gRPC options of a port.
 
     Args:
-        max_message_bytes: a larger message is refused with RESOURCE_EXHAUSTED; -1 for no limit.
+        max_message_bytes: a larger message is refused with RESOURCE_EXHAUSTED.
+        most_sent_bytes: of an answer, if that is another limit; -1 for none.
     """
+    sent = max_message_bytes if most_sent_bytes is None else most_sent_bytes
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", sent),
         # Two processes on one port would share its callers unnoticed.
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -47,8 +51,8 @@ def call_options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        # Its name hides it: how long one attempt to connect may take, TLS handshake included. A busy
-        # node answers late, and giving up early looks as if it were down.
+        # Its name hides it: how long one attempt to connect may take, TLS handshake included. A
+        # busy node answers late, and giving up early looks as if it were down.
         ("grpc.min_reconnect_backoff_ms", 10_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]

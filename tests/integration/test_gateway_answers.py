@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -484,6 +485,34 @@ async def test_chaincode_events_of_listeners_that_went_away_leave_nothing_behind
         for call in calls:
             call.cancel()
         await until(lambda: streams.at_work == 0)
+
+
+async def test_commit_status_that_is_cancelled_frees_its_place(network: LocalNetwork) -> None:
+    """Whoever goes away is not waited for."""
+    waits = network.node("PtaMSP").servers.waits
+    async with stub(network, "PtaMSP") as gateway:
+        call = gateway.CommitStatus(status_request(network))
+        await until(lambda: waits.at_work == 1)
+        call.cancel()
+        await until(lambda: waits.at_work == 0)
+
+
+async def test_run_that_was_taken_for_quick_and_is_not_goes_on_in_a_thread(
+    network: LocalNetwork,
+) -> None:
+    """Quick functions run on the loop; one that then takes long is ended there and run again where
+    it keeps nobody waiting.
+    """
+    async with network.gateway("BankMSP") as gateway:
+
+        async def spin(milliseconds: str) -> str:
+            return (await gateway.evaluate(proposal(network, "Spin", milliseconds))).decode()
+
+        first = await spin("0")
+        assert first.startswith("simulation")
+        assert await spin("0") == threading.current_thread().name
+        assert (await spin("400")).startswith("simulation")
+        assert (await spin("0")).startswith("simulation")
 
 
 # ---- limits

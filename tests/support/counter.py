@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from chaincode.contract import Context, Contract, ContractRefusal, query, transaction
@@ -44,6 +45,14 @@ class Counter(Contract):
     def Break(self, ctx: Context) -> None:
         """Be broken."""
         raise RuntimeError("not for anybody's eyes")
+
+    @query
+    def Spin(self, ctx: Context, milliseconds: int) -> str:
+        """Be busy for a while, and tell which thread was."""
+        end = time.perf_counter() + milliseconds / 1000
+        while time.perf_counter() < end:
+            pass
+        return threading.current_thread().name
 
     @query
     def Get(self, ctx: Context, key: str) -> int:
