@@ -14,9 +14,10 @@ apart: a member's folder works anywhere the addresses lead to.
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +43,9 @@ FOUNDING_FILE = "founding.json"
 USUAL_PORT = 7050
 PORTS_APART = 10
 """From a member's client port to the next one's; its node port is one above its client port."""
+
+# Below the range from which Linux takes the ports of outgoing connections.
+_NOT_EPHEMERAL = range(10_240, 32_768)
 
 ADMIN = "admin"
 HOST = "localhost"
@@ -284,8 +288,7 @@ def _ports(count: int, base_port: int) -> list[int]:
         Refusal: one is taken, or beyond the last port.
     """
     if base_port == 0:
-        with ExitStack() as held:
-            return [_bound(held, 0) for _ in range(count)]
+        return _free_ports(count)
     wanted = [base_port + PORTS_APART * (each // 2) + each % 2 for each in range(count)]
     if not 0 < base_port <= wanted[-1] < 65536:
         raise Refusal(
@@ -304,9 +307,21 @@ def _ports(count: int, base_port: int) -> list[int]:
     return wanted
 
 
-def _bound(held: ExitStack, port: int) -> int:
+def _free_ports(count: int) -> list[int]:
+    """Return ports that are free now, sorted, and that the machine gives to no connection."""
+    chance = random.SystemRandom()
+    found: list[int] = []
+    with ExitStack() as held:
+        for port in chance.sample(_NOT_EPHEMERAL, len(_NOT_EPHEMERAL)):
+            with suppress(OSError):
+                _bound(held, port)
+                found.append(port)
+            if len(found) == count:
+                return sorted(found)
+    raise Refusal(f"no {count} ports of this machine are free: give some with --base-port")
+
+
+def _bound(held: ExitStack, port: int) -> None:
     listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
-    bound: int = listener.getsockname()[1]
-    return bound

@@ -93,10 +93,12 @@ def test_network_genesis_names_every_member_and_the_orderer(network: NetworkFold
 
 
 def test_network_ports_are_all_different(network: NetworkFolder) -> None:
-    """Two ports a node, none of them twice."""
-    ports = [each.client for each in network.content.members]
-    ports += [each.node for each in network.content.members]
-    assert len(set(ports)) == 8
+    """Two ports a node, none of them twice, none that an outgoing connection may be given."""
+    addresses = [each.client for each in network.content.members]
+    addresses += [each.node for each in network.content.members]
+    ports = {int(each.rpartition(":")[2]) for each in addresses}
+    assert len(ports) == 8
+    assert max(ports) < 32_768
 
 
 def test_network_in_a_used_folder_is_refused(network: NetworkFolder) -> None:
