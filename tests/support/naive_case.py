@@ -57,6 +57,7 @@ class NaiveCase:
     ended_on: date | None = None
     releasing: bool = False
     released: bool = False
+    lapsed_by_payment: date | None = None
 
     @property
     def step(self) -> str:
@@ -279,17 +280,22 @@ class NaiveAgreement:
 
     def pay(self, amount: int, paid_on: date) -> None:
         self.paid.append((paid_on, amount))
-        case = self.case
-        if case is None:
+        case = self.cases[-1] if self.cases else None
+        if case is None or (case.ended and case.lapsed_by_payment != self.today):
             return
         day = paid_on
         while day <= self.today:
             if not any(due < day for due, _, _ in self.unpaid(day)):
-                self._end("cured", self.today, release=True)
+                if case.ended:
+                    case.ended = "cured"
+                else:
+                    self._end("cured", self.today, release=True)
+                case.lapsed_by_payment = None
                 return
             day += DAY
-        if case.applied is None and not self.trigger_holds():
+        if not case.ended and case.applied is None and not self.trigger_holds():
             self._end("lapsed", self.today, release=True)
+            case.lapsed_by_payment = self.today
 
     def place(self, kind: str, by: str, until: date) -> bool:
         case = self.case

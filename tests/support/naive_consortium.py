@@ -7,8 +7,8 @@ standing is computed again from the payments, every day.
 
 What one day does, in this order: sales and confirmations; what ran out on the day
 before ends by date; the executors' receipts for blocks ordered before; payments and
-reversals (an agreement's payments of one day are weighed together), with the releases
-they cause; sweep; notices; proposals; waiting orders; ballots.
+reversals, row by row, with the releases they cause; blocks whose term is over; sweep;
+notices; proposals; waiting orders; ballots.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Case:
     ended_on: date | None = None
     ended_from: str = ""
     released_on: date | None = None
+    lapsed_by_payment_on: date | None = None
     ballots: list[tuple[date, str, str]] = field(default_factory=list)
 
     @property
@@ -217,8 +218,9 @@ def run(folder: Path, policy: Policy, until: date, skip: Mapping[str, set[int]])
             limits.update(_month_limits(loans.values(), policy, day.replace(day=1)))
         opened = [loan for loan in loans.values() if loan.opened_on <= day]
         _expire(cases, day, policy.rules)
-        _receipts(cases, day, policy.rules)
+        _receipts(cases, day)
         _payments(loans, by_day.get(day, []), day, policy.rules)
+        _terms(cases, day, policy.rules)
         _sweep(opened, cases, day, policy.rules)
         _notices_and_proposals(cases, day, policy.rules)
         _waiting(cases, day, policy, orders, limits)
@@ -307,10 +309,14 @@ def _end(case: Case, day: date, kind: str) -> None:
         case.released_on = day
 
 
-def _receipts(cases: list[Case], day: date, rules: Rules) -> None:
+def _receipts(cases: list[Case], day: date) -> None:
     for case in cases:
         if case.ordered_on and not case.ended_as and not case.applied_on:
             case.applied_on = day
+
+
+def _terms(cases: list[Case], day: date, rules: Rules) -> None:
+    for case in cases:
         applied = case.applied_on
         if applied and not case.ended_as and (day - applied).days >= rules.longest_block_days:
             _end(case, day, "term")
@@ -319,22 +325,26 @@ def _receipts(cases: list[Case], day: date, rules: Rules) -> None:
 def _payments(
     loans: Mapping[str, Loan], today: list[tuple[str, date, int]], day: date, rules: Rules
 ) -> None:
-    earliest: dict[str, date] = {}
+    """Row by row; what one payment lapsed, another of the same day may still cure."""
     for ref, paid_on, amount in today:
-        if amount < 0 and not loans[ref].is_open(day):
-            continue  # paid off the day before: its clearance certificate stands
-        loans[ref].paid.append((paid_on, amount))
-        if amount > 0:
-            earliest[ref] = min(paid_on, earliest.get(ref, paid_on))
-    for ref, paid_on in earliest.items():
         loan = loans[ref]
-        case = next((case for case in loan.cases if not case.ended_as), None)
-        if case is None:
+        if amount < 0:
+            if loan.is_open(day):  # else it was paid off the day before: its certificate stands
+                loan.paid.append((paid_on, amount))
+            continue
+        loan.paid.append((paid_on, amount))
+        case = loan.cases[-1] if loan.cases else None
+        if case is None or (case.ended_as and case.lapsed_by_payment_on != day):
             continue
         if loan.is_cured(paid_on, day):
-            _end(case, day, "cured")
-        elif not case.applied_on and not loan.trigger_holds(day, rules):
+            if case.ended_as:
+                case.ended_as = "cured"
+            else:
+                _end(case, day, "cured")
+            case.lapsed_by_payment_on = None
+        elif not case.ended_as and not case.applied_on and not loan.trigger_holds(day, rules):
             _end(case, day, "lapsed")
+            case.lapsed_by_payment_on = day
 
 
 def _expire(cases: list[Case], day: date, rules: Rules) -> None:

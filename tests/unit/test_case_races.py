@@ -197,6 +197,38 @@ def test_same_payment_and_other_records_of_one_list_meet(ledger: CaseLedger) -> 
     assert [each.get("case") for each in verdicts(outcome)] == [CASE, None]
 
 
+@pytest.mark.parametrize("amounts", [(100, 100), (150, 50), (50, 150), (200, 10)])
+@pytest.mark.parametrize("together", [True, False])
+def test_payments_of_one_day_are_weighed_together(
+    ledger: CaseLedger, amounts: tuple[int, int], together: bool
+) -> None:
+    """What a first payment only lapsed, a second of the same day cures; the order of payments
+    within a day makes no difference, nor whether they come in one transaction.
+    """
+    ledger.bring("A1", "ordered")
+    ledger.today(PROPOSED + timedelta(days=1))
+    today = ledger.tx_day.isoformat()
+    records = [payment("A1", today, reference=f"R{place}") for place in range(2)]
+    by = ("OperatorMSP", "lending")
+    if together:
+        ledger.change("PostPayments", records, by=by, amounts=list(amounts))
+    else:
+        for record, amount in zip(records, amounts, strict=True):
+            ledger.change("PostPayments", [record], by=by, amounts=[amount])
+    view = ledger.view(CASE)
+    assert (view["state"], view["ended_by"]) == ("releasing", "cured")
+    assert ledger.ask("Release", order_of(CASE), of="instalments")["reason"] == "cured"
+
+
+def test_payment_of_a_later_day_leaves_a_lapsed_case_as_it_is(ledger: CaseLedger) -> None:
+    """The next day's payment finds the case ended."""
+    ledger.bring("A1", "ordered")
+    ledger.pay("A1", 100, ledger.tx_day)
+    ledger.today(PROPOSED + timedelta(days=1))
+    assert ledger.pay("A1", 100, ledger.tx_day).get("case") is None
+    assert ledger.view(CASE)["ended_by"] == "lapsed"
+
+
 def test_reversal_never_blocks_again(ledger: CaseLedger) -> None:
     """Reversing the payment that cured leaves the case ended; a new one needs a new notice."""
     ledger.bring("A1", "enforced")

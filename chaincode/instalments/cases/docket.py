@@ -295,7 +295,8 @@ class Docket:
         index.add_ended(self.stub, ending)
         for release in releases:
             self.stub.put_state(outcome.release_key(release.order), outcome.encode(release))
-            index.add_release(self.stub, release)
+            if not release.is_done:
+                index.add_release(self.stub, release)
 
     def put_release(self, release: Release, *, was_done: bool) -> None:
         """Write a release whose receipts changed, and its place in the index of open ones."""

@@ -11,7 +11,7 @@ takes the trigger away lapses a case that is not enforced yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -27,6 +27,8 @@ _DAY: Final = timedelta(days=1)
 WRITTEN_OFF: Final = "written_off"
 DEATH: Final = "death"
 PAID_OFF: Final = "paid_off"
+TRIGGER_GONE: Final = "trigger_gone"
+"""Evidence of a case that a payment lapsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,19 @@ def end(
     )
     releases = tuple([_release_of(docket, file, order, kind) for order in orders])
     docket.put_ending(ending, releases)
+    return _moved(file, ending, releases)
+
+
+def _moved(file: CaseFile, ending: Ending, releases: tuple[Release, ...]) -> Moved:
+    state = ending.kind
+    if releases:
+        state = "released" if all(release.is_done for release in releases) else "releasing"
     return Moved(
-        record.case,
-        kind,
+        ending.case,
+        ending.kind,
         releases[0].release if releases else None,
-        orders[0].device if orders else "",
-        "releasing" if releases else kind,
+        file.record.orders[0].device if releases else "",
+        state,
     )
 
 
@@ -109,16 +118,34 @@ def after_payment(
     """End a case that a payment or a milder schedule cured, or whose trigger it took away."""
     docket.with_position(after)
     state = docket.state(file.record.case)
-    if state.is_over:
-        return None
     day = docket.moment.day
+    if state.is_over:
+        return _cured_after_all(docket, file, after, paid_on)
     if is_cured(after, min(paid_on, day), day):
         return end(docket, file, state, "cured", by)
     if state.beneath != "enforced" and not trigger_holds(
         after, day, file.policy.trigger_days_past_due, file.held_ever
     ):
-        return end(docket, file, state, "lapsed", by, "trigger_gone")
+        return end(docket, file, state, "lapsed", by, TRIGGER_GONE)
     return None
+
+
+def _cured_after_all(
+    docket: Docket, file: CaseFile, after: Position, paid_on: date
+) -> Moved | None:
+    """Let a payment cure what another of the same day only lapsed.
+
+    So it makes no difference in which order the payments of a day come in.
+    """
+    lapsed, day = file.ending, docket.moment.day
+    if lapsed is None or (lapsed.evidence, lapsed.on) != (TRIGGER_GONE, day):
+        return None
+    if lapsed.kind != "lapsed" or not is_cured(after, min(paid_on, day), day):
+        return None
+    ending = replace(lapsed, kind="cured", evidence="")
+    releases = tuple([replace(release, reason="cured") for release in file.releases])
+    docket.put_ending(ending, releases)
+    return _moved(file, ending, releases)
 
 
 def by_date(docket: Docket, file: CaseFile, by: str) -> Moved:
