@@ -28,7 +28,7 @@ from ledger.transactions.parse import parse_transaction
 from network.msp import split_identity
 from network.msp.keys import CURVE_ORDERS
 from tests.support.counter import Counter
-from tests.support.local_network import CHANNEL, LocalNetwork, local_network, until
+from tests.support.local_network import CHANNEL, DEADLINE_S, LocalNetwork, local_network, until
 from tests.support.members import Member
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -510,7 +510,10 @@ async def test_run_that_was_taken_for_quick_and_is_not_goes_on_in_a_thread(
 
         first = await spin("0")
         assert first.startswith("simulation")
-        assert await spin("0") == threading.current_thread().name
+        async with asyncio.timeout(DEADLINE_S):
+            # The slowest recent run counts, and on a busy machine the first may have been slow.
+            while await spin("0") != threading.current_thread().name:
+                pass
         assert (await spin("400")).startswith("simulation")
         assert (await spin("0")).startswith("simulation")
 
