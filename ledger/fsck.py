@@ -11,7 +11,7 @@ the ledger open meanwhile. A finding names file and offset, or the key.
 What a crash may leave is no damage: blocks or evidence that are stored but not yet applied, and a
 torn tail. They are reported as *pending*; opening the ledger settles them.
 
-Absent: the command (``clients``), repair, and signatures over blocks, which need the channel's
+Absent: the command, repair, and signatures over blocks, which need the channel's
 identities.
 """
 

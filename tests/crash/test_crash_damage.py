@@ -208,13 +208,16 @@ COUNTER = public_prefix("shop") + b"counter"
 def test_state_that_was_changed_is_found_key_by_key(path: Path) -> None:
     """fsck compares world state, metadata, history, indexes and savepoint, and names each key."""
     items = _items(path)
-    item = public_prefix("shop") + b"item 7"
+    item = public_prefix("shop") + b"item %d" % (BLOCKS - 1)
     damages = {
         COUNTER: (_with_value(COUNTER, items[COUNTER] + b"0"), "state of key 'counter' of 'shop'"),
-        item: (_with_value(item, items[item][:9] + b"x"), "state of key 'item 7' of 'shop'"),
+        item: (
+            _with_value(item, items[item][:9] + b"x"),
+            f"state of key 'item {BLOCKS - 1}' of 'shop'",
+        ),
         b"more": (
             _with_value(public_prefix("shop") + b"more", items[COUNTER]),
-            "state of key 'more' of 'shop': holds version (7, 0)",
+            f"state of key 'more' of 'shop': holds version ({BLOCKS - 1}, 0)",
         ),
         HISTORY: (_without(_first(path, HISTORY)), "history of key"),
         TRANSACTION: (_without(_first(path, TRANSACTION)), "place of transaction"),
@@ -227,7 +230,7 @@ def test_state_that_was_changed_is_found_key_by_key(path: Path) -> None:
         b"b": (_without(_first(path, b"b")), "number of the block with header hash"),
         SAVEPOINT: (
             _with_value(SAVEPOINT, items[SAVEPOINT][:-1] + bytes((items[SAVEPOINT][-1] ^ 1,))),
-            "savepoint: holds height 8",
+            f"savepoint: holds height {BLOCKS}",
         ),
         b"?": (_with_value(b"?", b""), "unknown key 3f"),
         b"e": (_without(_first(path, b"e")), "place of evidence 'seal' about block 1"),

@@ -14,9 +14,9 @@ from ledger.state.version import Version
 from ledger.transactions.rwset import KVRead, KVWrite, MetadataWrite, NamespaceRWSet, TxRWSet
 from tests.support.chain import commit, make_config_envelope, make_envelope
 
-SEGMENT_SIZE_BYTES = 1800
+SEGMENT_SIZE_BYTES = 900
 """So small that the life below fills several segment files."""
-BLOCKS = 8
+BLOCKS = 6
 
 
 @dataclass
