@@ -50,6 +50,11 @@ class ImplicitMetaPolicy:
         self._policies = tuple(policies)
         self.threshold = threshold_of(rule, len(policies))
 
+    @property
+    def policies(self) -> tuple[Policy | None, ...]:
+        """The policies that are counted, `threshold` of which must be satisfied."""
+        return self._policies
+
     def _count(self, identities: Sequence[Identity]) -> int:
         satisfied = 0
         for policy in self._policies:
