@@ -24,9 +24,11 @@ from typing import Any
 import grpc
 from fabric_protos.common import common_pb2
 from fabric_protos.peer import policy_pb2, proposal_pb2, transaction_pb2
+from google.protobuf.message import DecodeError
 
 from ledger.errors import LedgerError
 from network.configuration import ChannelConfiguration
+from network.errors import PolicyError
 from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorsed, Endorser, Simulated
 from nodes.endorser.interest import Interest
 from nodes.endorser.proposals import UnpackedProposal
@@ -34,7 +36,7 @@ from nodes.gateway.layouts import (
     LayoutRefusal,
     Requirement,
     layouts,
-    requirement_of_count,
+    requirement_of_policy,
     requirement_of_signature_policy,
 )
 from nodes.gateway.members import Member, MemberRefused, Members, MemberUnavailable
@@ -277,12 +279,19 @@ class Endorsing:
 def requirement_of_application_policy(
     raw: bytes, configuration: ChannelConfiguration
 ) -> Requirement:
-    """Read a contract definition's policy as a statement about members."""
-    policy = policy_pb2.ApplicationPolicy.FromString(raw)
-    if policy.WhichOneof("Type") == "signature_policy":
-        return requirement_of_signature_policy(policy.signature_policy.SerializeToString())
-    members = configuration.organisations
-    return requirement_of_count(members, len(members) // 2 + 1)
+    """Read a contract definition's policy as a statement about members.
+
+    Raises:
+        LayoutRefusal: it is none.
+    """
+    try:
+        policy = policy_pb2.ApplicationPolicy.FromString(raw)
+        if policy.WhichOneof("Type") == "channel_config_policy_reference":
+            reference = policy.channel_config_policy_reference
+            return requirement_of_policy(configuration.policies.policy(reference))
+    except (DecodeError, PolicyError) as error:
+        raise LayoutRefusal(f"an endorsement policy cannot be read: {error}") from error
+    return requirement_of_signature_policy(policy.signature_policy.SerializeToString())
 
 
 def describe_response(status: int, message: str, has_payload: bool) -> str:

@@ -19,6 +19,7 @@ from fabric_protos.msp import identities_pb2, msp_principal_pb2
 from google.protobuf.message import DecodeError
 
 from ledger.errors import Refusal
+from network.policy import ImplicitMetaPolicy, Policy, SignaturePolicy
 
 _ASKABLE_ROLES = frozenset(
     {
@@ -89,10 +90,15 @@ def _member_of(principal: Any) -> str | None:
     return None
 
 
-def requirement_of_count(members: Collection[str], needed: int) -> Requirement:
-    """Any *needed* of *members*: what an implicit-meta policy over organisations comes to."""
-    known = frozenset(members)
-    return lambda endorsers: len(known.intersection(endorsers)) >= needed
+def requirement_of_policy(policy: Policy | None) -> Requirement:
+    """Read a policy of the channel configuration as a statement about members."""
+    if isinstance(policy, SignaturePolicy):
+        return requirement_of_signature_policy(policy.envelope.SerializeToString())
+    if isinstance(policy, ImplicitMetaPolicy):
+        below = [requirement_of_policy(each) for each in policy.policies]
+        needed = policy.threshold
+        return lambda endorsers: sum(1 for each in below if each(endorsers)) >= needed
+    return lambda _endorsers: False
 
 
 def layouts(

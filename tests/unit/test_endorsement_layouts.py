@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from network.configuration import ChannelConfiguration
 from network.policy import parse_policy
 from nodes.gateway.layouts import (
     LayoutRefusal,
     Requirement,
     layouts,
-    requirement_of_count,
+    requirement_of_policy,
     requirement_of_signature_policy,
 )
+from tests.support.members import Member, genesis
 
 MEMBERS = ("BankMSP", "MakerMSP", "OperatorMSP", "PtaMSP")
+ANY_TWO = "OutOf(2, 'BankMSP.peer', 'OperatorMSP.peer', 'MakerMSP.peer', 'PtaMSP.peer')"
 
 
 def policy(words: str) -> Requirement:
@@ -26,7 +29,7 @@ def found(requirements: list[Requirement], own: str, members: tuple[str, ...] = 
 
 def test_layouts_of_any_two_ask_one_other_member_beside_the_own() -> None:
     """The own endorsement costs no call, so it is in the first layouts."""
-    two = policy("OutOf(2, 'BankMSP.peer', 'OperatorMSP.peer', 'MakerMSP.peer', 'PtaMSP.peer')")
+    two = policy(ANY_TWO)
     first = found([two], "BankMSP")[:3]
     assert first == [{"BankMSP", "MakerMSP"}, {"BankMSP", "OperatorMSP"}, {"BankMSP", "PtaMSP"}]
     assert len(found([two], "BankMSP")) == 6
@@ -40,7 +43,7 @@ def test_layouts_leave_the_own_member_out_where_no_policy_needs_it() -> None:
 
 def test_layouts_meet_all_policies_at_once() -> None:
     """The namespace's policy and those of the keys written must hold together."""
-    any_two = requirement_of_count(MEMBERS, 2)
+    any_two = policy(ANY_TWO)
     key = policy("AND('PtaMSP.peer', OR('BankMSP.peer', 'MakerMSP.peer'))")
     assert found([any_two, key], "OperatorMSP") == [{"BankMSP", "PtaMSP"}, {"MakerMSP", "PtaMSP"}]
 
@@ -67,7 +70,7 @@ def test_layouts_of_members_that_are_not_there_do_not_exist() -> None:
 
 def test_layouts_turn_so_that_load_is_spread() -> None:
     """Layouts of equal size begin with another member for another transaction."""
-    two = requirement_of_count(MEMBERS, 2)
+    two = policy(ANY_TWO)
     firsts = {next(layouts([two], MEMBERS, "BankMSP", turn)) for turn in range(3)}
     assert firsts == {
         ("BankMSP", "MakerMSP"),
@@ -80,3 +83,21 @@ def test_requirement_of_bytes_that_are_no_policy_is_refused() -> None:
     """They come from state, so they are answered and never trusted."""
     with pytest.raises(LayoutRefusal, match="cannot be decoded"):
         requirement_of_signature_policy(b"\xff\xff")
+
+
+@pytest.mark.parametrize(("rule", "size"), [("ANY", 1), ("MAJORITY", 3), ("ALL", 4)])
+def test_layouts_of_a_channel_policy_ask_as_many_members_as_its_rule_says(
+    rule: str, size: int
+) -> None:
+    """An implicit-meta policy counts the members whose own policy is met."""
+    block = genesis(
+        [Member(msp_id) for msp_id in MEMBERS],
+        policies={"LifecycleEndorsement": f"{rule} Endorsement"},
+    )
+    policies = ChannelConfiguration.from_block(block).policies
+    requirement = requirement_of_policy(
+        policies.policy("/Channel/Application/LifecycleEndorsement")
+    )
+    found_layouts = found([requirement], "BankMSP")
+    assert {len(each) for each in found_layouts} == {size}
+    assert "BankMSP" in found_layouts[0]
