@@ -214,14 +214,21 @@ class _Client:
         if self.network.content.rehearsal:
             clock = node_status(self.network.node_folder(self.msp_id))["clock"]
             options += ["--time", clock]
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "qist", *words, *options],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=CLIENT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "qist", *words, *options],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=CLIENT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise Unavailable(
+                f"`qist {' '.join(words[:2])}` has not ended after {CLIENT_S:g} s: look at "
+                f"`qist network status {self.network.path}`, and try again",
+                outcome_definite=False,
+            ) from late
         if done.returncode == 0:
             value: dict[str, Any] = json.loads(done.stdout)
             return value

@@ -30,8 +30,12 @@ trigger_days_past_due = 45
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two members, in a rehearsal that begins on new year's day."""
-    folder = tmp_path_factory.mktemp("rehearsal")
+    """Two members, in a rehearsal that begins on new year's day.
+
+    They lie so deep that the path of a control socket is longer than a socket's may be.
+    """
+    folder = tmp_path_factory.mktemp("rehearsal") / ("deep-" * 12) / ("down-" * 12)
+    folder.mkdir(parents=True)
     (folder / "members.toml").write_text(MEMBERS)
     words = ["--members", str(folder / "members.toml"), "--base-port", "0", "--rehearsal"]
     with network_down_at_the_end(folder / "net") as network:
