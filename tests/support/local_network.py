@@ -19,6 +19,8 @@
   every node and makes the closing checks of a network test: equal heights, header hashes and commit
   hashes, and a clean fsck of every ledger.
 - `network.set_clock(now)` sets a rehearsal's time on all running nodes.
+- *prepare* is given each organisation before the genesis block is made, to issue or revoke what the
+  block shall know of; *founded* is when the organisations' certificates begin.
 - `until(condition)` waits for what no node announces.
 
 Leaving the block stops what still runs.
@@ -27,6 +29,8 @@ Leaving the block stops what still runs.
 from __future__ import annotations
 
 import asyncio
+import errno
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -225,6 +229,8 @@ async def local_network(
     batch: BatchParameters | None = None,
     rehearsal: bool = False,
     limits: str = "",
+    prepare: Callable[[Organisation], None] | None = None,
+    founded: datetime | None = None,
 ) -> AsyncIterator[LocalNetwork]:
     """Make a network under *folder*, start it, define *contracts*, and stop it at the end.
 
@@ -236,8 +242,18 @@ async def local_network(
         batch: when blocks are cut.
         rehearsal: whether the network is a rehearsal.
         limits: further lines of every node.toml, for example a section [limits].
+        prepare: called with each organisation before the genesis block is made.
+        founded: when the organisations' certificates begin; now by default.
     """
-    made = make_network(folder, contracts, members=members, batch=batch, rehearsal=rehearsal)
+    made = make_network(
+        folder,
+        contracts,
+        members=members,
+        batch=batch,
+        rehearsal=rehearsal,
+        prepare=prepare,
+        founded=founded,
+    )
     if limits:
         for member in made.members.values():
             path = member.folder / "node.toml"
@@ -260,18 +276,24 @@ def make_network(
     members: Sequence[str] = MEMBERS,
     batch: BatchParameters | None = None,
     rehearsal: bool = False,
+    prepare: Callable[[Organisation], None] | None = None,
+    founded: datetime | None = None,
 ) -> LocalNetwork:
     """Make the folders of a network and start nothing."""
+    begin = founded or datetime.now(UTC)
     ports = iter(_free_ports(2 * len(members)))
     made = {
         msp_id: Member(
-            create_organisation(folder / msp_id / "org", msp_id),
+            create_organisation(folder / msp_id / "org", msp_id, now=lambda: begin),
             folder / msp_id / "node",
             next(ports),
             next(ports),
         )
         for msp_id in members
     }
+    if prepare is not None:
+        for member in made.values():
+            prepare(member.organisation)
     specs = [
         OrganisationSpec(
             msp_id,
@@ -315,8 +337,18 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that are free now, of those that the machine gives to no outgoing connection."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(10_240, 32_768)
+        try:
+            for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+                with socket.socket(family, socket.SOCK_STREAM) as probe:
+                    probe.bind((host, port))
+        except OSError as error:
+            # A machine without IPv6 has no such address, and needs none.
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                continue
+        if port not in found:
+            found.append(port)
+    return found
