@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import stat
@@ -90,6 +91,20 @@ def test_network_genesis_names_every_member_and_the_orderer(network: NetworkFold
     for member in network.content.members:
         (anchor,) = channel.organisations[member.msp_id].anchor_peers
         assert f"{anchor[0]}:{anchor[1]}" == member.node
+
+
+def test_network_files_hold_what_the_formats_say(network: NetworkFolder) -> None:
+    """docs/formats.md names every field of the files that are ours."""
+    page = Path(qist.__file__).parent / "docs" / "formats.md"
+    section = page.read_text("utf-8").split("## 13. The folder of a network")[1]
+    described = set(re.findall(r"\w+", section.split("channel/channel.toml")[0]))
+    content = tomllib.loads((network.path / "network.toml").read_text("utf-8"))
+    held = {*content, *content["members"][0], *content["contracts"][0], "policy"}
+    assert held <= described
+    keys = tomllib.loads((network.path / "PtaMSP" / "pseudonym-keys.toml").read_text("utf-8"))
+    assert set(keys) == {"device", "lender"}
+    assert set(keys["device"][0]) == {"id", "secret"}
+    assert len(bytes.fromhex(keys["device"][0]["secret"])) == 32
 
 
 def test_network_ports_are_all_different(network: NetworkFolder) -> None:
