@@ -13,7 +13,10 @@ from fabric_protos.peer import query_pb2, transaction_pb2
 from clients.gateway.asynchronous import AsyncContract, AsyncGateway
 from clients.gateway.errors import EndorseError, EvaluateError
 from clients.gateway.events import InMemoryCheckpointer
+from clients.gateway.messages import TransactionDraft
 from ledger.transactions.codes import TxValidationCode
+from ledger.transactions.parse import parse_transaction
+from network.msp import split_identity
 from tests.support.counter import Counter
 from tests.support.envelopes import transaction_envelope
 from tests.support.local_network import CHANNEL, DEADLINE_S, MEMBERS, local_network
@@ -284,4 +287,59 @@ async def test_transaction_endorsed_twice_by_one_node_counts_once(tmp_path: Path
         committed = await network.node("MakerMSP").channel.block(height)
         assert committed is not None
         assert committed.codes == (TxValidationCode.ENDORSEMENT_POLICY_FAILURE,)
+        await network.verify()
+
+
+def endorsers_of(transaction: TransactionDraft) -> set[str]:
+    """The members whose endorsements a prepared transaction carries."""
+    parsed = parse_transaction(transaction.signed().SerializeToString())
+    return {split_identity(each.endorser)[0] for each in parsed.endorsements}
+
+
+async def test_key_with_a_policy_of_its_own_is_endorsed_by_those_whom_it_names(
+    tmp_path: Path,
+) -> None:
+    """The gateway reads the policies of the keys a transaction writes, and asks those members and
+    no others; a transaction endorsed by others is a policy failure.
+    """
+    async with (
+        local_network(tmp_path, [Counter()]) as network,
+        network.gateway("BankMSP") as gateway,
+    ):
+        contract = counter(gateway)
+        await contract.submit("Guard", "k", "AND('MakerMSP.peer', 'PtaMSP.peer')")
+        guarded = await gateway.endorse(contract.new_proposal("Add", "k", "1"))
+        assert endorsers_of(guarded) == {"MakerMSP", "PtaMSP"}
+        free = await gateway.endorse(contract.new_proposal("Add", "free", "1"))
+        assert len(endorsers_of(free)) == 2
+        assert "BankMSP" in endorsers_of(free)
+        others = await gateway.endorse(
+            contract.new_proposal("Add", "k", "1", endorsing_organisations=["BankMSP", "PtaMSP"])
+        )
+        verdict = await gateway.commit_status(await gateway.submit(others))
+        assert verdict.code is TxValidationCode.ENDORSEMENT_POLICY_FAILURE
+        verdict = await gateway.commit_status(await gateway.submit(guarded))
+        assert verdict.code is TxValidationCode.VALID
+        await network.verify()
+
+
+async def test_endorsement_of_a_member_that_is_down_is_replaced_by_anothers(
+    tmp_path: Path,
+) -> None:
+    """Whatever layout is tried first, a transaction that others can endorse goes through; one that
+    needs the member that is down says so.
+    """
+    async with local_network(tmp_path, [Counter()]) as network:
+        async with network.gateway("BankMSP") as gateway:
+            contract = counter(gateway)
+            await contract.submit("Guard", "k", "AND('MakerMSP.peer', 'PtaMSP.peer')")
+            await network.settled()
+            await network.stop("MakerMSP")
+            for number in range(6):
+                outcome = await contract.submit("Add", f"k{number}", "1")
+                assert outcome.status.is_valid
+            with pytest.raises(EndorseError, match="failed to collect enough") as refused:
+                await contract.submit("Add", "k", "1")
+            assert "MakerMSP" in {detail.msp_id for detail in refused.value.details}
+        await network.start("MakerMSP")
         await network.verify()

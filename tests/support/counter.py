@@ -6,6 +6,7 @@ import threading
 import time
 
 from chaincode.contract import Context, Contract, ContractRefusal, query, transaction
+from network.policy import parse_policy
 
 
 class Counter(Contract):
@@ -30,6 +31,14 @@ class Counter(Contract):
     def PutSecret(self, ctx: Context, key: str) -> None:
         """Write what comes as transient data."""
         ctx.stub.put_state(key, ctx.stub.get_transient()["secret"])
+
+    @transaction
+    def Guard(self, ctx: Context, key: str, policy: str) -> None:
+        """Write a key and let only those who meet *policy* change it from now on."""
+        ctx.stub.put_state(key, b"0")
+        ctx.stub.set_state_validation_parameter(
+            key, parse_policy(policy).SerializeToString(deterministic=True)
+        )
 
     @transaction
     def Guess(self, ctx: Context, key: str) -> None:
