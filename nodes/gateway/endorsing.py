@@ -1,10 +1,11 @@
 """Collects the endorsements that a transaction needs, and no more.
 
-With organisations named by the client: one endorsement of each. Otherwise the node simulates
-itself, learns from the writes which policies count (`nodes.endorser.interest`), and completes the
-smallest layout of members that meets them all, those that answer first; a member that fails is
-replaced by another layout (Fabric internal/pkg/gateway/endorse.go, with policies read by the node
-instead of asked of a discovery service).
+With organisations named by the client: one endorsement of each; all are asked, so that the client
+reads the words of every one that refuses. Otherwise the node simulates itself, learns from the
+writes which policies count (`nodes.endorser.interest`), and completes the smallest layout of
+members that meets them all, those that answer first; a member that fails is replaced by another
+layout (Fabric internal/pkg/gateway/endorse.go, with policies read by the node instead of asked of a
+discovery service).
 
 Transient data goes to this member's own node and to the organisations that the client named, and
 to nobody else.
@@ -109,8 +110,12 @@ class Endorsing:
             )
         asked = list(dict.fromkeys(organisations))
         if own in asked:
-            await self._endorse_here(collection, with_interest=False)
-        if not await self._ask(collection, [each for each in asked if each != own]):
+            try:
+                await self._endorse_here(collection, with_interest=False)
+            except RpcFailure as failure:
+                collection.details.extend(failure.details)
+        answered = await self._ask(collection, [each for each in asked if each != own])
+        if not answered or collection.details:
             raise RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, collection.details)
 
     async def _collect_enough(self, collection: _Collection) -> None:

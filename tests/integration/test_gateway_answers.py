@@ -325,6 +325,22 @@ async def test_endorse_by_named_members_carries_just_their_endorsements(
     assert sorted(endorsers) == ["OperatorMSP", "PtaMSP"]
 
 
+@pytest.mark.parametrize("named", [["BankMSP", "PtaMSP"], ["OperatorMSP", "PtaMSP"]])
+async def test_endorse_that_named_members_refuse_tells_what_each_said(
+    network: LocalNetwork, named: list[str]
+) -> None:
+    """ABORTED "failed to collect enough …" with a detail of each, the gateway's own member no
+    exception (endorse.go).
+    """
+    async with network.gateway("BankMSP") as gateway:
+        with pytest.raises(EndorseError, match="failed to collect enough") as caught:
+            await gateway.endorse(proposal(network, "Refuse", "", endorsing_organisations=named))
+    assert caught.value.code is Code.ABORTED
+    assert sorted(detail.msp_id for detail in caught.value.details) == named
+    for detail in caught.value.details:
+        assert detail.message.startswith("chaincode response 400, ")
+
+
 # ---- Submit
 
 
