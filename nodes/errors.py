@@ -15,7 +15,6 @@ from network.errors import IdentityError, OrderingRefusal, PolicyError, Signatur
 __all__ = [
     "AccessDenied",
     "ChannelHalted",
-    "ChannelNotFound",
     "ChannelUnavailable",
     "NodeError",
     "TooManyRequests",
@@ -29,10 +28,6 @@ class NodeError(LedgerError):
 
 class AccessDenied(PolicyError):
     """The channel's access rules do not let this identity do that."""
-
-
-class ChannelNotFound(Refusal):
-    """This node does not have the channel."""
 
 
 class ChannelHalted(Unavailable):
@@ -53,7 +48,6 @@ _CODES: tuple[tuple[type[LedgerError], grpc.StatusCode], ...] = (
     (IdentityError, grpc.StatusCode.PERMISSION_DENIED),
     (SignatureError, grpc.StatusCode.PERMISSION_DENIED),
     (PolicyError, grpc.StatusCode.PERMISSION_DENIED),
-    (ChannelNotFound, grpc.StatusCode.NOT_FOUND),
     (OrderingRefusal, grpc.StatusCode.ABORTED),
     (Refusal, grpc.StatusCode.INVALID_ARGUMENT),
     (TooManyRequests, grpc.StatusCode.RESOURCE_EXHAUSTED),

@@ -49,7 +49,13 @@ from nodes.gateway.members import Members
 from nodes.opening import load_genesis, verify_channel, verify_channel_id
 from nodes.operations.control import CONTROL_SOCKET, ControlServer, bind_control_socket
 from nodes.operations.logs import start_logging
-from nodes.operations.status import NodeStatus, PeerState, certificate_state, program_version
+from nodes.operations.status import (
+    CertificateState,
+    NodeStatus,
+    PeerState,
+    certificate_state,
+    program_version,
+)
 from nodes.rpc.connections import call_options
 from nodes.servers import Servers
 
@@ -199,6 +205,18 @@ class Node:
             self.channel.height,
             ", in a rehearsal" if self.is_rehearsal else "",
         )
+        for certificate in self._certificates():
+            if certificate.warning:
+                log.warning("%s", certificate.warning)
+
+    def _certificates(self) -> tuple[CertificateState, ...]:
+        warn = self.configuration.warn.certificate_days
+        # Connections are made by the machine's time, also in a rehearsal.
+        machine = datetime.now(UTC)
+        return (
+            certificate_state("identity", self._signer.not_after, self.clock.now(), warn),
+            certificate_state("tls", self._tls.not_after, machine, warn),
+        )
 
     async def _finish_calls(self) -> None:
         """Take no more calls and finish those at work; those that only wait are told to go."""
@@ -219,9 +237,7 @@ class Node:
 
     def status(self) -> NodeStatus:
         """Return the present status."""
-        channel, now = self.channel, self.clock.now()
-        warn = self.configuration.warn.certificate_days
-        machine = datetime.now(UTC)
+        channel = self.channel
         return NodeStatus(
             name=self.configuration.name,
             msp_id=self.configuration.msp_id,
@@ -233,7 +249,7 @@ class Node:
             ready=self._serving and channel.halted is None,
             halted="" if channel.halted is None else str(channel.halted),
             rehearsal=self.is_rehearsal,
-            clock=now.isoformat(),
+            clock=self.clock.now().isoformat(),
             started=self._opened.isoformat(timespec="seconds"),
             recovered="; ".join(channel.ledger.recovered),
             client_address=self.configuration.client.reachable,
@@ -243,11 +259,7 @@ class Node:
                 PeerState(msp_id, member.address, member.is_up)
                 for msp_id, member in self._members.others().items()
             ),
-            certificates=(
-                certificate_state("identity", self._signer.not_after, now, warn),
-                # Connections are made by the machine's time, also in a rehearsal.
-                certificate_state("tls", self._tls.not_after, machine, warn),
-            ),
+            certificates=self._certificates(),
             memory_bytes=psutil.Process().memory_info().rss,
         )
 

@@ -6,7 +6,6 @@ print it. Fields are described in docs/howto/run-a-node.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -104,11 +103,6 @@ def certificate_state(
     elif days < warn_days:
         warning = f"the {name} certificate expires on {expires:%Y-%m-%d}, in {days} days"
     return CertificateState(name, expires.isoformat(), days, warning)
-
-
-def warnings_of(certificates: Sequence[CertificateState]) -> list[str]:
-    """The warnings there are."""
-    return [each.warning for each in certificates if each.warning]
 
 
 def program_version() -> str:

@@ -16,7 +16,6 @@ from network.errors import OrderingRefusal
 from nodes.errors import (
     AccessDenied,
     ChannelHalted,
-    ChannelNotFound,
     NodeError,
     TooManyRequests,
     grpc_status,
@@ -75,7 +74,6 @@ def test_every_error_is_of_one_kind_and_every_kind_has_a_code() -> None:
         if issubclass(error, Refusal):
             assert code in (
                 Code.PERMISSION_DENIED,
-                Code.NOT_FOUND,
                 Code.ABORTED,
                 Code.INVALID_ARGUMENT,
             ), error
@@ -85,7 +83,6 @@ def test_every_error_is_of_one_kind_and_every_kind_has_a_code() -> None:
     ("error", "code"),
     [
         (AccessDenied("no"), Code.PERMISSION_DENIED),
-        (ChannelNotFound("no"), Code.NOT_FOUND),
         (OrderingRefusal(400, "no"), Code.ABORTED),
         (TooManyRequests("no"), Code.RESOURCE_EXHAUSTED),
         (ChannelHalted("no"), Code.UNAVAILABLE),
