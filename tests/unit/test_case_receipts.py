@@ -206,6 +206,20 @@ def test_release_refused_is_issued_again_at_once(released: CaseLedger) -> None:
     assert released.state_of("C-A1-1") == "released"
 
 
+def test_release_overtaken_by_a_block_receipt_is_issued_again(ledger: CaseLedger) -> None:
+    """A block receipt between two answers to its release: the executor must look again."""
+    ledger.report(ORDER, "SUBMITTED")
+    ledger.pay("A1", 200, ledger.tx_day)
+    ledger.report_release(ORDER, "SUBMITTED", "APPLIED")
+    ledger.today(ledger.tx_day, "11:30")
+    ledger.report(ORDER, "APPLIED")
+    assert ledger.report_release(ORDER, "VERIFIED")[0]["ok"]
+    found = verdicts(ledger.change("ReissueReleases", [ORDER], by=("MakerMSP", "auditor")))[0]
+    assert (found["ok"], found["state"]) == (True, "releasing")
+    issues = {each["executor"]: each["issue"] for each in _release(ledger)["receipts"]}
+    assert issues == {"OperatorMSP": 2, "MobiMSP": 1}
+
+
 def test_release_followed_by_a_block_receipt_is_issued_again(ledger: CaseLedger) -> None:
     """A block that slipped through after its release is released again, by anybody's request."""
     ledger.report(ORDER, "SUBMITTED")

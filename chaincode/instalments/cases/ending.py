@@ -17,6 +17,7 @@ from typing import Final
 
 from ..book.position import Position
 from ..verdicts import RuleBroken
+from . import index
 from .case import BlockOrder, release_id
 from .docket import Docket
 from .outcome import Addressee, Ending, Release
@@ -78,6 +79,9 @@ def end(
     )
     releases = tuple([_release_of(docket, file, order, kind) for order in orders])
     docket.put_ending(ending, releases)
+    for hold in file.holds:
+        if hold.case == record.case:
+            index.remove_hold(docket.stub, hold)
     return _moved(file, ending, releases)
 
 

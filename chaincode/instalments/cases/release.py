@@ -1,10 +1,10 @@
 """Releases (rulebook 4): to every addressee of the block, until each is VERIFIED or proved that
 nothing was applied.
 
-A release that is REFUSED is issued again at once, with a new number; one that was reported done and
-is followed by a block receipt is issued again by anybody. Who has not answered an issue in the
-hours for it is escalated to the regulator. Nothing here asks the lender, the regulator or the
-ledger day's keeper.
+A release that is REFUSED is issued again at once, with a new number; one that is followed by a
+block receipt of an addressee that had answered it is issued again by anybody. Who has not answered
+an issue in the hours for it is escalated to the regulator. Nothing here asks the lender, the
+regulator or the ledger day's keeper.
 """
 
 from __future__ import annotations
@@ -129,24 +129,24 @@ def _issued_again(docket: Docket, addressee: Addressee) -> Addressee:
 
 
 def reissue(docket: Docket, order: str) -> Outcome:
-    """Issue a release again to whom a block receipt came from after it was reported done."""
+    """Issue a release again to whom a block receipt came from after it had begun to answer."""
     file, release = find(docket, order)
     was_done, changed = release.is_done, release
     for addressee in release.addressees:
-        done_at = addressee.done_at
+        answered = addressee.answered
         late = [
             step.at
             for receipts in file.receipts[order]
             if receipts.executor == addressee.executor
             for step in receipts.steps
-            if step.step != REFUSED and done_at is not None and step.at > done_at
+            if step.step != REFUSED and answered and step.at > answered[0].at
         ]
         if late:
             changed = changed.with_addressee(_issued_again(docket, addressee))
     if changed == release:
         raise RuleBroken(
             f"release {release.release}",
-            "needs no new issue: no block receipt came after it was done",
+            "needs no new issue: no block receipt came after an answer to it",
             4,
         )
     docket.put_release(changed, was_done=was_done)
