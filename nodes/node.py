@@ -34,12 +34,13 @@ import psutil
 import uvloop
 
 from chaincode.simulator import ChaincodeRegistry
+from ledger.channel import ChannelLedger
 from ledger.errors import LedgerError
 from network.msp import SigningIdentity
 from network.ordering.ports import OrderingEngine
 from network.ordering.solo import Follower, Sequencer
 from network.tls import TlsIdentity
-from nodes.channel import Channel
+from nodes.channel import Channel, LedgerOpener
 from nodes.clock import CLOCK_FILE, Clock, ClockRefusal, RealClock, RehearsalClock
 from nodes.committer.signatures import SignaturePool
 from nodes.configuration import NodeConfiguration, load_configuration
@@ -132,12 +133,19 @@ class Node:
         self._stop_asked = asyncio.Event()
 
     @classmethod
-    def open(cls, folder: Path, *, contracts: Contracts = installed_contracts) -> Node:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        contracts: Contracts = installed_contracts,
+        open_ledger: LedgerOpener = ChannelLedger.open,
+    ) -> Node:
         """Read a node's folder and open its ledger, recovering what a crash left. Blocks.
 
         Args:
             folder: made by `qist node init`.
             contracts: where contracts come from; by default the packages installed in the folder.
+            open_ledger: how its ledger is opened.
         Raises:
             Refusal: the folder or the configuration is not right, or a node runs there already.
             LedgerLocked: another process has the ledger open.
@@ -154,7 +162,9 @@ class Node:
             if genesis is not None:
                 # Before it is written: a block of the wrong channel must not begin a ledger.
                 verify_channel_id(configuration, genesis, folder)
-            channel = Channel.open(folder / LEDGER_FOLDER, genesis, signatures=signatures)
+            channel = Channel.open(
+                folder / LEDGER_FOLDER, genesis, signatures=signatures, open_ledger=open_ledger
+            )
             verify_channel(channel.configuration, signer, folder)
             return cls(folder, configuration, signer, tls, channel, signatures, contracts, control)
         except BaseException:
@@ -164,6 +174,13 @@ class Node:
             control.close()
             (folder / CONTROL_SOCKET).unlink(missing_ok=True)
             raise
+
+    def close(self) -> None:
+        """Give up a node that was opened and is not to serve."""
+        self.endorser.close()
+        self._signatures.close()
+        self.channel.ledger.close()
+        self._control.close()
 
     async def serve(self) -> None:
         """Serve until `request_stop`, then stop in order; `started` is set in between.
@@ -305,15 +322,19 @@ def _clock_of(folder: Path, channel: Channel) -> Clock:
     return RehearsalClock(folder / CLOCK_FILE, channel.created)
 
 
-def run(folder: Path) -> int:
+def run(folder: Path, *, open_ledger: LedgerOpener = ChannelLedger.open) -> int:
     """Run a node in this process until SIGTERM, SIGINT or `POST /stop`; return its exit code.
 
     0 after an orderly stop, 1 if it could not start or had to give up; the log says why.
+
+    Args:
+        folder: of the node.
+        open_ledger: how its ledger is opened; a test listens to the write steps by it.
     """
     start_logging(folder.resolve().name, "info")
     failed = False
     try:
-        node = Node.open(folder)
+        node = Node.open(folder, open_ledger=open_ledger)
         configuration = node.configuration
         start_logging(configuration.name, configuration.log.level, rehearsal=node.is_rehearsal)
         for words in node.channel.ledger.recovered:

@@ -144,3 +144,8 @@ class ControlServer:
         """Let `serve` return and remove the socket."""
         self._server.should_exit = True
         self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove the socket of a server that never served."""
+        self._listener.close()
+        self._path.unlink(missing_ok=True)

@@ -164,8 +164,7 @@ def test_archive_of_a_node_holds_what_formats_md_says_in_that_order(tmp_path: Pa
     network = make_network(tmp_path / "net", members=TWO, rehearsal=True)
     folder = network.members["BankMSP"].folder
     (folder / "clock").write_text("2031-01-31T04:00:00+00:00\n")
-    node = Node.open(folder)
-    node.channel.ledger.close()
+    Node.open(folder).close()
     (folder / "node.log").write_text("private")
     archive = tmp_path / "bank.backup"
     summary = write_backup(folder, archive)
@@ -230,11 +229,6 @@ def test_restore_of_a_damaged_archive_is_refused_and_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bank.backup", "net"]
 
 
-def open_and_close(folder: Path) -> None:
-    node = Node.open(folder)
-    node.channel.ledger.close()
-
-
 FAULTS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "no node.toml": (lambda own, _other: (own / "node.toml").unlink(), "does not exist"),
     "another channel": (
@@ -273,7 +267,7 @@ def test_node_whose_folder_is_not_right_does_not_open_and_says_what_to_do(
     change, words = FAULTS[fault]
     change(own, other)
     with pytest.raises(Refusal, match=words):
-        open_and_close(own)
+        Node.open(own).close()
     assert not (own / "control.sock").exists()
 
 
@@ -331,6 +325,28 @@ def test_node_as_a_process_logs_json_and_stops_in_order_on_sigterm(tmp_path: Pat
     finally:
         process.kill()
         process.wait()
+
+
+def test_node_that_was_killed_opens_again_in_the_place_of_its_stale_socket(tmp_path: Path) -> None:
+    """What a killed process leaves behind keeps nobody out, and its height is there."""
+    network = make_network(tmp_path, members=TWO)
+    folder = network.members["BankMSP"].folder
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nodes.node", str(folder)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        assert "serves clients on" in process.stderr.readline()
+        with pytest.raises(Refusal, match="already running"):
+            Node.open(folder)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (folder / "control.sock").exists()
+    node = Node.open(folder)
+    assert node.channel.height == 1
+    node.close()
+    assert not (folder / "control.sock").exists()
 
 
 def test_node_that_cannot_start_ends_with_one_and_the_reason(tmp_path: Path) -> None:
