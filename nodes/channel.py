@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from ledger.state.snapshot import LedgerSnapshot
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
 from network.configuration import ChannelConfiguration
-from network.errors import ConfigurationError, PolicyError
+from network.errors import ConfigurationError, IdentityError, PolicyError
 from network.msp import Identity
 from network.ordering.ports import ExpectedOutcome
 from network.policy import SignedData
@@ -46,6 +46,9 @@ from nodes.statuses import Statuses, TransactionStatus
 __all__ = ["Channel", "CommittedBlock", "TransactionStatus"]
 
 log = logging.getLogger(__name__)
+
+LedgerOpener = Callable[[Path], ChannelLedger]
+"""From a folder to the ledger that is kept there."""
 
 RECENT_BYTES = 8 * 1024 * 1024
 """Envelopes of the newest blocks that are kept in memory for those who follow closely."""
@@ -79,6 +82,7 @@ class Channel:
         *,
         signatures: SignaturePool,
         rule: ConfigurationRule = refuse_updates,
+        open_ledger: LedgerOpener = ChannelLedger.open,
     ) -> Channel:
         """Open the ledger of a channel, recovering what a crash left, and read its configuration.
 
@@ -89,13 +93,14 @@ class Channel:
             genesis: the channel's first block; written if the ledger is empty, else compared.
             signatures: the threads that verify.
             rule: which configuration may follow the one in force.
+            open_ledger: how its ledger is opened.
 
         Raises:
             ConfigurationError: the ledger is empty and there is no genesis block, or it holds
                 another one.
             Fatal: what is stored is damaged.
         """
-        ledger = ChannelLedger.open(path)
+        ledger = open_ledger(path)
         try:
             if ledger.height == 0:
                 if genesis is None:
@@ -293,8 +298,9 @@ class Channel:
             AccessDenied: it does not; the message names *resource* as what was asked for.
         """
         try:
+            self._configuration.msps.deserialize_at_door(signed.identity)
             identities = self._configuration.policies.evaluate(policy, [signed])
-        except PolicyError as refused:
+        except (IdentityError, PolicyError) as refused:
             raise AccessDenied(
                 f"access denied for [{resource}][{self.channel_id}]: {policy} is not satisfied: "
                 f"{refused}"
