@@ -1,8 +1,12 @@
 """`_lifecycle`: the definitions of contracts on the channel, in Fabric's keys and bytes.
 
-    CommitChaincodeDefinition(CommitChaincodeDefinitionArgs)      writes a contract's definition
-    QueryChaincodeDefinition(QueryChaincodeDefinitionArgs)        one of them
-    QueryChaincodeDefinitions(QueryChaincodeDefinitionsArgs)      all of them
+    CommitChaincodeDefinition(CommitChaincodeDefinitionArgs)        writes a contract's definition
+    CommitChaincodeDefinitions(CommitChaincodeDefinitionArgs, …)    writes several, all or none
+    QueryChaincodeDefinition(QueryChaincodeDefinitionArgs)          one of them
+    QueryChaincodeDefinitions(QueryChaincodeDefinitionsArgs)        all of them
+
+The second is ours: contracts that only make sense together begin together, in one transaction. The
+others are Fabric's.
 
 A definition is agreed to by whoever endorses its transaction: this node's member does if the node
 has the contract installed in that version, and if nothing is defined under the name yet. The
@@ -46,6 +50,7 @@ VALIDATION_PLUGIN: Final = "vscc"
 CHANNEL_POLICY: Final = "/Channel/Application/Endorsement"
 """Of a contract that names none (Fabric's default)."""
 
+_COMMIT: Final = lifecycle_pb2.CommitChaincodeDefinitionArgs
 _NAME: Final = re.compile(r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*")
 _VERSION: Final = re.compile(r"[A-Za-z0-9_.+-]+")
 _COLLECTION: Final = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]*")
@@ -63,12 +68,42 @@ class Lifecycle(SystemChaincode):
                 "QueryChaincodeDefinition": self._query_one,
                 "QueryChaincodeDefinitions": self._query_all,
             },
-            {"CommitChaincodeDefinition": self._commit},
+            {
+                "CommitChaincodeDefinition": self._commit,
+                "CommitChaincodeDefinitions": self._commit_all,
+            },
         )
         self._installed = installed
 
     def _commit(self, ctx: Context, args: Sequence[bytes]) -> bytes:
-        asked = _decode(lifecycle_pb2.CommitChaincodeDefinitionArgs, args)
+        return self._define(ctx, [_decode(_COMMIT, args)])
+
+    def _commit_all(self, ctx: Context, args: Sequence[bytes]) -> bytes:
+        if not args:
+            raise ContractRefusal(
+                "the call", "requires at least one argument but received none",
+                f"marshal a {_COMMIT.DESCRIPTOR.full_name} for each contract",
+            )  # fmt: skip
+        return self._define(ctx, [_decode(_COMMIT, [each]) for each in args])
+
+    def _define(self, ctx: Context, definitions: Sequence[Any]) -> bytes:
+        """Write all of them, or raise before anything is written."""
+        policies: dict[str, bytes] = {}
+        for asked in definitions:
+            policy = self._agree(ctx, asked)
+            if asked.name in policies:
+                raise ContractRefusal(
+                    f"the definition of {asked.name}", "is asked for twice in one transaction",
+                    "keep one of them",
+                )  # fmt: skip
+            policies[asked.name] = policy
+        for asked in definitions:
+            _write(ctx, asked, policies[asked.name])
+        raw: bytes = lifecycle_pb2.CommitChaincodeDefinitionResult().SerializeToString()
+        return raw
+
+    def _agree(self, ctx: Context, asked: Any) -> bytes:
+        """Check a definition and return its policy; raises unless this node's member agrees."""
         what = _verify_names(asked)
         _verify_collections(what, asked.collections)
         _verify_plugins(what, asked)
@@ -81,9 +116,7 @@ class Lifecycle(SystemChaincode):
                 "not installed on this node",
                 "install the package that offers it",
             )
-        _write(ctx, asked, policy)
-        raw: bytes = lifecycle_pb2.CommitChaincodeDefinitionResult().SerializeToString()
-        return raw
+        return policy
 
     def _query_one(self, ctx: Context, args: Sequence[bytes]) -> bytes:
         asked = _decode(lifecycle_pb2.QueryChaincodeDefinitionArgs, args)

@@ -24,6 +24,8 @@ LOCAL_MEMBERS: Final = "Members"
 CHANNEL_ACLS: Final = MappingProxyType(
     {
         "_lifecycle/CommitChaincodeDefinition": WRITERS,
+        # Ours: several definitions in one transaction, by whoever may commit one.
+        "_lifecycle/CommitChaincodeDefinitions": WRITERS,
         "_lifecycle/QueryChaincodeDefinition": WRITERS,
         "_lifecycle/QueryChaincodeDefinitions": WRITERS,
         "_lifecycle/CheckCommitReadiness": WRITERS,

@@ -194,6 +194,7 @@ def test_policy_of_our_own_takes_the_place_of_the_usual_one(members) -> None:
         ("qscc/GetChainInfo", "/Channel/Application/Readers"),
         ("gateway/CommitStatus", "/Channel/Application/Readers"),
         ("_lifecycle/CommitChaincodeDefinition", "/Channel/Application/Writers"),
+        ("_lifecycle/CommitChaincodeDefinitions", "/Channel/Application/Writers"),
         ("_lifecycle/InstallChaincode", LOCAL_ADMINS),
         ("cscc/GetChannels", LOCAL_MEMBERS),
     ],

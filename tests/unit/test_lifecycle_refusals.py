@@ -24,10 +24,10 @@ POLICY = policy_pb2.ApplicationPolicy(
 
 
 class OneVersion:
-    """A node with toy in version 1 and 2."""
+    """A node with toy and its sister in version 1 and 2."""
 
     def offers(self, name: str, version: str) -> bool:
-        return name == "toy" and version in ("1", "2")
+        return name in ("toy", "sister") and version in ("1", "2")
 
 
 class OnlyLifecycle:
@@ -48,11 +48,23 @@ def call(state: MemoryState, *args: bytes) -> SimulationResult:
     return Simulator(OnlyLifecycle()).simulate(state, invocation)
 
 
+def definition_of_toy(**changes: object) -> bytes:
+    """Return the arguments of the first definition of toy, with changes."""
+    fields = {"sequence": 1, "name": "toy", "version": "1", "validation_parameter": POLICY}
+    raw: bytes = lifecycle_pb2.CommitChaincodeDefinitionArgs(
+        **(fields | changes)
+    ).SerializeToString()
+    return raw
+
+
 def commit(state: MemoryState, **changes: object) -> SimulationResult:
     """Ask for the first definition of toy, with changes."""
-    fields = {"sequence": 1, "name": "toy", "version": "1", "validation_parameter": POLICY}
-    asked = lifecycle_pb2.CommitChaincodeDefinitionArgs(**(fields | changes))
-    return call(state, b"CommitChaincodeDefinition", asked.SerializeToString())
+    return call(state, b"CommitChaincodeDefinition", definition_of_toy(**changes))
+
+
+def commit_all(state: MemoryState, *definitions: bytes) -> SimulationResult:
+    """Ask for several definitions in one transaction."""
+    return call(state, b"CommitChaincodeDefinitions", *definitions)
 
 
 def write(state: MemoryState, result: SimulationResult) -> None:
@@ -127,6 +139,57 @@ def test_two_first_definitions_conflict_by_what_they_read() -> None:
     assert second.status == 200
     write(state, first)
     assert state.conflicts(second)
+
+
+def test_several_definitions_write_what_each_alone_would() -> None:
+    """One transaction reads and writes, for each contract, what a definition alone does."""
+    together = commit_all(MemoryState(), definition_of_toy(), definition_of_toy(name="sister"))
+    assert (together.status, together.payload) == (200, b"")
+    (found,) = decode_tx_rwset(together.rwset).namespaces
+    alone = [
+        decode_tx_rwset(commit(MemoryState(), name=name).rwset).namespaces[0]
+        for name in ("sister", "toy")
+    ]
+    assert sorted(found.reads, key=str) == sorted((*alone[0].reads, *alone[1].reads), key=str)
+    assert sorted(found.writes, key=str) == sorted((*alone[0].writes, *alone[1].writes), key=str)
+
+
+def test_one_definition_among_several_is_what_fabrics_function_writes() -> None:
+    """With one argument both functions leave the same read/write set."""
+    assert commit_all(MemoryState(), definition_of_toy()).rwset == commit(MemoryState()).rwset
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (definition_of_toy(name="sister", version="3"), "definition of sister: chaincode"),
+        (definition_of_toy(name="sister", sequence=2), "new definition must be sequence 1"),
+        (definition_of_toy(), "the definition of toy: is asked for twice in one transaction"),
+        (b"\xff", "the argument: failed to decode input arg"),
+    ],
+)
+def test_one_definition_that_is_refused_takes_the_others_with_it(second: bytes, words: str) -> None:
+    """All or nothing: the refusal names the one that is wrong, and nothing is written."""
+    result = commit_all(MemoryState(), definition_of_toy(), second)
+    assert 400 <= result.status < 500
+    assert words in result.message
+    assert result.rwset == b""
+
+
+def test_several_definitions_of_which_one_stands_are_refused() -> None:
+    """Each is under the rules of a definition alone."""
+    state = MemoryState()
+    write(state, commit(state))
+    result = commit_all(state, definition_of_toy(name="sister"), definition_of_toy())
+    assert result.status == 409
+    assert "the definition of toy" in result.message
+
+
+def test_call_for_several_definitions_without_any_is_refused() -> None:
+    """A transaction that defines nothing is a mistake."""
+    result = commit_all(MemoryState())
+    assert result.status == 400
+    assert "requires at least one argument" in result.message
 
 
 @pytest.mark.parametrize("function", ["CommitChaincodeDefinition", "QueryChaincodeDefinition"])
