@@ -35,7 +35,7 @@ from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError, IdentityError, PolicyError
 from network.msp import Identity
 from network.ordering.ports import ExpectedOutcome
-from network.policy import SignedData
+from network.policy import SignedData, why_not_valid
 from nodes.committer.committer import Committer, write_genesis
 from nodes.committer.configuration import ConfigurationRule, refuse_updates
 from nodes.committer.outcome import CommittedBlock
@@ -297,13 +297,17 @@ class Channel:
         Raises:
             AccessDenied: it does not; the message names *resource* as what was asked for.
         """
+        msps = self._configuration.msps
         try:
-            self._configuration.msps.deserialize_at_door(signed.identity)
+            msps.deserialize_at_door(signed.identity)
             identities = self._configuration.policies.evaluate(policy, [signed])
         except (IdentityError, PolicyError) as refused:
+            reason = str(refused)
+            if isinstance(refused, PolicyError):
+                reason = why_not_valid(signed, msps) or reason
             raise AccessDenied(
                 f"access denied for [{resource}][{self.channel_id}]: {policy} is not satisfied: "
-                f"{refused}"
+                f"{reason}"
             ) from refused
         return identities[0]
 

@@ -34,6 +34,7 @@ class MSPManager:
         if len(self._msps) != len(msps):
             raise ConfigurationError("two MSPs have the same id: give every member its own")
         self._identities: BoundedCache[bytes, Identity | str] = BoundedCache(IDENTITIES_CACHED)
+        self._well_formed: BoundedCache[bytes, bool] = BoundedCache(IDENTITIES_CACHED)
         self._tls_members: BoundedCache[bytes, str] = BoundedCache(IDENTITIES_CACHED // 8)
 
     @property
@@ -76,6 +77,19 @@ class MSPManager:
             return self.msp(msp_id).identify(msp_id, pem, serialized)
         except IdentityError as reason:
             return str(reason)
+
+    def deserialize_at_door(self, serialized: bytes) -> Identity:
+        """Do as `deserialize` for one who asks this node for something, and check the form too.
+
+        Raises:
+            IdentityError: as `deserialize`, or as `verify_well_formed`.
+        """
+        identity = self.deserialize(serialized)
+        if self._well_formed.get(serialized) is None:
+            self.verify_well_formed(serialized)
+            if len(serialized) <= MAX_PEM_BYTES:
+                self._well_formed.put(serialized, True)
+        return identity
 
     def verify_well_formed(self, serialized: bytes) -> None:
         """Check the form of an identity more strictly than validation does.

@@ -242,7 +242,8 @@ class MSP:
         if found != 1:
             raise IdentityError(
                 f"the certificate has {found} organisational units that give a role of MSP "
-                f"{self.msp_id}, and must have exactly one of {sorted(by_unit)}"
+                f"{self.msp_id}, and must have exactly one of {sorted(by_unit)}: have one issued "
+                "with the unit of its role"
             )
 
     def verify_tls_certificate(self, certificate: Certificate) -> None:

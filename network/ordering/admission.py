@@ -35,7 +35,7 @@ from ledger.errors import BlockError
 from network.configuration import ChannelConfiguration
 from network.errors import IdentityError, OrderingRefusal, PolicyError
 from network.ordering.ports import Clock
-from network.policy import SignedData
+from network.policy import SignedData, why_not_valid
 
 __all__ = ["WRITERS_POLICY", "Admission"]
 
@@ -100,7 +100,7 @@ class Admission:
         self, configuration: ChannelConfiguration, message: common_pb2.Envelope, creator: bytes
     ) -> None:
         try:
-            not_after = configuration.msps.deserialize(creator).not_after
+            not_after = configuration.msps.deserialize_at_door(creator).not_after
         except IdentityError as unknown:
             raise OrderingRefusal(FORBIDDEN, f"permission denied: {unknown}") from unknown
         if self._clock.now() >= not_after:
@@ -113,7 +113,8 @@ class Admission:
         try:
             configuration.policies.evaluate(WRITERS_POLICY, [signed])
         except PolicyError as refused:
-            raise OrderingRefusal(FORBIDDEN, f"permission denied: {refused}") from refused
+            reason = why_not_valid(signed, configuration.msps) or str(refused)
+            raise OrderingRefusal(FORBIDDEN, f"permission denied: {reason}") from refused
 
 
 def _decode(envelope: bytes) -> tuple[common_pb2.Envelope, common_pb2.ChannelHeader, bytes]:

@@ -4,7 +4,12 @@ from network.policy.implicit_meta import ImplicitMetaPolicy, implicit_meta
 from network.policy.language import parse_policy, role_principal
 from network.policy.ports import Policy
 from network.policy.signature import SignaturePolicy
-from network.policy.signed_data import Identities, SignedData, valid_identities
+from network.policy.signed_data import (
+    Identities,
+    SignedData,
+    valid_identities,
+    why_not_valid,
+)
 from network.policy.tree import PolicyManager
 
 __all__ = [
@@ -18,4 +23,5 @@ __all__ = [
     "parse_policy",
     "role_principal",
     "valid_identities",
+    "why_not_valid",
 ]

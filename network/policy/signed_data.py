@@ -55,3 +55,15 @@ def valid_identities(signed: Iterable[SignedData], msps: Identities) -> list[Ide
         seen.add(identity.identity_id)
         found.append(identity)
     return found
+
+
+def why_not_valid(signed: SignedData, msps: Identities) -> str:
+    """Say why a signature does not count, in words with a way out; empty if it counts.
+
+    For refusals only: it verifies the signature once more.
+    """
+    try:
+        msps.deserialize(signed.identity).verify(signed.data, signed.signature)
+    except (IdentityError, SignatureError) as reason:
+        return str(reason)
+    return ""

@@ -80,7 +80,7 @@ class Admission:
     def _creator(self, proposal: UnpackedProposal) -> Identity:
         channel_id = self._channel.channel_id
         try:
-            creator = self._channel.configuration.msps.deserialize(proposal.creator)
+            creator = self._channel.configuration.msps.deserialize_at_door(proposal.creator)
         except IdentityError as error:
             raise ProposalRefusal(
                 f"access denied: channel [{channel_id}] creator org unknown, creator is malformed: "

@@ -1,0 +1,115 @@
+"""Every RPC of a node, and the requests that a hostile client makes of honest ones.
+
+Nothing here speaks to anybody: see `tests.support.hostile` for that.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fabric_protos.common import common_pb2
+from fabric_protos.gateway import gateway_pb2
+from fabric_protos.orderer import ab_pb2
+
+from clients.gateway.ports import Signer
+from network.certificates.key_pairs import make_key
+from network.msp.keys import sign
+from tests.support.local_network import CHANNEL
+
+BANK, PTA = "BankMSP", "PtaMSP"
+SUCCESS, BAD_REQUEST, FORBIDDEN, NOT_FOUND, TOO_LARGE = 200, 400, 403, 404, 413
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """One RPC: on which port it is, and whether requests and answers are streams."""
+
+    path: str
+    port: str
+    kind: str
+
+
+RPCS = {
+    "Evaluate": Rpc("/gateway.Gateway/Evaluate", "client", "unary_unary"),
+    "Endorse": Rpc("/gateway.Gateway/Endorse", "client", "unary_unary"),
+    "Submit": Rpc("/gateway.Gateway/Submit", "client", "unary_unary"),
+    "CommitStatus": Rpc("/gateway.Gateway/CommitStatus", "client", "unary_unary"),
+    "ChaincodeEvents": Rpc("/gateway.Gateway/ChaincodeEvents", "client", "unary_stream"),
+    "Deliver": Rpc("/protos.Deliver/Deliver", "client", "stream_stream"),
+    "DeliverFiltered": Rpc("/protos.Deliver/DeliverFiltered", "client", "stream_stream"),
+    "DeliverWithPrivateData": Rpc(
+        "/protos.Deliver/DeliverWithPrivateData", "client", "stream_stream"
+    ),
+    "ProcessProposal": Rpc("/protos.Endorser/ProcessProposal", "node", "unary_unary"),
+    "Broadcast": Rpc("/orderer.AtomicBroadcast/Broadcast", "node", "stream_stream"),
+    "orderer's Deliver": Rpc("/orderer.AtomicBroadcast/Deliver", "node", "stream_stream"),
+}
+DELIVERS = ("Deliver", "DeliverFiltered", "orderer's Deliver")
+PROPOSALS = ("Evaluate", "Endorse", "ProcessProposal")
+ENVELOPES = ("Submit", "Broadcast")
+REQUESTS = ("CommitStatus", "ChaincodeEvents")
+REFUSING = (*PROPOSALS, *ENVELOPES, *REQUESTS, *DELIVERS)
+"""All that look at who asks."""
+
+
+@dataclass
+class Impostor:
+    """Says that it is somebody, and signs with whatever key it has.
+
+    Attributes:
+        serialized: who it says it is.
+        key: a new one by default.
+    """
+
+    serialized: bytes
+    key: Any = field(default_factory=lambda: make_key("P-256"))
+    msp_id: str = BANK
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign as its key can."""
+        return sign(self.key, message)
+
+
+def wrap_proposal(name: str, signed: Any) -> bytes:
+    """Return the request of an RPC that carries a SignedProposal."""
+    if name == "ProcessProposal":
+        return bytes(signed.SerializeToString())
+    kind = gateway_pb2.EvaluateRequest if name == "Evaluate" else gateway_pb2.EndorseRequest
+    return bytes(kind(proposed_transaction=signed).SerializeToString())
+
+
+def wrap_envelope(name: str, envelope: bytes, channel_id: str = CHANNEL) -> bytes:
+    """Return the request of an RPC that carries a transaction to be ordered."""
+    if name == "Broadcast":
+        return envelope
+    request = gateway_pb2.SubmitRequest(channel_id=channel_id)
+    request.prepared_transaction.MergeFromString(envelope)
+    return bytes(request.SerializeToString())
+
+
+def seek(
+    signer: Signer,
+    *,
+    channel_id: str = CHANNEL,
+    now: datetime | None = None,
+    tls_cert_hash: bytes = b"",
+    data: bytes | None = None,
+) -> bytes:
+    """Return a request for the genesis block, which every Deliver answers."""
+    header = common_pb2.ChannelHeader(
+        type=common_pb2.DELIVER_SEEK_INFO, channel_id=channel_id, tls_cert_hash=tls_cert_hash
+    )
+    if now is not None:
+        header.timestamp.FromDatetime(now)
+    position = ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=0))
+    asked = ab_pb2.SeekInfo(start=position, stop=position).SerializeToString()
+    payload = common_pb2.Payload(data=asked if data is None else data)
+    payload.header.channel_header = header.SerializeToString()
+    payload.header.signature_header = common_pb2.SignatureHeader(
+        creator=signer.serialized, nonce=os.urandom(24)
+    ).SerializeToString()
+    raw = payload.SerializeToString()
+    return bytes(common_pb2.Envelope(payload=raw, signature=signer.sign(raw)).SerializeToString())
