@@ -1,0 +1,164 @@
+// Events: of the contract, of blocks and of filtered blocks; from a block, and from a checkpoint.
+
+import * as grpc from '@grpc/grpc-js';
+import { checkpointers, StatusCode } from '@hyperledger/fabric-gateway';
+import assert from 'node:assert/strict';
+import { promises as fs } from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { newClient, openGateway } from '../member.mjs';
+import { rejection, takeUntil, UTF8 } from '../world.mjs';
+import { conflict } from './transactions.mjs';
+
+/** Submit `Add` some times, one after the other, and return the statuses. */
+async function add(world, key, count) {
+    const contract = await world.contract();
+    const statuses = [];
+    for (let number = 1; number <= count; number++) {
+        const submitted = await contract.submitAsync('Add', { arguments: [key, '1'] });
+        statuses.push(await submitted.getStatus());
+    }
+    return statuses;
+}
+
+export default {
+    async 'chaincode-events-from-a-block'(world) {
+        const statuses = await add(world, 'heard', 3);
+        const network = await world.network();
+        const events = await network.getChaincodeEvents(world.settings.contract, {
+            startBlock: statuses[0].blockNumber,
+        });
+        const taken = await takeUntil(events, ({ length }) => length === 3);
+        assert.deepEqual(
+            taken.map((each) => [each.blockNumber, each.transactionId]),
+            statuses.map((each) => [each.blockNumber, each.transactionId]),
+        );
+        assert.deepEqual(taken.map((each) => UTF8.decode(each.payload)), ['1', '2', '3']);
+        assert.ok(taken.every((each) => each.eventName === 'Added'));
+        assert.ok(taken.every((each) => each.chaincodeName === world.settings.contract));
+    },
+
+    async 'chaincode-events-from-now'(world) {
+        const network = await world.network();
+        const events = await network.getChaincodeEvents(world.settings.contract);
+        const first = takeUntil(events, () => true);
+        // The client says nothing when the stream stands; so it is told again until it hears.
+        let heard = false;
+        first.then(() => (heard = true), () => (heard = true));
+        const numbers = [];
+        while (!heard) {
+            numbers.push(...(await add(world, 'now', 1)));
+        }
+        const [event] = await first;
+        assert.ok(numbers.some((each) => each.transactionId === event.transactionId));
+    },
+
+    async 'chaincode-events-of-valid-transactions-only'(world) {
+        const [valid, invalid] = await conflict(world, 'only valid');
+        const [last] = await add(world, 'after the conflict', 1);
+        const network = await world.network();
+        const events = await network.getChaincodeEvents(world.settings.contract, {
+            startBlock: valid.blockNumber,
+        });
+        const taken = await takeUntil(events, (all) => all.at(-1).transactionId === last.transactionId);
+        const ids = taken.map((each) => each.transactionId);
+        assert.deepEqual(ids, [valid.transactionId, last.transactionId], invalid.transactionId);
+    },
+
+    async 'chaincode-events-from-a-checkpoint'(world) {
+        const statuses = await add(world, 'checkpoint', 4);
+        const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'checkpoint-'));
+        const heard = [];
+        try {
+            // Two runs of a listener, each with a connection and a reading of the file of its own.
+            for (const count of [2, 2]) {
+                const checkpoint = await checkpointers.file(path.join(folder, 'listener.json'));
+                const member = await world.member();
+                const client = newClient(member);
+                const gateway = openGateway(client, member);
+                const events = await gateway
+                    .getNetwork(world.settings.channel)
+                    .getChaincodeEvents(world.settings.contract, {
+                        checkpoint,
+                        startBlock: statuses[0].blockNumber,
+                    });
+                const taken = await takeUntil(events, ({ length }) => length === count);
+                await checkpoint.checkpointChaincodeEvent(taken.at(-1));
+                heard.push(...taken);
+                gateway.close();
+                client.close();
+            }
+        } finally {
+            await fs.rm(folder, { recursive: true });
+        }
+        assert.deepEqual(
+            heard.map((each) => each.transactionId),
+            statuses.map((each) => each.transactionId),
+        );
+    },
+
+    async 'block-events'(world) {
+        const { firstBlock } = world.settings;
+        const network = await world.network();
+        const [status] = await add(world, 'in a block', 1);
+        const stream = await network.getBlockEvents({ startBlock: BigInt(firstBlock) });
+        const number = (block) => BigInt(block.getHeader().getNumber());
+        const blocks = await takeUntil(stream, (all) => number(all.at(-1)) === status.blockNumber);
+        assert.deepEqual(
+            blocks.map(number),
+            blocks.map((_, index) => BigInt(firstBlock + index)),
+        );
+        for (const [index, block] of blocks.entries()) {
+            const before = blocks[index - 1];
+            if (before) {
+                assert.notDeepEqual(block.getHeader().getDataHash(), before.getHeader().getDataHash());
+            }
+        }
+        const data = blocks.at(-1).getData().getDataList_asU8();
+        const holds = data.some((each) => Buffer.from(each).includes(status.transactionId));
+        assert.ok(holds, 'the transaction stands in its block');
+    },
+
+    async 'block-events-from-a-checkpoint'(world) {
+        const [first, second] = await add(world, 'blocks from a checkpoint', 2);
+        const checkpoint = checkpointers.inMemory();
+        await checkpoint.checkpointBlock(first.blockNumber);
+        const network = await world.network();
+        const stream = await network.getFilteredBlockEvents({ checkpoint, startBlock: 0n });
+        const [block] = await takeUntil(stream, () => true);
+        assert.equal(BigInt(block.getNumber()), first.blockNumber + 1n);
+        assert.ok(second.blockNumber >= first.blockNumber + 1n);
+    },
+
+    async 'filtered-block-events'(world) {
+        const [valid, invalid] = await conflict(world, 'filtered');
+        const network = await world.network();
+        const stream = await network.getFilteredBlockEvents({ startBlock: valid.blockNumber });
+        const number = (block) => BigInt(block.getNumber());
+        const blocks = await takeUntil(stream, (all) => number(all.at(-1)) === invalid.blockNumber);
+        const codes = new Map();
+        for (const block of blocks) {
+            assert.equal(block.getChannelId(), world.settings.channel);
+            for (const each of block.getFilteredTransactionsList()) {
+                codes.set(each.getTxid(), each.getTxValidationCode());
+                for (const action of each.getTransactionActions()?.getChaincodeActionsList() ?? []) {
+                    assert.equal(action.getChaincodeEvent()?.getPayload().length ?? 0, 0);
+                }
+            }
+        }
+        assert.equal(codes.get(valid.transactionId), StatusCode.VALID);
+        assert.equal(codes.get(invalid.transactionId), StatusCode.MVCC_READ_CONFLICT);
+    },
+
+    async 'events-until-a-deadline'(world) {
+        const startBlock = await world.nextBlock();
+        const network = await world.network();
+        const deadline = Date.now() + 500;
+        const events = await network
+            .newChaincodeEventsRequest(world.settings.contract, { startBlock: startBlock + 1000n })
+            .getEvents({ deadline });
+        const error = await rejection(takeUntil(events, () => true));
+        assert.equal(error.constructor.name, 'GatewayError');
+        assert.equal(error.code, grpc.status.DEADLINE_EXCEEDED, error.message);
+    },
+};

@@ -1,0 +1,1 @@
+"""The contract that the scenarios of clients call."""

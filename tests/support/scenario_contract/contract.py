@@ -1,0 +1,59 @@
+"""A plain table of functions, such as a contract of any Fabric network can offer.
+
+| function | arguments | does |
+|---|---|---|
+| `Put` | key, value | writes without reading; no event; returns nothing |
+| `Get` | key | returns the value, or an empty text |
+| `Add` | key, number | reads, adds, writes; returns the total, which is also the payload of the event `Added` |
+| `KeepDigest` | key | writes and returns SHA-256, in hexadecimal, of the transient value `secret` |
+| `WhoAmI` | – | returns the MSP id of the caller |
+| `Refuse` | reason | answers with status 400 and a message that holds the reason |
+"""  # noqa: E501 - rows of a table
+
+from __future__ import annotations
+
+import hashlib
+
+from chaincode.contract import Context, Contract, ContractRefusal, query, transaction
+
+
+class Scenarios(Contract):
+    """See the module's docstring."""
+
+    name = "scenarios"
+    title = "Functions for scenarios of clients"
+
+    @transaction
+    def put(self, ctx: Context, key: str, value: str) -> None:
+        """Write without reading."""
+        ctx.stub.put_state(key, value.encode())
+
+    @query
+    def get(self, ctx: Context, key: str) -> str:
+        """Return a value."""
+        return (ctx.stub.get_state(key) or b"").decode()
+
+    @transaction
+    def add(self, ctx: Context, key: str, number: int) -> int:
+        """Add to a number and announce the total."""
+        total = int(ctx.stub.get_state(key) or b"0") + number
+        ctx.stub.put_state(key, str(total).encode())
+        ctx.stub.set_event("Added", str(total).encode())
+        return total
+
+    @transaction
+    def keep_digest(self, ctx: Context, key: str) -> str:
+        """Write the digest of what came as transient data."""
+        digest = hashlib.sha256(ctx.stub.get_transient()["secret"]).hexdigest()
+        ctx.stub.put_state(key, digest.encode())
+        return digest
+
+    @query
+    def who_am_i(self, ctx: Context) -> str:
+        """Return the caller's member."""
+        return ctx.creator.msp_id
+
+    @transaction
+    def refuse(self, ctx: Context, reason: str) -> None:
+        """Refuse."""
+        raise ContractRefusal(reason, "is refused by the scenarios", "ask for something else")
