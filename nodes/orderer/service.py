@@ -41,6 +41,26 @@ UNDER_WAY = 5_000
 """Envelopes of one stream that may wait for their block; further ones are not read meanwhile."""
 
 
+class _Answers:
+    """The envelopes of one stream that wait for their answers, in their order."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(UNDER_WAY)
+        self.sent = asyncio.Event()
+        self.sent.set()
+        self._unsent = 0
+
+    async def put(self, answer: asyncio.Task[Any]) -> None:
+        self._unsent += 1
+        self.sent.clear()
+        await self.queue.put(answer)
+
+    def was_sent(self) -> None:
+        self._unsent -= 1
+        if not self._unsent:
+            self.sent.set()
+
+
 class OrdererService:
     """Answers Broadcast and Deliver of other nodes.
 
@@ -67,7 +87,7 @@ class OrdererService:
         )
         self._streams = streams
         self._ordering: set[asyncio.Task[Any]] = set()
-        self._unsent: set[asyncio.Queue[asyncio.Task[Any] | None]] = set()
+        self._streams_at_work: set[_Answers] = set()
         self._leaving = False
 
     async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
@@ -81,38 +101,38 @@ class OrdererService:
         """Order envelopes and answer them in their order."""
         with self._streams.enter():
             await context.send_initial_metadata(())
-            answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(UNDER_WAY)
-            self._unsent.add(answers)
+            answers = _Answers()
+            self._streams_at_work.add(answers)
             try:
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._read(envelopes, answers), name="broadcast: envelopes")
                     both.create_task(self._write(answers, context), name="broadcast: answers")
             finally:
-                self._unsent.discard(answers)
+                self._streams_at_work.discard(answers)
+                # Nobody hears the rest.
+                answers.sent.set()
 
     async def finish(self) -> None:
         """Order no further envelopes; return when those under way are answered."""
         self._leaving = True
         await asyncio.gather(*self._ordering, return_exceptions=True)
-        await asyncio.gather(*(answers.join() for answers in self._unsent))
+        await asyncio.gather(*(answers.sent.wait() for answers in self._streams_at_work))
 
-    async def _read(
-        self, envelopes: AsyncIterator[bytes], answers: asyncio.Queue[asyncio.Task[Any] | None]
-    ) -> None:
+    async def _read(self, envelopes: AsyncIterator[bytes], answers: _Answers) -> None:
         async for envelope in envelopes:
             task = asyncio.create_task(self._order(envelope))
             # Ordering goes on if its sender goes away: the envelope may be in a block already.
             self._ordering.add(task)
             task.add_done_callback(self._ordering.discard)
             await answers.put(task)
-        await answers.put(None)
+        await answers.queue.put(None)
 
     @staticmethod
-    async def _write(answers: asyncio.Queue[asyncio.Task[Any] | None], context: Any) -> None:
-        while (answer := await answers.get()) is not None:
+    async def _write(answers: _Answers, context: Any) -> None:
+        while (answer := await answers.queue.get()) is not None:
             response = await asyncio.shield(answer)
             await context.write(response.SerializeToString())
-            answers.task_done()
+            answers.was_sent()
 
     async def _order(self, envelope: bytes) -> Any:
         status = self._engine.status()

@@ -81,19 +81,22 @@ async def test_status_warns_of_a_certificate_that_ends_soon(tmp_path: Path) -> N
         )
 
 
-async def test_stop_through_the_control_socket_finishes_what_is_at_work(tmp_path: Path) -> None:
-    """Transactions at work are finished or refused; what was acknowledged is there after a restart,
-    and the socket is gone as the sign of the end.
+@pytest.mark.parametrize("gateway_of", TWO)
+async def test_stop_of_the_orderers_node_finishes_what_is_at_work(
+    tmp_path: Path, gateway_of: str
+) -> None:
+    """Transactions at work, of its own clients or a follower's, are finished or refused; what was
+    acknowledged is there after a restart, and the socket is gone as the sign of the end.
     """
     async with local_network(tmp_path, [Counter()], members=TWO) as network:
-        async with network.gateway("BankMSP") as gateway:
+        async with network.gateway(gateway_of) as gateway:
             contract = gateway.network(CHANNEL).contract("counter")
             await contract.submit("Add", "first", "1")
             work = [
                 asyncio.create_task(contract.submit("Add", f"k{number}", "1"))
                 for number in range(20)
             ]
-            await until(lambda: network.node("BankMSP").servers.calls.at_work > 0)
+            await until(lambda: network.node(gateway_of).servers.calls.at_work > 0)
             member = network.members["BankMSP"]
             await asyncio.to_thread(request_stop, member.folder)
             assert member.task is not None
