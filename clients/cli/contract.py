@@ -1,31 +1,22 @@
 """``qist contract …``: which contracts a channel has, as `_lifecycle` keeps them.
 
 A definition is a transaction that as many members endorse as the channel's policy asks for; each
-endorses it only if its own node has the contract installed (`qist node install`).
+endorses it only if its own node has the contract installed (`qist node install`). Several contracts
+are defined by one transaction.
 Absent: votes on definitions, and changes of one that stands.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
-from clients.cli.session import (
-    AsJson,
-    Channel,
-    EndorsedBy,
-    Profile,
-    Time,
-    User,
-    connect,
-    contract_of,
-)
-from clients.gateway.profile import load_profile
+from clients.cli.calling import Caller, command
+from clients.cli.session import EndorsedBy
+from ledger.errors import Refusal
 from network.policy import parse_policy
 
 app = typer.Typer(
@@ -35,21 +26,54 @@ app = typer.Typer(
 LIFECYCLE = "_lifecycle"
 
 
-@app.command("define")
+@command(app, "define")
 def define(
-    name: Annotated[str, typer.Argument(help="Of the contract.")],
-    policy: Annotated[
-        str, typer.Argument(help="Endorsement policy, as OR('BankMSP.peer','PtaMSP.peer').")
+    caller: Caller,
+    contracts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME POLICY [NAME POLICY]...",
+            help="Contracts, each followed by its endorsement policy, as "
+            "OR('BankMSP.peer','PtaMSP.peer').",
+        ),
     ],
     version: Annotated[str, typer.Option(help="Of the installed package.")],
-    profile: Profile,
-    user: User,
     endorsed_by: EndorsedBy = None,
-    channel: Channel = "",
-    time: Time = "",
-    as_json: AsJson = False,
 ) -> None:
-    """Define a contract on the channel and wait until it is committed."""
+    """Define contracts on the channel, all or none, and wait until they are committed."""
+    names, policies = contracts[::2], contracts[1::2]
+    if len(names) != len(policies):
+        raise Refusal(
+            f"contract {names[-1][:80]} is given without an endorsement policy; write the policy "
+            "behind the name, in quotes"
+        )
+    asked = [
+        _definition(name, policy, version) for name, policy in zip(names, policies, strict=True)
+    ]
+    outcome = caller.contract(LIFECYCLE).submit(
+        # Fabric's own function where it suffices, so that its networks take the command as well.
+        "CommitChaincodeDefinition" if len(asked) == 1 else "CommitChaincodeDefinitions",
+        *asked,
+        endorsing_organisations=endorsed_by or (),
+    )
+    status = outcome.status
+    value = {
+        "contracts": [{"name": name, "version": version, "sequence": 1} for name in names],
+        "tx_id": status.tx_id,
+        "block_num": status.block_num,
+    }
+    lines = [
+        f"{name} {version} is defined, block {status.block_num}, {status.tx_id}" for name in names
+    ]
+    caller.terminal.result(value, lines)
+
+
+def _definition(name: str, policy: str, version: str) -> bytes:
+    """Return the marshalled arguments of Fabric's function for the first definition of a contract.
+
+    Raises:
+        PolicyError: the policy cannot be read.
+    """
     rule = policy_pb2.ApplicationPolicy(signature_policy=parse_policy(policy))
     asked = lifecycle_pb2.CommitChaincodeDefinitionArgs(
         sequence=1,
@@ -57,51 +81,21 @@ def define(
         version=version,
         validation_parameter=rule.SerializeToString(deterministic=True),
     )
-    loaded = load_profile(profile)
-    with connect(loaded, user, time) as gateway:
-        outcome = contract_of(gateway, loaded, channel, LIFECYCLE).submit(
-            "CommitChaincodeDefinition",
-            asked.SerializeToString(deterministic=True),
-            endorsing_organisations=endorsed_by or (),
-        )
-    value = {
-        "contract": name,
-        "version": version,
-        "sequence": 1,
-        "tx_id": outcome.status.tx_id,
-        "block_num": outcome.status.block_num,
-    }
-    _print(
-        value,
-        [f"{name} {version} is defined, block {outcome.status.block_num}, {outcome.status.tx_id}"],
-        as_json,
-    )
+    raw: bytes = asked.SerializeToString(deterministic=True)
+    return raw
 
 
-@app.command("list")
-def list_contracts(
-    profile: Profile,
-    user: User,
-    channel: Channel = "",
-    time: Time = "",
-    as_json: AsJson = False,
-) -> None:
+@command(app, "list")
+def list_contracts(caller: Caller) -> None:
     """Show the contracts that are defined on the channel."""
     asked = lifecycle_pb2.QueryChaincodeDefinitionsArgs()
-    loaded = load_profile(profile)
-    with connect(loaded, user, time) as gateway:
-        raw = contract_of(gateway, loaded, channel, LIFECYCLE).evaluate(
-            "QueryChaincodeDefinitions", asked.SerializeToString()
-        )
+    raw = caller.contract(LIFECYCLE).evaluate(
+        "QueryChaincodeDefinitions", asked.SerializeToString()
+    )
     found = lifecycle_pb2.QueryChaincodeDefinitionsResult.FromString(raw)
     contracts = [
         {"name": each.name, "version": each.version, "sequence": each.sequence}
         for each in found.chaincode_definitions
     ]
     lines = [f"{each['name']} {each['version']}, sequence {each['sequence']}" for each in contracts]
-    _print({"contracts": contracts}, lines or ["no contract is defined"], as_json)
-
-
-def _print(value: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    for line in [json.dumps(value, indent=2)] if as_json else lines:
-        typer.echo(line)
+    caller.terminal.result({"contracts": contracts}, lines or ["no contract is defined"])

@@ -181,9 +181,9 @@ def run(
 
 def test_refusal_of_the_contract_is_one_line_in_its_own_words(run: Callable[..., Any]) -> None:
     """The gateway's words around a refusal are left out; exit code 1."""
-    code, out, err = run("case", "show", "C-9")
+    code, out, err = run("case", "show", "C-A-9")
     assert (code, out) == (1, "")
-    assert err == "qist: case C-9 is not on record (rulebook 4); check its name\n"
+    assert err == "qist: case C-A-9 is not on record (rulebook 4); check its name\n"
 
 
 def test_verdicts_of_a_bulk_are_printed_and_a_refused_one_gives_exit_code_1(
@@ -239,7 +239,7 @@ def test_command_of_a_rehearsal_says_so_wherever_it_prints(
     assert fake.timestamps[-1].isoformat() == "2026-05-05T04:00:00"
     _, out, _ = run("order", "show", "O-1", "--json", *at)
     assert json.loads(out)["rehearsal"] is True
-    code, _, err = run("case", "show", "C-9", *at)
+    code, _, err = run("case", "show", "C-A-9", *at)
     assert err.startswith("REHEARSAL: qist: ")
     code, _, err = run("order", "list", "--at", "yesterday")
     assert code == 1

