@@ -22,6 +22,7 @@ from ledger.transactions.parse import timestamp_of
 
 ENDORSER_TRANSACTION = 3
 CONFIG = 1
+_MAKE_ANEW = "make the proposal anew with a Fabric client"
 
 
 class ProposalRefusal(Refusal):
@@ -71,7 +72,9 @@ def _parse(kind: Any, raw: bytes) -> Any:
     try:
         return kind.FromString(raw)
     except DecodeError as error:
-        raise ProposalRefusal(f"error unmarshalling {kind.DESCRIPTOR.name}: {error}") from error
+        raise ProposalRefusal(
+            f"error unmarshalling {kind.DESCRIPTOR.name}: {error}; {_MAKE_ANEW}"
+        ) from error
 
 
 def unpack_proposal(proposal_bytes: bytes, signature: bytes) -> UnpackedProposal:
@@ -93,13 +96,17 @@ def unpack_proposal(proposal_bytes: bytes, signature: bytes) -> UnpackedProposal
     payload = _parse(proposal_pb2.ChaincodeProposalPayload, proposal.payload)
     spec = _parse(chaincode_pb2.ChaincodeInvocationSpec, payload.input)
     if not extension.HasField("chaincode_id"):
-        raise ProposalRefusal("ChaincodeHeaderExtension.ChaincodeId is nil")
+        raise ProposalRefusal(f"ChaincodeHeaderExtension.ChaincodeId is nil; {_MAKE_ANEW}")
     if not extension.chaincode_id.name:
-        raise ProposalRefusal("ChaincodeHeaderExtension.ChaincodeId.Name is empty")
+        raise ProposalRefusal(
+            "ChaincodeHeaderExtension.ChaincodeId.Name is empty; name the contract"
+        )
     if not spec.HasField("chaincode_spec"):
-        raise ProposalRefusal("chaincode invocation spec did not contain chaincode spec")
+        raise ProposalRefusal(
+            f"chaincode invocation spec did not contain chaincode spec; {_MAKE_ANEW}"
+        )
     if not spec.chaincode_spec.HasField("input"):
-        raise ProposalRefusal("chaincode input did not contain any input")
+        raise ProposalRefusal(f"chaincode input did not contain any input; {_MAKE_ANEW}")
     # Re-marshalling has no choice here: one field of bytes.
     without_transient = proposal_pb2.ChaincodeProposalPayload(input=payload.input)
     return UnpackedProposal(
@@ -131,20 +138,24 @@ def verify_form(proposal: UnpackedProposal) -> None:
         ProposalRefusal: header type, epoch, nonce, creator, transaction id or signature is wrong.
     """
     if proposal.header_type not in (ENDORSER_TRANSACTION, CONFIG):
-        raise ProposalRefusal(f"invalid header type {_type_name(proposal.header_type)}")
+        raise ProposalRefusal(
+            f"invalid header type {_type_name(proposal.header_type)}; a proposal has the type "
+            "ENDORSER_TRANSACTION"
+        )
     if proposal.epoch != 0:
-        raise ProposalRefusal("epoch is non-zero")
+        raise ProposalRefusal("epoch is non-zero; set it to 0")
     if not proposal.nonce:
-        raise ProposalRefusal("nonce is empty")
+        raise ProposalRefusal("nonce is empty; send 24 random bytes")
     if not proposal.creator:
-        raise ProposalRefusal("creator is empty")
+        raise ProposalRefusal("creator is empty; send the identity of the client")
     expected = sha256(proposal.nonce + proposal.creator).hexdigest()
     if proposal.tx_id != expected:
         raise ProposalRefusal(
-            f"incorrectly computed txid '{proposal.tx_id}' -- expected '{expected}'"
+            f"incorrectly computed txid '{proposal.tx_id}' -- expected '{expected}', the "
+            "SHA-256 of nonce and creator; compute it anew"
         )
     if not proposal.signature:
-        raise ProposalRefusal("empty signature bytes")
+        raise ProposalRefusal("empty signature bytes; sign the proposal with the creator's key")
 
 
 def _type_name(number: int) -> str:

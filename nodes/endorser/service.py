@@ -44,7 +44,9 @@ class EndorserService:
                 proposal = unpack_proposal(signed.proposal_bytes, signed.signature)
                 endorser = self._endorser(proposal.channel_id)
                 if endorser is None:
-                    return _failed(f"channel '{proposal.channel_id}' not found")
+                    return _failed(
+                        f"channel '{proposal.channel_id}' not found; name one that this node keeps"
+                    )
                 simulated = await endorser.simulate(proposal, height=_asked_height(context))
             except ProposalRefusal as error:
                 raise RpcFailure(grpc.StatusCode.UNKNOWN, str(error)) from error

@@ -240,7 +240,8 @@ class Gateway:
                 asked = gateway_pb2.CommitStatusRequest.FromString(request.request)
             except DecodeError as error:
                 raise RpcFailure(
-                    Code.INVALID_ARGUMENT, f"invalid status request: {error}"
+                    Code.INVALID_ARGUMENT,
+                    f"invalid status request: {error}; send a gateway.CommitStatusRequest",
                 ) from error
             if not asked.identity:
                 raise RpcFailure(Code.INVALID_ARGUMENT, "no identity provided")
@@ -272,7 +273,9 @@ class Gateway:
                 asked = gateway_pb2.ChaincodeEventsRequest.FromString(request.request)
             except DecodeError as error:
                 raise RpcFailure(
-                    Code.INVALID_ARGUMENT, f"invalid chaincode events request: {error}"
+                    Code.INVALID_ARGUMENT,
+                    f"invalid chaincode events request: {error}; send a "
+                    "gateway.ChaincodeEventsRequest",
                 ) from error
             signed = SignedData(request.request, asked.identity, request.signature)
             channel = self._known_channel(asked.channel_id, Code.NOT_FOUND)
@@ -286,7 +289,9 @@ class Gateway:
     def _known_channel(self, channel_id: str, code: grpc.StatusCode) -> Channel:
         channel = self._channel(channel_id)
         if channel is None:
-            raise RpcFailure(code, f"channel '{channel_id}' not found")
+            raise RpcFailure(
+                code, f"channel '{channel_id}' not found; name one that this node keeps"
+            )
         return channel
 
 

@@ -40,7 +40,8 @@ def parse_request(kind: Any, raw: bytes) -> Any:
         return kind.FromString(raw)
     except DecodeError as error:
         raise RpcFailure(
-            grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {error}"
+            grpc.StatusCode.INTERNAL,
+            f"grpc: error unmarshalling request: {error}; send a {kind.DESCRIPTOR.full_name}",
         ) from error
 
 

@@ -154,7 +154,7 @@ async def test_evaluate_takes_channel_and_contract_from_inside_the_proposal(
         )
         assert (error.code, error.words) == (
             Code.FAILED_PRECONDITION,
-            "channel 'elsewhere' not found",
+            "channel 'elsewhere' not found; name one that this node keeps",
         )
 
 
