@@ -16,6 +16,7 @@ from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from clients.cli.calling import Caller, command
 from clients.cli.session import EndorsedBy
+from clients.gateway.errors import EndorseError
 from ledger.errors import Refusal
 from network.policy import parse_policy
 
@@ -50,12 +51,19 @@ def define(
     asked = [
         _definition(name, policy, version) for name, policy in zip(names, policies, strict=True)
     ]
-    outcome = caller.contract(LIFECYCLE).submit(
-        # Fabric's own function where it suffices, so that its networks take the command as well.
-        "CommitChaincodeDefinition" if len(asked) == 1 else "CommitChaincodeDefinitions",
-        *asked,
-        endorsing_organisations=endorsed_by or (),
-    )
+    # Fabric's own function where it suffices, so that its networks take the command as well.
+    function = "CommitChaincodeDefinition" if len(asked) == 1 else "CommitChaincodeDefinitions"
+    try:
+        outcome = caller.contract(LIFECYCLE).submit(
+            function, *asked, endorsing_organisations=endorsed_by or ()
+        )
+    except EndorseError as error:
+        if not error.chaincode_status:
+            raise
+        said = "; ".join(f"{each.msp_id}: {each.message}" for each in error.details)
+        raise Refusal(
+            f"nothing is defined, since not every member that was asked agrees: {said}"
+        ) from error
     status = outcome.status
     value = {
         "contracts": [{"name": name, "version": version, "sequence": 1} for name in names],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import os
-import signal
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +23,7 @@ from clients.files.loader import Import, ImportReport
 from clients.files.mapping import ColumnMapping, load_mapping
 from clients.files.tally import Fate, Seen, Tally, TallyBroken
 from ledger.errors import Unavailable
+from tests.support import killed_imports
 from tests.support.payment_files import MadeFile, PaymentLedger, make_file
 
 
@@ -252,72 +253,28 @@ def test_file_that_changes_while_it_is_imported_is_noticed(
 # ---- kill -9 at every step ------------------------------------------------------------------
 
 
-def killed_at(number: int, made: MadeFile, ledger_path: Path) -> bool:
-    """Import in a child process that dies by SIGKILL at its *number*-th step.
-
-    Returns whether it died; False: it came to its end in fewer steps. A step is an effect on the
-    ledger and on a file, before and after each.
-    """
-    child = os.fork()
-    if child == 0:
-        steps = 0
-
-        def step() -> None:
-            nonlocal steps
-            steps += 1
-            if steps == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        fsync, replace = os.fsync, Path.replace
-
-        def counted_fsync(descriptor: int) -> None:
-            step()
-            fsync(descriptor)
-            step()
-
-        def counted_replace(path: Path, target: Path) -> Path:
-            step()
-            done = replace(path, target)
-            step()
-            return done
-
-        os.fsync = counted_fsync  # type: ignore[assignment]  # of the child
-        Path.replace = counted_replace  # type: ignore[assignment,method-assign]  # of the child
-        code = 1
-        try:
-            run_import(made, PaymentLedger(ledger_path, step))
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0
-    return False
-
-
-def test_import_killed_at_any_step_changes_nothing_twice_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_import_killed_at_any_step_changes_nothing_twice_and_loses_nothing(tmp_path: Path) -> None:
     """After kill -9 at each step in turn, the next run ends with everything once and sums even."""
-    monkeypatch.setattr(loader, "_CHECKPOINT_ROWS", 10)
-    number = 0
-    while True:
-        number += 1
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        made = make_file(folder / "payments.csv", 40, seed=3)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.killed_imports", str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    killed = sorted(tmp_path.iterdir(), key=lambda folder: int(folder.name))
+    assert len(killed) > 30
+    for folder in killed:
+        made = killed_imports.made_in(folder)
         ledger = PaymentLedger(folder / "ledger.jsonl")
-        died = killed_at(number, made, folder / "ledger.jsonl")
         report = run_import(made, ledger)
         verify_ledger(made, ledger)
         assert report.tally.read_rows == len(made.good) + len(made.reversals) + len(made.bad)
         assert report.tally.rows[Fate.REJECTED] == len(made.bad)
-        assert [int(row["line"]) for row in rejects_of(made)] == sorted(made.bad), number
+        assert [int(row["line"]) for row in rejects_of(made)] == sorted(made.bad), folder.name
         assert not list(folder.glob("*progress*"))
-        if not died:
-            break
-    assert number > 30
 
 
 # ---- memory and sums ------------------------------------------------------------------------
