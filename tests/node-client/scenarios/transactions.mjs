@@ -36,6 +36,14 @@ export default {
         assert.equal(UTF8.decode(await contract.evaluateTransaction('Get', 'put')), 'value');
     },
 
+    async 'large-value'(world) {
+        const contract = await world.contract();
+        const value = 'قسط ادا ہو گئی. '.repeat(40_000);
+        assert.ok(Buffer.byteLength(value) > 1_000_000);
+        await contract.submitTransaction('Put', 'large', value);
+        assert.equal(UTF8.decode(await contract.evaluateTransaction('Get', 'large')), value);
+    },
+
     async 'submit-async'(world) {
         const contract = await world.contract();
         const submitted = await contract.submitAsync('Add', { arguments: ['async', '2'] });
@@ -61,6 +69,15 @@ export default {
             assert.equal(UTF8.decode(total), `${index}`);
             assert.equal(UTF8.decode(await contract.evaluateTransaction('WhoAmI')), mspId);
         }
+    },
+
+    async 'submit-many-at-once'(world) {
+        const contract = await world.contract();
+        const numbers = Array.from({ length: 40 }, (_, index) => `${index + 1}`);
+        const totals = await Promise.all(
+            numbers.map((number) => contract.submitTransaction('Add', `many-${number}`, number)),
+        );
+        assert.deepEqual(totals.map((each) => UTF8.decode(each)), numbers);
     },
 
     async 'status-of-a-valid-transaction'(world) {

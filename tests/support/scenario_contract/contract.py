@@ -13,8 +13,11 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
-from chaincode.contract import Context, Contract, ContractRefusal, query, transaction
+from chaincode.contract import Context, Contract, ContractRefusal, MaxLength, query, transaction
+
+LargeText = Annotated[str, MaxLength(1_000_000)]
 
 
 class Scenarios(Contract):
@@ -24,7 +27,7 @@ class Scenarios(Contract):
     title = "Functions for scenarios of clients"
 
     @transaction
-    def put(self, ctx: Context, key: str, value: str) -> None:
+    def put(self, ctx: Context, key: str, value: LargeText) -> None:
         """Write without reading."""
         ctx.stub.put_state(key, value.encode())
 
