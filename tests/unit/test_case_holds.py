@@ -182,6 +182,19 @@ def test_hold_days_count_to_no_hours_of_a_start(
     assert ledger.report(order_of(case), "SUBMITTED")[0]["ok"] is ok
 
 
+@pytest.mark.parametrize(("state", "days"), [("triggered", 15), ("notified", 31), ("voting", 8)])
+def test_hold_placed_when_a_case_is_over_does_not_revive_it(
+    ledger: CaseLedger, state: str, days: int
+) -> None:
+    """On the very day on which a case has lapsed a hold comes too late for its deadline."""
+    case = ledger.bring("A1", state)
+    ledger.today(ledger.tx_day + timedelta(days=days))
+    assert ledger.state_of(case) == "lapsed"
+    placed = ledger.hold("A1", "stolen")
+    assert (placed["ok"], placed.get("case")) == (True, None)
+    assert ledger.state_of(case) == "lapsed"
+
+
 # ---- what a hold ends ---------------------------------------------------------------------------
 
 
