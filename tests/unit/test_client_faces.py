@@ -15,6 +15,7 @@ from clients.gateway.errors import (
     EndorseError,
     ErrorDetail,
     EvaluateError,
+    GatewayError,
     SubmitError,
 )
 from clients.gateway.explanations import explain_code
@@ -106,7 +107,7 @@ def test_error_tells_what_the_contract_itself_said(
 @pytest.mark.parametrize(
     "kind", [EvaluateError, EndorseError, SubmitError, CommitStatusError], ids=lambda k: k.__name__
 )
-def test_error_of_a_stage_names_stage_transaction_and_code(kind: type) -> None:
+def test_error_of_a_stage_names_stage_transaction_and_code(kind: type[GatewayError]) -> None:
     """One error a stage, all of one family."""
     error = kind("told so", code=grpc.StatusCode.ABORTED, tx_id="abc")
     assert isinstance(error, LedgerError)
