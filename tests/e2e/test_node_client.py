@@ -32,6 +32,7 @@ BACK_OFFICE = (
     "handset-is-registered-under-its-pseudonym",
     "agreement-is-opened-with-transient-terms",
     "payment-is-posted-and-the-standing-follows",
+    "amounts-go-to-nobody-whom-the-bank-has-not-named",
     "rule-that-is-broken-is-told-in-words",
 )
 PAGE = Path(__file__).parents[2] / "docs/howto/use-fabrics-clients.md"

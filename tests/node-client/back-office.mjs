@@ -4,6 +4,7 @@
 //
 // SETTINGS.json describes a network as for the scenarios, with the bank's file of pseudonym keys.
 
+import * as grpc from '@grpc/grpc-js';
 import { EndorseError } from '@hyperledger/fabric-gateway';
 import assert from 'node:assert/strict';
 import * as crypto from 'node:crypto';
@@ -125,6 +126,21 @@ const scenarios = {
         const payload = UTF8.decode(event.payload);
         assert.equal(JSON.parse(payload).records[0].agreement, AGREEMENT);
         assert.ok(!payload.includes('500000'), 'an event tells no amount');
+    },
+
+    async 'amounts-go-to-nobody-whom-the-bank-has-not-named'(world) {
+        const contract = (await world.network('BankMSP')).getContract(NAMESPACE);
+        const payment = { agreement: AGREEMENT, reference: 'N-3', paid_on: day(), channel: 'branch' };
+        const options = {
+            arguments: [JSON.stringify([payment])],
+            transientData: { amounts: JSON.stringify([100_000]) },
+        };
+        const error = await rejection(contract.submit('PostPayments', options));
+        assert.ok(error instanceof EndorseError, error.stack);
+        assert.equal(error.code, grpc.status.FAILED_PRECONDITION);
+        assert.match(error.message, /retry specifying endorsing organization/);
+        const { paid_paisa } = await evaluate(world, 'Standing', AGREEMENT, '');
+        assert.equal(paid_paisa, 500_000);
     },
 
     async 'rule-that-is-broken-is-told-in-words'(world) {
