@@ -35,7 +35,7 @@ def public(face: type) -> dict[str, Any]:
     members = {
         name: member for name, member in inspect.getmembers(face) if not name.startswith("_")
     }
-    return {**members, "__init__": face.__init__}
+    return {**members, "__init__": inspect.getattr_static(face, "__init__")}
 
 
 def shape(method: Any) -> list[tuple[str, Any, Any]]:

@@ -48,9 +48,9 @@ def fields_of(schema: Any, values: dict[str, str], mapping: ColumnMapping) -> Fi
     return fields
 
 
-def payment(mapping: ColumnMapping | None = None, **changes: str) -> PaymentRow:
+def payment(**changes: str) -> PaymentRow:
     """The row of a payment with some fields changed."""
-    fields = fields_of(PaymentSchema(), {**PAYMENT, **changes}, mapping or ColumnMapping())
+    fields = fields_of(PaymentSchema(), {**PAYMENT, **changes}, ColumnMapping())
     return PaymentSchema().parse(2, fields)
 
 
