@@ -55,12 +55,18 @@ class Endpoint:
         )
 
     def options(self) -> list[tuple[str, Any]]:
-        """gRPC channel options: message size, keep-alive, name override."""
+        """gRPC channel options: message size, keep-alive, reconnecting, name override."""
         options: list[tuple[str, Any]] = [
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.keepalive_time_ms", 120_000),
             ("grpc.keepalive_timeout_ms", 20_000),
+            # gRPC's own pauses between attempts grow to two minutes: a gateway that is back would
+            # long go on looking dead.
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 3_000),
+            # Its name hides it: how long one attempt may take, TLS handshake included.
+            ("grpc.min_reconnect_backoff_ms", 10_000),
         ]
         if self.server_name:
             options.append(("grpc.ssl_target_name_override", self.server_name))
