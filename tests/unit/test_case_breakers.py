@@ -62,13 +62,12 @@ def _decide_at_once(ledger: CaseLedger, cases: list[str]) -> list[tuple[bool, st
     ]
 
 
-@pytest.mark.parametrize("lists", [1, 3])
-def test_a_hundred_deciding_ballots_at_once_are_all_valid(lists: int) -> None:
-    """A hundred deciding ballots about one lender's cases, submitted at once: all VALID, whether
-    the cases were proposed in one list or in several.
+def test_a_hundred_deciding_ballots_at_once_are_all_valid() -> None:
+    """A hundred deciding ballots about one lender's cases, proposed in one list and voted on at
+    once: all VALID, though they take every slot of the month.
     """
     ledger = _aged_book(100, orders_per_month_percent=100)
-    cases = _to_the_vote(ledger, NAMES[:100], lists)
+    cases = _to_the_vote(ledger, NAMES[:100])
     opened = ledger.decide("OpenMonth", "2026-05", by=("MakerMSP", "auditor"))
     assert opened.value["limits"][0] == {
         "group": "bank", "aged": 100, "limit": 100, "written": True,
@@ -77,6 +76,39 @@ def test_a_hundred_deciding_ballots_at_once_are_all_valid(lists: int) -> None:
     assert ledger.ask("Limits", "bank", "") == {
         "day_limit": 200, "day_used": 100, "month_limit": 100, "month_used": 100,
     }  # fmt: skip
+
+
+def test_ballots_about_several_lists_meet_rarely_and_all_find_a_slot() -> None:
+    """Cases proposed in different lists may try one slot; sent again, each finds another."""
+    ledger = _aged_book(100, orders_per_month_percent=100)
+    waiting, rounds = _to_the_vote(ledger, NAMES[:100], lists=3), 0
+    ledger.decide("OpenMonth", "2026-05", by=("MakerMSP", "auditor"))
+    while waiting:
+        outcomes = _decide_at_once(ledger, waiting)
+        waiting = [case for case, (valid, _) in zip(waiting, outcomes, strict=True) if not valid]
+        rounds += 1
+        assert rounds < 20
+    used = ledger.ask("Limits", "bank", "")
+    assert (used["day_used"], used["month_used"]) == (100, 100)
+
+
+def test_proposals_of_one_lender_at_once_are_all_valid() -> None:
+    """Proposals share no key: three lists of one group in one block stand."""
+    ledger = _aged_book(3)
+    cases = [f"C-{name}-1" for name in NAMES[:3]]
+    ledger.today(TRIGGER)
+    ledger.sweep(*NAMES[:3])
+    ledger.notify(*cases)
+    ledger.today(PROPOSED)
+    proposals = [
+        ledger.simulate(
+            "enforcement", "ProposeCases", [{"case": case, "tier": 1, "reason": "arrears"}],
+            creator=officer("BankMSP", "lending"),
+        )
+        for case in cases
+    ]  # fmt: skip
+    assert [each.valid for each in ledger.commit(proposals)] == [True] * 3
+    assert [ledger.state_of(case) for case in cases] == ["voting"] * 3
 
 
 def test_orders_above_the_months_limit_wait() -> None:

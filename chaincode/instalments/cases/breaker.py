@@ -4,20 +4,19 @@
     slot/month/<group>/<month>/<n>    claimed: {"case"}; n below the month's limit
     full/…/<size>                     noted when all slots of a day or month were found taken
     month/<month>/<group>             {"aged","limit"}, written by OpenMonth
-    tickets/<group>                   {"next"}: numbers the proposals of a group
 
 An order claims one slot of its day and one of its month; a slot that is taken is never given back.
 Two transactions that claim one slot conflict, so the limit holds exactly, with no counter between
 the ballots.
 
-Which slot? A number drawn from the hash of the case would send some of a hundred ballots, all
-simulated against one snapshot, to the same slot, and those would be invalid. So each *proposal*
-gets the next ticket of its group, and a ballot tries first the slot of that number, modulo the
-limit: a hundred cases of one lender have a hundred different tickets, and as long as the tickets in
-play are no more than the limit they claim a hundred different slots. Only where a slot is taken
-already is the next tried, by a stride from the hash of the case. The price is paid by proposals:
-two lists of one group at the same moment conflict and the later is sent again; lists hold up to
-500.
+Which slot? A number drawn from the hash of the case alone would send some of a hundred ballots, all
+simulated against one snapshot, to the same slot, and those would be invalid. So each proposal
+carries a ticket: a number from the hash of the transaction that proposed it, and one more for each
+further proposal of that list (`Tickets`). A ballot tries first the slot of that number, modulo the
+limit: up to as many cases of one list as the limit has slots claim different ones. Where a slot is
+taken already the next is tried, by a stride from the hash of the case. Cases of different lists
+meet now and then; the later ballot is then invalid and, endorsed again, finds another slot. No key
+is shared by proposals, so those never conflict.
 
 Without `OpenMonth` a month has the least limit there is, one order.
 """
@@ -69,23 +68,19 @@ def used(stub: ReadOnlyStub, prefix: str) -> int:
 
 
 class Tickets:
-    """Numbers the proposals of one transaction within their groups."""
+    """Numbers the proposals of one transaction, from a beginning that its id gives."""
 
-    __slots__ = ("_next", "_stub")
+    __slots__ = ("_next",)
 
-    def __init__(self, stub: Stub) -> None:
-        self._stub = stub
-        self._next: dict[str, int] = {}
+    def __init__(self, tx_id: str) -> None:
+        digest = hashlib.sha256(tx_id.encode("utf-8")).digest()
+        # Six bytes: with five hundred added still a number that every JSON reader holds exactly.
+        self._next = int.from_bytes(digest[:6], "big")
 
-    def draw(self, group: str) -> int:
-        """Return the next ticket of a group."""
-        key = f"tickets/{group}"
-        if group not in self._next:
-            raw = self._stub.get_state(key)
-            self._next[group] = 0 if raw is None else int(records.decode(raw)["next"])
-        ticket = self._next[group]
-        self._next[group] = ticket + 1
-        self._stub.put_state(key, records.encode({"next": ticket + 1}))
+    def draw(self) -> int:
+        """Return the next ticket."""
+        ticket = self._next
+        self._next += 1
         return ticket
 
 

@@ -73,7 +73,7 @@ class Proposal:
 
     Attributes:
         electorate: who may vote, fixed for good.
-        ticket: number of the proposal within the originator's group, see `breaker`.
+        ticket: where its order begins to look for a slot, see `breaker`.
     """
 
     tier: int

@@ -68,7 +68,7 @@ class CaseFunctions:
         docket = Docket.of_enforcement(ctx)
         officer = sit(ctx, docket, "lending")
         _load_with_positions(docket, [given.case for given in bulk.well_formed(proposals)])
-        tickets = Tickets(ctx.stub)
+        tickets = Tickets(ctx.tx_id)
         return bulk.run(
             ctx,
             "ProposeCases",

@@ -49,7 +49,6 @@ def propose(docket: Docket, officer: Officer, tickets: Tickets, given: ProposalI
             "its lender's group",
             5,
         )
-    group = docket.roster.group_of(record.lender)
     proposal = Proposal(
         given.tier,
         given.reason,
@@ -58,7 +57,7 @@ def propose(docket: Docket, officer: Officer, tickets: Tickets, given: ProposalI
         day,
         officer.msp_id,
         electorate,
-        tickets.draw(group),
+        tickets.draw(),
     )
     docket.put_case(record.with_round(replace(record.current, proposal=proposal)))
     facts = {"agreement": record.agreement, "lender": record.lender, "tier": given.tier}
