@@ -39,6 +39,11 @@ function pseudonym(key, kind, canonical) {
     return `${key.id}:${hmac.update(`qist/pseudonym/1\0${kind}\0${canonical}`).digest('hex')}`;
 }
 
+/** A payment of today at the bank's branch. */
+function paymentOf(agreement, reference) {
+    return { agreement, reference, paid_on: day(), channel: 'branch' };
+}
+
 /** Submit one record to a bulk function, transient data with it, and return its verdict. */
 async function submitRecord(world, mspId, name, record, transient) {
     const contract = (await world.network(mspId)).getContract(NAMESPACE);
@@ -65,7 +70,13 @@ const scenarios = {
         const device = pseudonym(key, 'device', IMEI);
         const tac = { tac: TAC, maker: 'MakerMSP', registrants: ['MakerMSP'] };
         assert.ok((await submitRecord(world, 'PtaMSP', 'RegisterTacs', tac)).ok);
-        const handset = { imeis: [[device]], tac: TAC, model: 'Model N', maker: 'MakerMSP', country: 'PK' };
+        const handset = {
+            imeis: [[device]],
+            tac: TAC,
+            model: 'Model N',
+            maker: 'MakerMSP',
+            country: 'PK',
+        };
         const verdict = await submitRecord(world, 'MakerMSP', 'RegisterDevices', handset, {
             identifiers: { imeis: [IMEI + CHECK_DIGIT] },
         });
@@ -93,16 +104,20 @@ const scenarios = {
             currency: 'PKR',
             instalments: [30, 60].map((later) => ({ due: day(later), amount_paisa: 800_000 })),
         };
-        const verdict = await submitRecord(world, 'BankMSP', 'OpenAgreements', agreement, { terms });
+        const sent = { terms };
+        const verdict = await submitRecord(world, 'BankMSP', 'OpenAgreements', agreement, sent);
         assert.deepEqual([verdict.ok, verdict.state], [true, 'open'], verdict.message);
     },
 
     async 'payment-is-posted-and-the-standing-follows'(world) {
         const startBlock = await world.nextBlock();
-        const payment = { agreement: AGREEMENT, reference: 'N-1', paid_on: day(), channel: 'branch' };
-        const verdict = await submitRecord(world, 'BankMSP', 'PostPayments', payment, { amounts: 500_000 });
+        const post = () => {
+            const payment = paymentOf(AGREEMENT, 'N-1');
+            return submitRecord(world, 'BankMSP', 'PostPayments', payment, { amounts: 500_000 });
+        };
+        const verdict = await post();
         assert.deepEqual([verdict.ok, verdict.written, verdict.state], [true, true, 'current']);
-        const again = await submitRecord(world, 'BankMSP', 'PostPayments', payment, { amounts: 500_000 });
+        const again = await post();
         assert.deepEqual([again.ok, again.written], [true, false], 'sent twice, written once');
 
         const standing = await evaluate(world, 'Standing', AGREEMENT, '');
@@ -130,7 +145,7 @@ const scenarios = {
 
     async 'amounts-go-to-nobody-whom-the-bank-has-not-named'(world) {
         const contract = (await world.network('BankMSP')).getContract(NAMESPACE);
-        const payment = { agreement: AGREEMENT, reference: 'N-3', paid_on: day(), channel: 'branch' };
+        const payment = paymentOf(AGREEMENT, 'N-3');
         const options = {
             arguments: [JSON.stringify([payment])],
             transientData: { amounts: JSON.stringify([100_000]) },
@@ -144,8 +159,9 @@ const scenarios = {
     },
 
     async 'rule-that-is-broken-is-told-in-words'(world) {
-        const payment = { agreement: 'NODE-2', reference: 'N-2', paid_on: day(), channel: 'branch' };
-        const verdict = await submitRecord(world, 'BankMSP', 'PostPayments', payment, { amounts: 1 });
+        const payment = paymentOf('NODE-2', 'N-2');
+        const amounts = { amounts: 1 };
+        const verdict = await submitRecord(world, 'BankMSP', 'PostPayments', payment, amounts);
         assert.equal(verdict.ok, false);
         assert.match(verdict.message, /NODE-2/);
         const auditor = (await world.network('BankMSP', 'auditor')).getContract(NAMESPACE);

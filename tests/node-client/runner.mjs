@@ -1,5 +1,5 @@
-// Runs scenarios and prints a line of JSON for each: {"scenario", "passed", "ms", "error"}. The exit
-// code is 0 whenever all were run.
+// Runs scenarios and prints a line of JSON for each: {"scenario", "passed", "ms", "error"}.
+// The exit code is 0 whenever all were run.
 
 import { World } from './world.mjs';
 
@@ -45,5 +45,6 @@ function within(ms, promise) {
 
 function describe(error) {
     const details = Array.isArray(error.details) ? error.details : [];
-    return [error.stack ?? error, ...details.map((each) => `${each.mspId}: ${each.message}`)].join('\n');
+    const said = details.map((each) => `${each.mspId}: ${each.message}`);
+    return [error.stack ?? error, ...said].join('\n');
 }

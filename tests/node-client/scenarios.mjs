@@ -2,8 +2,8 @@
 //
 //     node scenarios.mjs SETTINGS.json TABLE.json
 //
-// TABLE.json lists the scenarios; SETTINGS.json describes a network (see world.mjs), which may be any
-// Fabric network that has the contract of the scenarios.
+// TABLE.json lists the scenarios; SETTINGS.json describes a network (see world.mjs), which may be
+// any Fabric network that has the contract of the scenarios.
 
 import { promises as fs } from 'node:fs';
 import { runAll } from './runner.mjs';

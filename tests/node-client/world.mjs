@@ -49,7 +49,12 @@ export class World {
 
     /** The contract of the scenarios as the usual user sees it. */
     async contract(mspId) {
-        return (await this.network(mspId)).getContract(this.settings.contract);
+        return this.contractOf(await this.gateway(mspId));
+    }
+
+    /** The contract of the scenarios through a gateway. */
+    contractOf(gateway) {
+        return gateway.getNetwork(this.settings.channel).getContract(this.settings.contract);
     }
 
     /** The number of the block after the newest one, which a new transaction tells. */
@@ -89,5 +94,6 @@ export async function rejection(promise) {
     } catch (error) {
         return error;
     }
-    throw new Error(`it should have failed and gave ${value instanceof Uint8Array ? UTF8.decode(value) : value}`);
+    const told = value instanceof Uint8Array ? UTF8.decode(value) : value;
+    throw new Error(`it should have failed and gave ${told}`);
 }

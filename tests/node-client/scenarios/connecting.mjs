@@ -13,9 +13,11 @@ export default {
         const gateway = openGateway(client, member);
         try {
             await new Promise((resolve, reject) => {
-                client.waitForReady(Date.now() + 10_000, (error) => (error ? reject(error) : resolve()));
+                client.waitForReady(Date.now() + 10_000, (error) => {
+                    error ? reject(error) : resolve();
+                });
             });
-            const contract = gateway.getNetwork(world.settings.channel).getContract(world.settings.contract);
+            const contract = world.contractOf(gateway);
             assert.equal(UTF8.decode(await contract.evaluateTransaction('WhoAmI')), world.home);
         } finally {
             gateway.close();
@@ -29,7 +31,7 @@ export default {
         const client = newClient(member, other.tlsAuthority);
         const gateway = openGateway(client, member);
         try {
-            const contract = gateway.getNetwork(world.settings.channel).getContract(world.settings.contract);
+            const contract = world.contractOf(gateway);
             const error = await rejection(contract.evaluateTransaction('WhoAmI'));
             assert.equal(error.code, grpc.status.UNAVAILABLE, error.message);
         } finally {

@@ -53,7 +53,8 @@ export default {
             assert.ok(error instanceof EndorseError, error.stack);
             assert.equal(error.code, grpc.status.ABORTED);
             assert.match(error.message, /failed to collect enough transaction endorsements/);
-            assert.deepEqual(error.details.map((each) => each.mspId).sort(), [...organisations].sort());
+            const members = error.details.map((each) => each.mspId);
+            assert.deepEqual(members.sort(), [...organisations].sort());
             assert.equal(new Set(error.details.map((each) => each.address)).size, 2);
             for (const detail of error.details) {
                 assert.match(detail.message, REFUSED);
@@ -76,9 +77,11 @@ export default {
 
     async 'unknown-contract'(world) {
         const network = await world.network();
-        const error = await rejection(network.getContract('nobody').submitTransaction('Put', 'k', 'v'));
+        const contract = network.getContract('nobody');
+        const error = await rejection(contract.submitTransaction('Put', 'k', 'v'));
         assert.ok(error instanceof EndorseError, error.stack);
-        assert.match([error.message, ...error.details.map((each) => each.message)].join(), /nobody/);
+        const words = [error.message, ...error.details.map((each) => each.message)];
+        assert.match(words.join(), /nobody/);
     },
 
     async 'unknown-channel'(world) {
@@ -92,7 +95,8 @@ export default {
     async 'submit-error'(world) {
         const gateway = await world.gateway();
         const contract = await world.contract();
-        const endorsed = await contract.newProposal('Put', { arguments: ['forged', 'x'] }).endorse();
+        const proposal = contract.newProposal('Put', { arguments: ['forged', 'x'] });
+        const endorsed = await proposal.endorse();
         const stranger = newSigner(await world.member(world.second));
         const signature = await stranger(endorsed.getDigest());
         const forged = gateway.newSignedTransaction(endorsed.getBytes(), signature);

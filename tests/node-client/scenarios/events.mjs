@@ -3,6 +3,7 @@
 import * as grpc from '@grpc/grpc-js';
 import { checkpointers, StatusCode } from '@hyperledger/fabric-gateway';
 import assert from 'node:assert/strict';
+import * as crypto from 'node:crypto';
 import { promises as fs } from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -19,6 +20,25 @@ async function add(world, key, count) {
         statuses.push(await submitted.getStatus());
     }
     return statuses;
+}
+
+function sha256(...parts) {
+    return crypto.createHash('sha256').update(Buffer.concat(parts)).digest();
+}
+
+/** Fabric's hash of a header: SHA-256 of its DER, a sequence of number, previous and data hash. */
+function headerHash(header) {
+    const der = (tag, content) => Buffer.from([tag, content.length, ...content]);
+    const hex = header.getNumber().toString(16);
+    // Two's complement: a first byte from 80 on would be a negative number.
+    const digits = hex.padStart(hex.length + (hex.length % 2), '0');
+    const number = Buffer.from(/^[89a-f]/.test(digits) ? `00${digits}` : digits, 'hex');
+    const fields = [
+        der(0x02, number),
+        der(0x04, header.getPreviousHash_asU8()),
+        der(0x04, header.getDataHash_asU8()),
+    ];
+    return sha256(der(0x30, Buffer.concat(fields)));
 }
 
 export default {
@@ -60,7 +80,8 @@ export default {
         const events = await network.getChaincodeEvents(world.settings.contract, {
             startBlock: valid.blockNumber,
         });
-        const taken = await takeUntil(events, (all) => all.at(-1).transactionId === last.transactionId);
+        const isLast = (event) => event.transactionId === last.transactionId;
+        const taken = await takeUntil(events, (all) => isLast(all.at(-1)));
         const ids = taken.map((each) => each.transactionId);
         assert.deepEqual(ids, [valid.transactionId, last.transactionId], invalid.transactionId);
     },
@@ -109,9 +130,12 @@ export default {
             blocks.map((_, index) => BigInt(firstBlock + index)),
         );
         for (const [index, block] of blocks.entries()) {
-            const before = blocks[index - 1];
-            if (before) {
-                assert.notDeepEqual(block.getHeader().getDataHash(), before.getHeader().getDataHash());
+            const header = block.getHeader();
+            const data = sha256(...block.getData().getDataList_asU8());
+            assert.deepEqual(Buffer.from(header.getDataHash_asU8()), data);
+            if (index > 0) {
+                const before = headerHash(blocks[index - 1].getHeader());
+                assert.deepEqual(Buffer.from(header.getPreviousHash_asU8()), before);
             }
         }
         const data = blocks.at(-1).getData().getDataList_asU8();
@@ -135,13 +159,15 @@ export default {
         const network = await world.network();
         const stream = await network.getFilteredBlockEvents({ startBlock: valid.blockNumber });
         const number = (block) => BigInt(block.getNumber());
-        const blocks = await takeUntil(stream, (all) => number(all.at(-1)) === invalid.blockNumber);
+        const isLast = (block) => number(block) === invalid.blockNumber;
+        const blocks = await takeUntil(stream, (all) => isLast(all.at(-1)));
         const codes = new Map();
         for (const block of blocks) {
             assert.equal(block.getChannelId(), world.settings.channel);
             for (const each of block.getFilteredTransactionsList()) {
                 codes.set(each.getTxid(), each.getTxValidationCode());
-                for (const action of each.getTransactionActions()?.getChaincodeActionsList() ?? []) {
+                const actions = each.getTransactionActions()?.getChaincodeActionsList() ?? [];
+                for (const action of actions) {
                     assert.equal(action.getChaincodeEvent()?.getPayload().length ?? 0, 0);
                 }
             }

@@ -8,8 +8,7 @@ import { rejection, takeUntil, UTF8 } from '../world.mjs';
 async function withoutSigner(world) {
     const member = await world.member();
     const gateway = openGateway(world.client(member), member, { signer: undefined });
-    const network = gateway.getNetwork(world.settings.channel);
-    return { gateway, network, contract: network.getContract(world.settings.contract), sign: newSigner(member) };
+    return { gateway, contract: world.contractOf(gateway), sign: newSigner(member) };
 }
 
 export default {
@@ -54,9 +53,11 @@ export default {
     },
 
     async 'offline-signing-of-events-requests'(world) {
-        const { gateway, network, sign } = await withoutSigner(world);
-        const { contract: name } = world.settings;
-        const added = await (await world.contract()).submitAsync('Add', { arguments: ['signed events', '1'] });
+        const { gateway, sign } = await withoutSigner(world);
+        const { channel, contract: name } = world.settings;
+        const network = gateway.getNetwork(channel);
+        const options = { arguments: ['signed events', '1'] };
+        const added = await (await world.contract()).submitAsync('Add', options);
         const { blockNumber: startBlock } = await added.getStatus();
         const kinds = {
             ChaincodeEvents: network.newChaincodeEventsRequest(name, { startBlock }),
@@ -83,7 +84,7 @@ export default {
             hash: hash.none,
             signer: (message) => sign(hash.sha256(message)),
         });
-        const contract = gateway.getNetwork(world.settings.channel).getContract(world.settings.contract);
+        const contract = world.contractOf(gateway);
         assert.equal(UTF8.decode(await contract.evaluateTransaction('WhoAmI')), world.home);
         gateway.close();
     },
