@@ -79,7 +79,7 @@ class Admission:
         if channel_header.channel_id != self._channel_id:
             raise OrderingRefusal(
                 NOT_FOUND,
-                f"channel {channel_header.channel_id!r} does not exist here; "
+                f"channel {channel_header.channel_id[:249]!r} does not exist here; "
                 f"this orderer serves channel {self._channel_id!r}",
             )
         _check_type(channel_header.type)

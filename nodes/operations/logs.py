@@ -3,6 +3,8 @@
 Every record has `time` (UTC, of the machine), `level`, `logger`, `message`, `node`; what is given
 as `extra={"tx_id": …}` and the like stands beside them. Personal data never gets here: contracts'
 arguments are not logged, and messages of ours do not repeat them. In a rehearsal each line says so.
+
+Texts are cut to `LONGEST_MESSAGE` characters: strangers may be quoted, and must not fill a disk.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 _FIELDS = ("tx_id", "channel_id", "block_num", "msp_id", "height")
+
+
+LONGEST_MESSAGE = 8_000
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,7 +40,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _bounded(record.getMessage()),
             "node": self._node,
         }
         if self._rehearsal:
@@ -43,10 +48,18 @@ class JsonFormatter(logging.Formatter):
         for name in _FIELDS:
             value = getattr(record, name, None)
             if value is not None:
-                line[name] = value
+                line[name] = _bounded(value) if isinstance(value, str) else value
         if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _bounded(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _bounded(text: str) -> str:
+    """Cut the middle out of a text that is too long."""
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    half = LONGEST_MESSAGE // 2
+    return f"{text[:half]} … {len(text) - 2 * half} characters … {text[-half:]}"
 
 
 def start_logging(

@@ -2,13 +2,16 @@
 
 The details travel as a marshalled ``google.rpc.Status`` in the trailing metadata
 ``grpc-status-details-bin``; Fabric's clients show them beside the message. Messages are cut to what
-fits into HTTP/2 headers. Codes and messages: Fabric internal/pkg/gateway (apiutils.go).
+fits into the 8 KiB of headers that a gRPC client takes, counted as they travel: with more, it would
+see RESOURCE_EXHAUSTED in place of the code. Codes and messages: Fabric internal/pkg/gateway
+(apiutils.go).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import grpc
 from fabric_protos.gateway import gateway_pb2
@@ -18,9 +21,10 @@ from nodes.errors import NodeError
 
 DETAILS_KEY = "grpc-status-details-bin"
 DO_NOT_MATCH = "ProposalResponsePayloads do not match"
-_MESSAGE_CHARACTERS = 1500
-_DETAIL_CHARACTERS = 700
+_MESSAGE_BYTES = 1200
+_DETAILS_BYTES = 2800
 _DETAILS = 6
+_CUT = " … "
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,31 @@ class RpcFailure(NodeError):
         self.details = tuple(details)
 
 
-def shorten(text: str, limit: int = _MESSAGE_CHARACTERS) -> str:
-    """Cut *text* to *limit* characters and say so."""
-    return text if len(text) <= limit else text[: limit - 4] + " …"
+def shorten(text: str, limit: int = _MESSAGE_BYTES) -> str:
+    """Cut the middle out of *text* if it takes more than *limit* bytes in a header.
+
+    Its end stays, for there stands what to do.
+    """
+    if len(text) > 2 * limit:
+        text = text[:limit] + _CUT + text[-limit:]
+    costs = [_cost(character) for character in text]
+    if sum(costs) <= limit:
+        return text
+    tail = _fitting(reversed(costs), limit // 3)
+    head = _fitting(costs, limit - limit // 3 - sum(map(_cost, _CUT)))
+    return text[:head] + _CUT + text[len(text) - tail :]
+
+
+def _cost(character: str) -> int:
+    """Bytes of a character in a gRPC message, where all but plain ASCII is percent-encoded."""
+    if " " <= character <= "~" and character != "%":
+        return 1
+    return 3 * len(character.encode("utf-8", "replace"))
+
+
+def _fitting(costs: Iterable[int], limit: int) -> int:
+    """How many of the first characters fit."""
+    return sum(1 for total in accumulate(costs) if total <= limit)
 
 
 def trailing_metadata(failure: RpcFailure) -> tuple[tuple[str, bytes], ...]:
@@ -64,12 +90,13 @@ def trailing_metadata(failure: RpcFailure) -> tuple[tuple[str, bytes], ...]:
     if not failure.details:
         return ()
     status = status_pb2.Status(code=int(failure.code.value[0]), message=shorten(failure.message))
-    for detail in failure.details[:_DETAILS]:
+    told = failure.details[:_DETAILS]
+    for detail in told:
         status.details.add().Pack(
             gateway_pb2.ErrorDetail(
                 address=detail.address,
                 msp_id=detail.msp_id,
-                message=shorten(detail.message, _DETAIL_CHARACTERS),
+                message=shorten(detail.message, _DETAILS_BYTES // len(told)),
             )
         )
     return ((DETAILS_KEY, status.SerializeToString()),)

@@ -323,6 +323,10 @@ class Doors:
 
     async def ordered(self, *envelopes: bytes) -> list[str]:
         """Have envelopes ordered, and return the names of their validation codes."""
+        return [code for block in await self.blocks(*envelopes) for code in block]
+
+    async def blocks(self, *envelopes: bytes) -> list[list[str]]:
+        """Do as `ordered`, and return the codes block by block."""
         before = await self.network.settled()
         stream = self.open("Broadcast")
         async with asyncio.timeout(DEADLINE_S):
@@ -333,12 +337,12 @@ class Doors:
                 assert response.status == SUCCESS, response.info
             await stream.done_writing()
             assert await stream.read() is EOF
-        codes: list[str] = []
+        blocks = []
         for number in range(before, await self.network.settled(before + 1)):
             committed = await self.network.node(self.msp_id).channel.block(number)
             assert committed is not None
-            codes += [code.name for code in committed.codes]
-        return codes
+            blocks.append([code.name for code in committed.codes])
+        return blocks
 
 
 def _words(error: grpc.aio.AioRpcError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -21,7 +22,7 @@ from nodes.errors import (
     grpc_status,
 )
 from nodes.rpc.concurrency import ConcurrencyLimit
-from nodes.rpc.failures import DETAILS_KEY, Detail, RpcFailure, trailing_metadata
+from nodes.rpc.failures import DETAILS_KEY, Detail, RpcFailure, shorten, trailing_metadata
 
 MODULES = (
     "ledger.errors",
@@ -103,17 +104,34 @@ def test_fatal_errors_words_are_for_the_log_alone() -> None:
 def test_details_of_a_failure_travel_as_gos_grpc_sends_them_and_fit_into_headers() -> None:
     """A google.rpc.Status with Fabric's ErrorDetail messages, cut to a few kilobytes."""
     details = [Detail(f"host:{n}", "BankMSP", "x" * 10_000) for n in range(20)]
-    failure = RpcFailure(Code.ABORTED, "y" * 10_000, details)
+    failure = RpcFailure(Code.ABORTED, "y" * 10_000 + "; send fewer", details)
     ((key, value),) = trailing_metadata(failure)
     assert key == DETAILS_KEY
-    assert len(value) < 8000
+    assert len(value) < 6000
     status = status_pb2.Status.FromString(value)
     assert status.code == Code.ABORTED.value[0]
-    assert status.message.endswith(" …")
+    assert " … y" in status.message
+    assert status.message.endswith("y; send fewer")
     first = gateway_pb2.ErrorDetail()
     assert status.details[0].Unpack(first)
     assert (first.address, first.msp_id) == ("host:0", "BankMSP")
     assert trailing_metadata(RpcFailure(Code.ABORTED, "alone")) == ()
+
+
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+
+@pytest.mark.parametrize("character", ["y", "%", "قسط", "\n", "\U0001f600"])
+@pytest.mark.parametrize("count", [1, 100, 700, 5_000, 1_000_000])
+def test_message_is_cut_to_its_size_in_a_header_and_keeps_its_end(
+    character: str, count: int
+) -> None:
+    """gRPC percent-encodes all but plain ASCII; what to do stands at the end of a message."""
+    text = "refused: " + character * count + "; send fewer"
+    words = shorten(text)
+    assert len(quote(words, safe=PRINTABLE)) <= 1200
+    assert words == text or (" … " in words and words.startswith("refused: "))
+    assert words.endswith("; send fewer")
 
 
 async def test_concurrency_limit_refuses_one_call_too_many_and_frees_its_places() -> None:
