@@ -1,10 +1,10 @@
 """Starting, founding, watching and stopping a whole network on this machine.
 
 Founding is what the first start adds: the contract package installed in every node, the contracts
-defined (block 1 and following), and the transaction `Found`, all endorsed by every member. They
-are submitted by the commands that a member would use, ``qist contract define`` and ``qist submit``,
-in processes of their own, since a node knows nothing of clients. Each step that stands already is
-passed over, so that a start that was broken off is simply repeated.
+defined by one transaction (block 1), and the transaction `Found`, both endorsed by every member.
+They are submitted by the commands that a member would use, ``qist contract define`` and ``qist
+submit``, in processes of their own, since a node knows nothing of clients. Each step that stands
+already is passed over, so that a start that was broken off is simply repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -148,17 +147,11 @@ def found_network(network: NetworkFolder, version: str, progress: Progress) -> N
         listed = client.run("contract", "list", user=FOUNDER_ROLE)["contracts"]
         defined = {each["name"] for each in listed}
     missing = [each for each in network.content.contracts if each.name not in defined]
-    with ThreadPoolExecutor(max(1, len(missing))) as pool:
-        outcomes = list(
-            pool.map(
-                lambda each: client.submit(
-                    "contract", "define", each.name, each.endorsement, "--version", version
-                ),
-                missing,
-            )
-        )
-    for entry, outcome in zip(missing, outcomes, strict=True):
-        progress(f"{entry.name} {version} defined in block {outcome['block_num']}")
+    if missing:
+        words = [word for each in missing for word in (each.name, each.endorsement)]
+        outcome = client.submit("contract", "define", *words, "--version", version)
+        names = " and ".join(each.name for each in missing)
+        progress(f"{names} {version} defined in block {outcome['block_num']}")
     # A contract that was not defined until now has written nothing yet.
     if ENFORCEMENT not in defined or not _has_members(client):
         arguments = [json.dumps(_founders(network)), json.dumps(dict(network.content.policy))]

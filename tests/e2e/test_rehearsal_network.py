@@ -52,9 +52,8 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def begin_by_hand(network: Path) -> None:
     """Do by single commands what `network up` begins with, so that it finds the work half done."""
     for msp_id in ("BankMSP", "PtaMSP"):
-        node = network / msp_id / "node"
-        assert qist("node", "install", node).code == 0
-        assert qist("node", "start", node, "--detach").code == 0
+        assert qist("node", "start", network / msp_id / "node", "--detach").code == 0
+    assert qist("node", "install", network / "BankMSP" / "node").code == 0
     follower = network / "BankMSP" / "node"
     wait_for(
         lambda: qist("node", "status", follower, "--json").json["ordering"]["accepting"],
@@ -63,8 +62,16 @@ def begin_by_hand(network: Path) -> None:
     policy = "AND('BankMSP.peer', 'PtaMSP.peer')"
     asked = ["--endorsed-by", "BankMSP", "--endorsed-by", "PtaMSP", "--version", "1.0"]
     time = "2026-01-01T09:00:00+05:00"
+    both = ["instalments", policy, "enforcement", policy]
+    refused = call(network, "contract", "define", *both, *asked, time=time)
+    assert refused.code == 1, "one member's node has no package, so that member does not agree"
+    assert "PtaMSP" in refused.error["message"]
+    assert "not agreed to by this org" in refused.error["message"]
+    assert "BankMSP" not in refused.error["message"], refused.error
+    assert qist("node", "install", network / "PtaMSP" / "node").code == 0
     defined = call(network, "contract", "define", "instalments", policy, *asked, time=time)
     assert defined.code == 0, defined.err
+    assert defined.json["block_num"] == 1, "nothing of what was refused is in a block"
 
 
 def call(network: Path, *words: str, time: str = "") -> Answer:
