@@ -1,20 +1,18 @@
 """`node.toml`: everything a node is told, in one file, refused with line and reason when wrong.
 
-Paths in the file are relative to the folder that holds it. Unknown names are refused, since a
-misspelt limit that is silently ignored is worse than none. What the channel itself decides
+Paths in the file are relative to the folder that holds it. What the channel itself decides
 (members, batch size, policies, rehearsal) stands in the channel configuration, not here.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from ledger.errors import Refusal
+from nodes.toml_file import DescriptionRefusal, Section, load_toml
 
 CONFIGURATION_FILE = "node.toml"
 _MEBIBYTE = 1024 * 1024
@@ -24,11 +22,7 @@ class ConfigurationRefusal(Refusal):
     """`node.toml` is missing, is no TOML or says something that a node cannot do."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Endpoint(_Section):
+class Endpoint(Section):
     """A port of the node.
 
     Attributes:
@@ -55,7 +49,7 @@ class Endpoint(_Section):
         return self.address or self.listen
 
 
-class Limits(_Section):
+class Limits(Section):
     """What the node takes on at once; beyond it callers get RESOURCE_EXHAUSTED.
 
     Defaults for concurrency and timeouts are Fabric's (sampleconfig/core.yaml,
@@ -84,13 +78,13 @@ class Limits(_Section):
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 5.0
 
 
-class Logging(_Section):
+class Logging(Section):
     """How much the node writes to its log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Warnings(_Section):
+class Warnings(Section):
     """When `status` begins to warn.
 
     Attributes:
@@ -100,7 +94,7 @@ class Warnings(_Section):
     certificate_days: Annotated[int, Field(ge=0, le=3650)] = 30
 
 
-class NodeConfiguration(_Section):
+class NodeConfiguration(Section):
     """The whole file.
 
     Attributes:
@@ -131,58 +125,14 @@ def load_configuration(folder: Path) -> NodeConfiguration:
             file, line, name and reason of every fault.
     """
     path = folder / CONFIGURATION_FILE
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError as error:
+    if not path.exists():
         raise ConfigurationRefusal(
             f"{path} does not exist; make a node with `qist node init {folder}`"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationRefusal(f"{path} cannot be read: {error}") from error
+        )
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationRefusal(f"{path} is not TOML: {error}") from error
-    try:
-        return NodeConfiguration.model_validate(content)
-    except ValidationError as error:
-        raise ConfigurationRefusal("\n".join(_faults(path, text, error))) from error
-
-
-def _faults(path: Path, text: str, error: ValidationError) -> list[str]:
-    return [
-        f"{path}:{_line_of(text, fault['loc'])}: {'.'.join(map(str, fault['loc']))}: "
-        f"{_reason(fault['type'], fault['msg'])}"
-        for fault in error.errors(include_url=False, include_context=False)
-    ]
-
-
-def _reason(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "is not a name that node.toml knows; correct or remove it"
-    if kind == "missing":
-        return "is missing"
-    return message.removeprefix("Value error, ")
-
-
-def _line_of(text: str, location: tuple[int | str, ...]) -> int:
-    """The line of the value at *location*, of its section where it is missing, else 1."""
-    names = [str(name) for name in location]
-    section: list[str] = []
-    found = 1
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
-        if header:
-            section = [part.strip().strip("\"'") for part in header[1].split(".")]
-            if section == names:
-                return number
-            if section == names[:-1]:
-                found = number
-            continue
-        key = re.match(r"\s*[\"']?([A-Za-z0-9_.-]+)[\"']?\s*=", line)
-        if key and [*section, *key[1].split(".")] in (names, names[:-1] or names):
-            return number
-    return found
+        return load_toml(path, NodeConfiguration)
+    except DescriptionRefusal as error:
+        raise ConfigurationRefusal(str(error)) from error
 
 
 def render_configuration(

@@ -40,7 +40,7 @@ from network.configuration import BatchParameters, OrganisationSpec, build_genes
 from network.configuration.values import parse_duration, read_endpoint
 from network.errors import ConfigurationError
 from network.msp import load_msp_folder
-from nodes.cli.toml_file import Section
+from nodes.toml_file import Section
 
 MspId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,57}$")]
 ChannelId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,248}$")]

@@ -16,7 +16,7 @@ from nodes.cli.channel_description import ChannelDescription, make_genesis
 from nodes.cli.node_folder import load_genesis
 from nodes.cli.policy_words import policies_in_words
 from nodes.cli.terminal import AsJson, Terminal
-from nodes.cli.toml_file import load_toml
+from nodes.toml_file import load_toml
 
 app = typer.Typer(no_args_is_help=True, help="The genesis block of a channel, and what it says.")
 

@@ -34,7 +34,7 @@ from nodes.cli.channel_description import (
     refuse_strangers,
     refuse_twice,
 )
-from nodes.cli.toml_file import Section
+from nodes.toml_file import Section
 
 LENDERS = ("bank", "investment_firm", "operator")
 """Classes that may lend (docs/contracts.md, OpenAgreements)."""

@@ -34,9 +34,9 @@ from nodes.cli.members_description import MembersDescription, NetworkMember
 from nodes.cli.node_folder import NodePorts, init_node, issue_node, join_channel
 from nodes.cli.organisations import ROLES, issue_user
 from nodes.cli.pseudonym_keys import render_key_files
-from nodes.cli.toml_file import DescriptionRefusal, Section, load_toml
 from nodes.cli.toml_text import render_toml
 from nodes.configuration import Endpoint
+from nodes.toml_file import DescriptionRefusal, Section, load_toml
 
 NETWORK_FILE = "network.toml"
 FOUNDING_FILE = "founding.json"

@@ -22,7 +22,7 @@ from nodes.cli.network_run import (
 from nodes.cli.node_process import START_S, stop_nodes
 from nodes.cli.terminal import AsJson, Terminal, Wait
 from nodes.cli.times import parse_time
-from nodes.cli.toml_file import load_toml
+from nodes.toml_file import load_toml
 
 app = typer.Typer(no_args_is_help=True, help="A whole network of several members on this machine.")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from nodes.cli.channel_description import ChannelDescription
 from nodes.cli.members_description import USUAL_MEMBERS, MembersDescription
-from nodes.cli.toml_file import DescriptionRefusal, read_toml
 from nodes.cli.toml_text import render_toml
+from nodes.toml_file import DescriptionRefusal, read_toml
 
 MEMBERS = """\
 [[members]]
@@ -60,7 +60,7 @@ def test_usual_members_let_an_operator_order() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ('channel = "qist"\n' + MEMBERS, 1, "channel: is not a name that this file knows"),
+        ('channel = "qist"\n' + MEMBERS, 1, "channel: is not a name that file.toml knows"),
         (MEMBERS.replace('class = "bank"', 'class = "shop"'), 1, "class must be one of"),
         (MEMBERS.replace('class = "bank"\n', ""), 1, "members[1].class: is missing"),
         (MEMBERS.replace('group = "pta"', "group = 7"), 9, "members[2].group"),

@@ -69,7 +69,7 @@ def _faults(path: str, text: str, error: ValidationError) -> list[str]:
     for fault in error.errors(include_url=False, include_context=False):
         where = _spelt(fault["loc"])
         name = f"{where}: " if where else ""
-        reason = _reason(fault["type"], fault["msg"])
+        reason = _reason(fault["type"], fault["msg"], Path(path).name)
         lines.append(f"{path}:{_line_of(text, fault['loc'])}: {name}{reason}")
     return lines
 
@@ -82,9 +82,9 @@ def _spelt(location: tuple[int | str, ...]) -> str:
     return spelt
 
 
-def _reason(kind: str, message: str) -> str:
+def _reason(kind: str, message: str, file: str) -> str:
     if kind == "extra_forbidden":
-        return "is not a name that this file knows; correct or remove it"
+        return f"is not a name that {file} knows; correct or remove it"
     if kind == "missing":
         return "is missing"
     return message.removeprefix("Value error, ")
