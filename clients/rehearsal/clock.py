@@ -27,7 +27,7 @@ class RehearsalClock:
     """
 
     def __init__(self, nodes: Sequence[Path], now: datetime) -> None:
-        self._sockets = [_shortest(node / CONTROL_SOCKET) for node in nodes]
+        self._nodes = tuple(nodes)
         self._now = now
 
     def __call__(self) -> datetime:
@@ -40,20 +40,15 @@ class RehearsalClock:
         Raises:
             RehearsalFailed: a node does not answer, or refuses.
         """
-        await asyncio.gather(*(_post_clock(socket, now) for socket in self._sockets))
+        await asyncio.gather(*(_post_clock(node, now) for node in self._nodes))
         self._now = now
 
 
-def _shortest(path: Path) -> str:
-    """The path of a socket may have 107 bytes; a relative one gives deep folders a chance."""
-    return min((str(path), os.path.relpath(path)), key=len)
-
-
-async def _post_clock(socket: str, now: datetime) -> None:
+async def _post_clock(node: Path, now: datetime) -> None:
     body = json.dumps({"now": now.isoformat()}).encode()
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            reader, writer = await asyncio.open_unix_connection(socket)
+            reader, writer = await _connect(node)
             try:
                 writer.write(
                     b"POST /clock HTTP/1.1\r\nHost: node\r\nConnection: close\r\n"
@@ -65,9 +60,18 @@ async def _post_clock(socket: str, now: datetime) -> None:
                 writer.close()
     except (OSError, TimeoutError) as error:
         raise RehearsalFailed(
-            f"the node behind {socket} does not answer: {error}; see the node.log beside it"
+            f"the node in {node} does not answer on its control socket: {error}; see its node.log"
         ) from error
     status, _, rest = answer.partition(b"\r\n")
     if b" 200 " not in status:
         said = rest.partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
-        raise RehearsalFailed(f"the node behind {socket} did not set its clock to {now}: {said}")
+        raise RehearsalFailed(f"the node in {node} did not set its clock to {now}: {said}")
+
+
+async def _connect(node: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    # A socket's path may have 107 bytes; through its open folder every one is short.
+    folder = os.open(node, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{CONTROL_SOCKET}")
+    finally:
+        os.close(folder)

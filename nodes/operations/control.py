@@ -92,12 +92,13 @@ def bind_control_socket(folder: Path) -> socket.socket:
     """Bind the control socket of a node's folder, replacing the one of a process that is gone.
 
     Raises:
-        Refusal: another process answers there, or the path is too long for a socket.
+        Refusal: another process answers there, or the folder cannot be written.
     """
     path = folder / CONTROL_SOCKET
-    # A socket's path may have 107 bytes; a relative one gives deep folders a chance.
-    name = min((str(path), os.path.relpath(path)), key=len)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A socket's path may have 107 bytes; through its open folder every one is short.
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    name = f"/proc/self/fd/{opened}/{CONTROL_SOCKET}"
     try:
         if path.exists():
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -114,10 +115,14 @@ def bind_control_socket(folder: Path) -> socket.socket:
             os.umask(before)
     except OSError as error:
         listener.close()
-        raise Refusal(f"{path} cannot be bound: {error}; choose a shorter folder") from error
+        raise Refusal(
+            f"{path} cannot be bound: {error}; the node's folder must be writable"
+        ) from error
     except Refusal:
         listener.close()
         raise
+    finally:
+        os.close(opened)
     return listener
 
 
