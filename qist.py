@@ -170,7 +170,9 @@ def __dir__() -> list[str]:
 
 def command_line() -> Any:
     """Return the root of the commands; what serves a command is imported when it is called."""
-    from typer.core import TyperCommand, TyperGroup
+    import typer
+    from typer.core import TyperCommand
+    from typer.main import get_command
 
     class Mounted(TyperCommand):
         """A word of the command line whose module has not been imported yet."""
@@ -179,21 +181,38 @@ def command_line() -> Any:
             self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
         ) -> Any:
             """Go on in the command that stands behind the word."""
-            from typer.main import get_command
-
             application: typer.Typer = import_module(_COMMANDS[str(self.name)][0]).app
             command: Any = get_command(application)
             command = getattr(command, "commands", {}).get(self.name, command)
             return command.make_context(info_name, args, parent, **extra)
 
-    return TyperGroup(
-        name="qist",
-        help="Qist: a permissioned ledger for smartphone instalments.",
-        no_args_is_help=True,
-        commands={
-            word: Mounted(name=word, help=text) for word, (_module, text) in _COMMANDS.items()
-        },
-    )
+    def root(
+        version: bool = typer.Option(
+            False,
+            "--version",
+            is_eager=True,
+            callback=_show_version,
+            help="Show the installed version and exit.",
+        ),
+    ) -> None:
+        """Qist: a permissioned ledger for smartphone instalments."""
+
+    application = typer.Typer(name="qist", no_args_is_help=True, add_completion=False)
+    application.callback()(root)
+    group: Any = get_command(application)
+    for word, (_module, text) in _COMMANDS.items():
+        group.add_command(Mounted(name=word, help=text))
+    return group
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        import typer
+
+        from nodes.operations.status import program_version
+
+        typer.echo(f"qist {program_version()}")
+        raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 import grpc
@@ -40,6 +40,12 @@ def test_help_lists_every_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert qist.main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(f" {word} " in shown for word in qist._COMMANDS)
+
+
+def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """`qist --version` says what a node's status says, and ends with 0."""
+    assert qist.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"qist {metadata.version('qist')}\n"
 
 
 @pytest.mark.parametrize(
