@@ -137,14 +137,16 @@ class NaiveAgreement:
         if (self.today - since).days >= 180:
             found.append((since + 180 * DAY, "term"))
         for hold in self.holds:
-            if hold.case != case.number or hold.confirmed or hold.lifted is not None:
+            if hold.case != case.number or hold.confirmed:
                 continue
             # Silence ends a block after five whole days under the hold.
             silent = hold.placed + 6 * DAY
             if silent <= self.today and hold.last >= hold.placed + 5 * DAY:
                 found.append((silent, "withdrawn"))
             unanswered = hold.placed + 16 * DAY
-            if hold.kind == "dispute" and hold.answered is None and unanswered <= self.today:
+            if hold.kind == "dispute" and hold.answered is None and unanswered <= self.today and (
+                hold.lifted is None or hold.lifted >= unanswered
+            ):
                 found.append((unanswered, "withdrawn"))
         return min(found)[1] if found else ""
 

@@ -122,7 +122,7 @@ def _check_running(docket: Docket, hold: Hold) -> None:
 
 
 def lift(docket: Docket, officer: Officer, given: LiftInput) -> Outcome:
-    """End a hold before its time."""
+    """End a hold before its time; what a date has brought by it stands."""
     book, hold = _found(docket, given.hold)
     if hold.lifted_on is not None and hold.lifted_by == officer.msp_id:
         return Outcome(False, "lifted", hold.case or None)
@@ -135,9 +135,15 @@ def lift(docket: Docket, officer: Officer, given: LiftInput) -> Outcome:
     _check_running(docket, hold)
     lifted = replace(hold, lifted_on=day, lifted_by=officer.msp_id, lift_reason=given.reason)
     docket.put_holds(book.with_hold(lifted))
-    if hold.case:
+    if hold.case and not _has_ended_a_block(docket, hold):
         index.remove_hold(docket.stub, hold)
     return Outcome(True, "lifted", hold.case or None, facts={"agreement": book.agreement})
+
+
+def _has_ended_a_block(docket: Docket, hold: Hold) -> bool:
+    """Say whether a date has brought an end by this hold that nobody has written down yet."""
+    due = docket.state(hold.case).due
+    return due is not None and due.evidence == hold.hold
 
 
 def answer(docket: Docket, officer: Officer, given: AnswerInput) -> Outcome:

@@ -239,6 +239,11 @@ def start_before(order: BlockOrder, held: Sequence[Span]) -> datetime:
     return order.issued_at + timedelta(hours=order.start_hours, days=stood_still)
 
 
+def _is_live(file: CaseFile, order: BlockOrder, moment: Moment, held: Sequence[Span]) -> bool:
+    """Say whether an order was started, or may be: nobody's hours for it are over."""
+    return file.is_started(order) or moment.at <= start_before(order, held)
+
+
 def _over_by_date(
     file: CaseFile, first: Round, step: str, moment: Moment, held: Sequence[Span]
 ) -> Due | None:
@@ -249,14 +254,13 @@ def _over_by_date(
     running = deadline(file, first, step)
     if running is not None:
         found.append(Due("lapsed", over_on(*running, held)))
-    if step == "ordered" and first.order is not None and not file.is_started(first.order):
-        ends = start_before(first.order, held)
-        if moment.at > ends:
-            found.append(Due("unstarted", pkt_date(ends)))
+    order = first.order
+    if step == "ordered" and order is not None and not _is_live(file, order, moment, held):
+        found.append(Due("unstarted", pkt_date(start_before(order, held))))
     found += _by_holds(file, step)
-    found += _by_policy(file, first, step)
-    if first.order is not None:
-        since = file.applied_on(first.order) or first.order.issued_on
+    found += _by_policy(file, step, moment, held)
+    if order is not None:
+        since = file.applied_on(order) or order.issued_on
         found.append(Due("term", since + file.policy.longest_block_days * _DAY))
     if file.lender_gone is not None:
         found.append(Due("lender_gone", file.lender_gone))
@@ -267,7 +271,7 @@ def _over_by_date(
 def _by_holds(file: CaseFile, step: str) -> list[Due]:
     found = []
     for hold in file.holds:
-        if hold.case != file.record.case or hold.confirmed_on is not None:
+        if hold.case != file.record.case:
             continue
         days = []
         if hold.answer_by is not None and hold.answered_on is None:
@@ -275,19 +279,20 @@ def _by_holds(file: CaseFile, step: str) -> list[Due]:
         if step in WITH_BLOCK:
             days.append(hold.confirm_by + _DAY)
         # A hold that ran out or was lifted in time ends nothing; the day after its last day still
-        # counts, since that is when an answer or a word was due at the latest.
-        reached = [day for day in days if hold.lifted_on is None and day <= hold.last_day + _DAY]
+        # counts, since that is when an answer or a word was due at the latest. What a date has
+        # brought stands, whoever lifts or confirms the hold on that day or later.
+        reached = [day for day in days if day <= hold.last_day + _DAY]
         if reached:
             found.append(Due("withdrawn", min(reached), hold.hold))
     return found
 
 
-def _by_policy(file: CaseFile, first: Round, step: str) -> list[Due]:
+def _by_policy(file: CaseFile, step: str, moment: Moment, held: Sequence[Span]) -> list[Due]:
     found = []
-    tier = 1 if first.proposal is None else first.proposal.tier
-    off = file.off_since.get(tier)
-    if off is not None:
-        found.append(Due("lapsed", off, "tier_off"))
+    # A case begins with tier 1; a higher tier's block is not taken back alone.
+    tiers = {1} | {each.tier for each in file.record.orders if _is_live(file, each, moment, held)}
+    for tier in sorted(tiers & set(file.off_since)):
+        found.append(Due("lapsed", file.off_since[tier], "tier_off"))
     if file.moratorium_since is not None:
         found.append(Due("lapsed", file.moratorium_since, "moratorium"))
     if step != "enforced" and file.position is not None:
@@ -303,8 +308,8 @@ def _later_step(file: CaseFile, current: Round, moment: Moment, held: Sequence[S
     running = deadline(file, current, step)
     if running is not None and over_on(*running, held) <= moment.day:
         return "lapsed"
-    if step == "ordered" and current.order is not None and not file.is_started(current.order):
-        return "lapsed" if moment.at > start_before(current.order, held) else step
+    if step == "ordered" and current.order is not None:
+        return step if _is_live(file, current.order, moment, held) else "lapsed"
     if step in ("notified", "voting", "waiting", "triggered"):
         tier = 0 if current.proposal is None else current.proposal.tier
         off = file.off_since.get(tier)
