@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final, Literal, get_args
 
 from chaincode.contract import ReadOnlyStub
@@ -152,21 +152,31 @@ class Roster:
         return tuple(member for member in self.members if member.is_active)
 
     def acts_for(self, msp_id: str, owner: str, day: date) -> bool:
-        """Say whether *msp_id* may act for *owner*: itself, or its successor once it has gone."""
-        if msp_id == owner:
-            return True
-        member = self._by_msp.get(owner)
-        return member is not None and member.is_gone(day) and member.successor == msp_id
+        """Say whether *msp_id* may act for *owner*: itself, or its successor once it has gone.
+
+        A successor that has gone as well is followed by its own.
+        """
+        return msp_id == owner or msp_id in [each.msp_id for each in self._line_of(owner, day)[1:]]
 
     def left_without_successor(self, msp_id: str, day: date) -> date | None:
         """Return the first day on which nobody stands for *msp_id* any more, None before it."""
-        member = self._by_msp.get(msp_id)
-        if member is None or member.leaves_on is None or not member.is_gone(day):
+        line = self._line_of(msp_id, day)
+        lasts = [each.leaves_on for each in line if each.leaves_on is not None]
+        if not line or not line[-1].is_gone(day):
             return None
-        heir = None if member.successor is None else self._by_msp.get(member.successor)
-        if heir is not None and not heir.is_gone(day):
-            return None
-        return date.fromordinal(member.leaves_on.toordinal() + 1)
+        return max(lasts) + timedelta(days=1)
+
+    def _line_of(self, msp_id: str, day: date) -> list[Member]:
+        """Return a member, its successor if it has gone by *day*, that one's, and so on."""
+        line: list[Member] = []
+        following: str | None = msp_id
+        while following is not None:
+            member = self._by_msp.get(following)
+            if member is None or member in line:
+                break
+            line.append(member)
+            following = member.successor if member.is_gone(day) else None
+        return line
 
     def with_member(self, member: Member) -> Roster:
         """Return the next version, with *member* put in or changed."""

@@ -22,7 +22,7 @@ CASE = "C-A1-1"
 SECOND = order_of(CASE, 2)
 WITH_FUND = (*FOUNDERS, ("FundMSP", "investment_firm", "fund"))
 VOTERS = ("PtaMSP", "OperatorMSP", "MakerMSP", "FundMSP")
-TIER2: dict[str, Any] = {"tier2_on": True, "tier2_scope": "own_sim"}
+TIER2: dict[str, Any] = {"tier2_on": True, "tier2_scope": "financed_sim"}
 INSTRUMENT = {
     "reference": "SRO-12/2026", "valid_from": "2026-01-01", "valid_until": "2026-12-31",
     "territory": "pk", "document": salted("sro"),
@@ -70,7 +70,7 @@ def test_tier_two_is_a_round_of_its_own() -> None:
     assert ledger.vote(CASE, by=VOTERS[3])[0]["state"] == "ordered"
     order = ledger.ask("Order", SECOND)
     assert (order["tier"], order["scope"], order["identifiers"]) == (
-        2, "own_sim", [pseudonym("A1/sim")],
+        2, "financed_sim", [pseudonym("A1/sim")],
     )  # fmt: skip
     assert (order["executors"], order["legal_basis"]) == (["OperatorMSP"], "SRO-12/2026")
     assert ledger.report(SECOND, "SUBMITTED", "APPLIED")[-1]["ok"]
@@ -98,9 +98,9 @@ def test_cure_releases_every_tier() -> None:
     ("parameters", "more", "message"),
     [
         ({"tier2_on": True}, {}, "can have tier 2 with the scope none only"),
-        (TIER2, {"scope": "financed_sim"}, "with the scope own_sim only"),
+        (TIER2, {"scope": "own_sim"}, "with the scope financed_sim only"),
         (TIER2, {"tier": 3}, "which is switched off"),
-        (TIER2, {"tier": 1}, "tiers rise one at a time"),
+        (TIER2, {"tier": 1}, "tiers rise, from tier 1"),
     ],
 )
 def test_tier_out_of_turn_or_scope_is_refused(
@@ -133,7 +133,7 @@ def test_first_proposal_of_a_higher_tier_is_refused() -> None:
     ledger.today(ledger.tx_day + 14 * DAY)
     _instrument(ledger, 2)
     found = ledger.propose(CASE, tier=2, instrument="SRO-12/2026")[0]
-    assert "tiers rise one at a time" in found["message"]
+    assert "tiers rise, from tier 1" in found["message"]
 
 
 @pytest.mark.parametrize(("days", "state"), [(7, "voting"), (8, "lapsed")])

@@ -29,7 +29,7 @@ from . import index, outcome
 from .case import BlockOrder, CaseRecord, Receipts
 from .clock import Moment
 from .outcome import Ending, HoldBook, Release
-from .state import CaseFile, CaseState, state_of
+from .state import CaseFile, CaseState, state_of, trigger_holds
 
 ENFORCEMENT: Final = "enforcement"
 INSTALMENTS: Final = "instalments"
@@ -235,6 +235,13 @@ class Docket:
                 named("agreement", agreement), "is not known", 2, "open it first, or correct its id"
             )
         return found
+
+    def has_trigger(self, file: CaseFile) -> bool:
+        """Say whether a case's trigger holds at the moment of the transaction (rulebook 4)."""
+        position = self.position(file.record.agreement)
+        return trigger_holds(
+            position, self.moment.day, file.policy.trigger_days_past_due, file.held_ever
+        )
 
     def check_lender(self, file: CaseFile, msp_id: str) -> None:
         """Check that a member stands for the lender of a case.

@@ -19,13 +19,16 @@ from .case import cases_of_orders
 from .docket import Docket
 
 
-def sit(ctx: Context, docket: Docket, *roles: str) -> Officer:
+def sit(ctx: Context, docket: Docket, *roles: str, active: bool = True) -> Officer:
     """Return the signer of a transaction of the ledger day.
+
+    Args:
+        active: whether the member must be active; not to report what was done.
 
     Raises:
         RuleBroken: a stranger, another role, another day.
     """
-    officer = officers.require(ctx, docket.roster, *roles)
+    officer = officers.require(ctx, docket.roster, *roles, active=active)
     ledger_day.require_today(ctx, ledger_day.current(docket.enforcement))
     return officer
 
@@ -107,7 +110,7 @@ class CaseFunctions:
     def acknowledge_orders(self, ctx: Context, receipts: inputs.BlockReceiptInputs) -> BulkResult:
         """Write down what an executor did about block orders."""
         docket = Docket.of_enforcement(ctx, receipts_of=ctx.creator.msp_id)
-        officer = sit(ctx, docket, "executor")
+        officer = sit(ctx, docket, "executor", active=False)
         docket.load_cases(cases_of_orders([each.order for each in bulk.well_formed(receipts)]))
         return bulk.run(
             ctx,

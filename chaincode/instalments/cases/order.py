@@ -24,7 +24,6 @@ from .breaker import Breaker
 from .bulk import Outcome, StateRefused
 from .case import BlockOrder, CaseRecord, Round, order_id
 from .docket import Docket
-from .state import trigger_holds
 
 DEVICE_SCOPE = "device"
 CONSENT = "consent"
@@ -104,8 +103,7 @@ def free(docket: Docket, case: str, breaker: Breaker | None) -> Outcome:
             4,
             state=state.state,
         )
-    position = docket.position(record.agreement)
-    if not trigger_holds(position, day, file.policy.trigger_days_past_due, file.held_ever):
+    if not docket.has_trigger(file):
         raise StateRefused(thing, "has lost its trigger", 4, "no order", state=state.step)
     stopped = stop.find(docket.enforcement).until_if_stopped(day)
     if stopped is not None:

@@ -22,7 +22,7 @@ from .clock import reached
 from .docket import Docket
 from .inputs import ProposalInput
 from .order import DEVICE_SCOPE, executors_of
-from .state import CaseFile, CaseState, trigger_holds
+from .state import CaseFile, CaseState
 
 
 def propose(docket: Docket, officer: Officer, tickets: Tickets, given: ProposalInput) -> Outcome:
@@ -36,7 +36,7 @@ def propose(docket: Docket, officer: Officer, tickets: Tickets, given: ProposalI
         return Outcome(False, state.step or state.state)
     _check_time(docket, file, state)
     position = docket.position(record.agreement)
-    if not trigger_holds(position, day, file.policy.trigger_days_past_due, file.held_ever):
+    if not docket.has_trigger(file):
         raise StateRefused(
             f"case {record.case}", "has lost its trigger", 4, "no proposal", state=state.step
         )
@@ -111,7 +111,7 @@ def _check_tier(
     if is_first != (tier == 1) or (not is_first and tier <= state.tier):
         raise RuleBroken(
             thing,
-            f"cannot go to tier {tier} now: tiers rise one at a time, from tier 1",
+            f"cannot go to tier {tier} now: tiers rise, from tier 1",
             4,
             "propose a higher tier while the block of a lower one is in force",
         )
@@ -122,6 +122,14 @@ def _check_tier(
         scope = policy.tier2_scope
         if scope == "none" or given.scope not in (None, scope):
             raise RuleBroken(thing, f"can have tier 2 with the scope {scope} only", 5)
+        group = docket.roster.group_of
+        if scope == "own_sim" and group(position.operator) != group(file.record.lender):
+            raise RuleBroken(
+                thing,
+                f"cannot go to tier 2: the SIM is of {position.operator}, and the policy allows "
+                "the lender-operator's own SIM only",
+                5,
+            )
     if tier == 3:
         scope = "referral"
     instrument = given.instrument or ""

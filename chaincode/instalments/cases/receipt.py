@@ -2,8 +2,9 @@
 
 The ladder: SUBMITTED → IMPORTED → LISTED → APPLIED → VERIFIED, or REFUSED with a reason; IMPORTED
 and LISTED may be left out. Who has not SUBMITTED in the hours for it may not start, nor anybody
-once the case ended, is held, or all orders are stopped. Later steps are reports of fact and are
-taken always, so that a block which slipped through is seen and released.
+once the case ended, is held, or all orders are stopped, nor a member that is not active. Later
+steps are reports of fact and are taken always, from a suspended member too, so that a block which
+slipped through is seen and released.
 
 Only the executor's own receipts are read here: two executors never hold each other up.
 """
@@ -73,6 +74,7 @@ def acknowledge(docket: Docket, officer: Officer, given: BlockReceiptInput) -> O
     if not is_new:
         return Outcome(False, _state_of(state, known), case)
     if given.step == "SUBMITTED":
+        docket.roster.active(executor)
         _check_start(docket, file, order, state)
     step = Step(
         given.step, docket.moment.at, officer.name, given.reason or "", given.evidence or ""
@@ -110,6 +112,14 @@ def _check_start(docket: Docket, file: CaseFile, order: BlockOrder, state: CaseS
         why = state.shown if state.due is None else f"due to end ({state.due.kind})"
         raise StateRefused(
             thing, f"may not be started: its case is {why}", 4, "do not apply it", state=state.state
+        )
+    if order is not file.record.rounds[0].order and not docket.has_trigger(file):
+        raise StateRefused(
+            thing,
+            "may not be started: its case has lost its trigger",
+            4,
+            "do not apply it",
+            state=state.state,
         )
     stopped = stop.find(docket.enforcement).until_if_stopped(docket.moment.day)
     if stopped is not None:

@@ -92,24 +92,20 @@ def _suffices(yes: Sequence[str], out: Sequence[Out], needed: int) -> bool:
     """Say whether the regulator and enough classes say yes if all of *out* do as is best."""
     had = set(yes)
     if REGULATOR in had:
-        return _most_classes(had - {REGULATOR}, out, needed) >= needed
-    for place, group in enumerate(out):
-        if REGULATOR in group.classes:
-            others = [*out[:place], *out[place + 1 :]]
-            if _most_classes(had, others, needed) >= needed:
-                return True
-    return False
+        return _most_classes(had, out) >= needed
+    return any(
+        _most_classes(had, [*out[:place], *out[place + 1 :]]) >= needed
+        for place, group in enumerate(out)
+        if REGULATOR in group.classes
+    )
 
 
-def _most_classes(had: set[str], out: Sequence[Out], enough: int) -> int:
-    """Return how many different classes can be reached, each group lending one of its own."""
-    if len(had) >= enough or not out:
-        return len(had)
-    rest = out[1:]
-    best = _most_classes(had, rest, enough)
-    for new in sorted(out[0].classes - had - {REGULATOR}):
-        best = max(best, _most_classes(had | {new}, rest, enough))
-    return best
+def _most_classes(had: set[str], out: Sequence[Out]) -> int:
+    """Return how many classes beside the regulator's can be reached, each group lending one."""
+    reachable = {frozenset(had - {REGULATOR})}
+    for group in out:
+        reachable |= {known | {new} for known in reachable for new in group.classes - {REGULATOR}}
+    return max(map(len, reachable))
 
 
 def is_reachable(electors: Sequence[Elector], roster: Roster, classes_needed: int) -> bool:
@@ -143,6 +139,11 @@ def cast(
             state=state.state,
         )
     _check_elector(record, current, officer)
+    if current.number > 1 and not docket.has_trigger(file):
+        # In the first round a payment has ended the case; a block in force outlives its trigger.
+        raise StateRefused(
+            f"case {record.case}", "has lost its trigger", 4, "no higher tier", state=state.state
+        )
     ballot = Ballot(
         group, officer.msp_id, officer.member.member_class, officer.name,
         given.choice, given.reason, docket.moment.day, tx_id,
