@@ -14,7 +14,7 @@ from typing import Any
 
 from clients.gateway.connection import Endpoint
 from clients.gateway.errors import ProfileError
-from clients.gateway.profile import load_profile
+from clients.gateway.profile import field_of, load_profile
 from network.msp import SigningIdentity
 
 _NAME_OVERRIDE = "grpc.ssl_target_name_override"
@@ -107,12 +107,7 @@ class NetworkProfile:
         return User(name, organisation, msp_id, signer)
 
     def _entry(self, *names: str) -> Any:
-        where: Any = self.content
-        for name in names:
-            if not isinstance(where, dict) or name not in where:
-                raise ProfileError(f"{self.path} lacks {'.'.join(names)}")
-            where = where[name]
-        return where
+        return field_of(self.path, self.content, *names)
 
     def _bytes(self, entry: Any, what: str) -> bytes:
         if isinstance(entry, str):

@@ -89,11 +89,7 @@ class ConnectionProfile:
         raise ProfileError(f"{self.path} names no organisation with the MSP id {msp_id}")
 
     def _field(self, where: Any, *names: str) -> Any:
-        for name in names:
-            if not isinstance(where, dict) or name not in where:
-                raise ProfileError(f"{self.path} lacks the field {'.'.join(names)}")
-            where = where[name]
-        return where
+        return field_of(self.path, where, *names)
 
     def _content(self, entry: Any, place: str) -> bytes:
         """Bytes of a certificate or key: ``{"pem": …}``, ``{"path": …}``, or a bare path."""
@@ -114,6 +110,19 @@ class ConnectionProfile:
             raise ProfileError(
                 f"{self.path} names {path}, which cannot be read: {error.strerror}"
             ) from error
+
+
+def field_of(path: Path, where: Any, *names: str) -> Any:
+    """Return the value that stands below *where* under these names, one inside the other.
+
+    Raises:
+        ProfileError: there is none; the message names the file *path*.
+    """
+    for name in names:
+        if not isinstance(where, dict) or name not in where:
+            raise ProfileError(f"{path} lacks the field {'.'.join(names)}")
+        where = where[name]
+    return where
 
 
 def load_profile(path: Path | str) -> ConnectionProfile:

@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import grpc
-from fabric_protos.common import common_pb2
 from fabric_protos.gateway import gateway_pb2
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2
 from google.protobuf.message import DecodeError
@@ -23,6 +22,7 @@ from google.protobuf.message import DecodeError
 from ledger.errors import Refusal, Unavailable
 from network.errors import OrderingRefusal, OrderingUnavailable
 from network.ordering.ports import OrderingEngine
+from network.ordering.statuses import status_name
 from network.policy import SignedData
 from nodes.channel import Channel
 from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorser
@@ -205,7 +205,7 @@ class Gateway:
                 async with asyncio.timeout(self._broadcast_timeout_s):
                     await self._engine.submit(request.prepared_transaction.SerializeToString())
             except OrderingRefusal as error:
-                status = _status_name(error.status)
+                status = status_name(error.status)
                 if 400 <= error.status < 500:
                     raise RpcFailure(
                         Code.ABORTED,
@@ -315,14 +315,6 @@ def _result_of(answer: Any) -> bytes:
     action = proposal_pb2.ChaincodeAction.FromString(payload.extension)
     result: bytes = action.response.payload
     return result
-
-
-def _status_name(status: int) -> str:
-    try:
-        name: str = common_pb2.Status.Name(status)
-    except ValueError:
-        return str(status)
-    return name
 
 
 def add_gateway_service(server: grpc.aio.Server, gateway: Gateway) -> None:

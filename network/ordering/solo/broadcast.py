@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import grpc
-from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
 from google.protobuf.message import DecodeError
 
 from network.errors import OrderingRefusal, OrderingUnavailable
+from network.ordering.statuses import status_name
 
 __all__ = ["BroadcastStream"]
 
@@ -241,15 +241,6 @@ class BroadcastStream:
                         outcome_definite=False,
                     )
                 )
-
-
-def status_name(status: int) -> str:
-    """Return the name of a `common.Status`, or its number where it has none."""
-    try:
-        name: str = common_pb2.Status.Name(status)
-    except ValueError:
-        return f"status {status}"
-    return name
 
 
 def _raise_unless_success(response: ab_pb2.BroadcastResponse) -> None:

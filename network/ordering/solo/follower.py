@@ -34,8 +34,9 @@ from network.errors import Divergence, OrderingUnavailable
 from network.msp import SigningIdentity
 from network.ordering.block_signature import verify_block_signature
 from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
-from network.ordering.solo.broadcast import BroadcastStream, status_name
+from network.ordering.solo.broadcast import BroadcastStream
 from network.ordering.solo.seek import DELIVER, seek_from
+from network.ordering.statuses import status_name
 
 __all__ = ["Follower"]
 
