@@ -42,6 +42,7 @@ class Policy:
 
     Attributes:
         trigger_days_past_due: from which a case may open (4).
+        sweep_agreements: named by one sweep at most (4).
         delivery_days: after the trigger in which the notice must be delivered and written (4).
         notice_period_days: between notice and proposal (4).
         proposal_days: since the notice in which the lender must propose (4).
@@ -72,6 +73,7 @@ class Policy:
     """
 
     trigger_days_past_due: int = _figure(30, 1, 3650, max)
+    sweep_agreements: int = _figure(50, 1, 500, None)
     delivery_days: int = _figure(14, 1, 365, min)
     notice_period_days: int = _figure(14, 1, 365, max)
     proposal_days: int = _figure(30, 1, 365, min)

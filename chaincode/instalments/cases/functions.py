@@ -47,6 +47,7 @@ class CaseFunctions:
         """Open the cases of the agreements named that are far enough in arrears."""
         docket = Docket.of_enforcement(ctx)
         sit(ctx, docket)
+        trigger.check_length(docket, len(agreement_ids))
         names = bulk.well_formed(agreement_ids)
         docket.load_positions(names)
         docket.load_agreements(names)

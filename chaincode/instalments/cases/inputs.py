@@ -16,7 +16,6 @@ from ..book.inputs import AgreementId, Code, Hash, Language, MspId, Reference
 from .outcome import HoldKind
 
 MAX_RECORDS: Final = 500
-MAX_SWEEP: Final = 50
 
 RecordId = Annotated[
     str, MaxLength(48), Pattern(r"[A-Z0-9-]{1,48}", "an id of A–Z, 0–9 and -, at most 48")
@@ -182,7 +181,7 @@ class GovernanceBallotInput:
     reason: Code | None = None
 
 
-SweepInputs = Annotated[list[AgreementId | Malformed], MaxItems(MAX_SWEEP)]
+SweepInputs = Annotated[list[AgreementId | Malformed], MaxItems(MAX_RECORDS)]
 NoticeInputs = Annotated[list[NoticeInput | Malformed], MaxItems(MAX_RECORDS)]
 ProposalInputs = Annotated[list[ProposalInput | Malformed], MaxItems(MAX_RECORDS)]
 BallotInputs = Annotated[list[BallotInput | Malformed], MaxItems(MAX_RECORDS)]

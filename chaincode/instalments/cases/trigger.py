@@ -13,6 +13,7 @@ from datetime import date
 
 from ..book.position import Position
 from ..policy import Policy
+from ..verdicts import RuleBroken
 from . import index
 from .bulk import Outcome, StateRefused
 from .case import CaseRecord, Closing, Round, case_id
@@ -99,6 +100,20 @@ def check_earlier_case(
             f"had case {case}, {state.ended} on {state.ended_on}; a new one needs more than "
             f"{pause_days} days",
         )
+
+
+def check_length(docket: Docket, count: int) -> None:
+    """Check that a sweep names no more agreements than the policy allows.
+
+    Raises:
+        RuleBroken: it names more.
+    """
+    most = docket.policies.in_force(docket.moment.day).policy.sweep_agreements
+    if count > most:
+        raise RuleBroken(
+            "the sweep", f"names {count} agreements, at most {most} are allowed", 4,
+            "sweep them in several transactions",
+        )  # fmt: skip
 
 
 def open_case(docket: Docket, agreement: str) -> Outcome:
