@@ -167,13 +167,13 @@ class GovernanceFunctions:
         self, ctx: Context, until: inputs.Day, reason: Code, evidence: Hash
     ) -> StopResult:
         """Ask that all block orders be stopped; in force when the regulator and another ask."""
-        officer, _, policies = _sit(ctx, "governance")
+        officer, roster, policies = _sit(ctx, "governance")
         day, last_day = ctx.tx_date, parse_date(until)
         request = Request(
             officer.msp_id, officer.member.member_class, day, last_day, reason, evidence
         )
         longest = policies.in_force(day).policy.stop_days
-        stopped, changed = stop.ask_stop(ctx.stub, officer, day, longest, request)
+        stopped, changed = stop.ask_stop(ctx.stub, roster, day, longest, request)
         state = "asked" if stopped.until is None else "stopped"
         result = StopResult(state, stopped.until or last_day)
         if changed:
@@ -183,10 +183,10 @@ class GovernanceFunctions:
     @transaction
     def resume_orders(self, ctx: Context, reason: Code) -> ResumeResult:
         """Ask that block orders run again; so when the regulator and another ask."""
-        officer, _, _ = _sit(ctx, "governance")
+        officer, roster, _ = _sit(ctx, "governance")
         day = ctx.tx_date
         request = Request(officer.msp_id, officer.member.member_class, day, day, reason)
-        stopped, changed = stop.ask_resume(ctx.stub, officer, day, request)
+        stopped, changed = stop.ask_resume(ctx.stub, roster, day, request)
         state = "running" if stopped.until is None else "asked"
         if changed:
             _announce(ctx, "ResumeOrders", state, officer, stopped)

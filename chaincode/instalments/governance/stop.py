@@ -4,6 +4,7 @@
 
 A stop holds back new orders and new starts of executors; releases go on. It ends on its last day,
 or when a regulator and another class ask for that. The earlier of the days asked for is the last.
+Nobody asks alone: the two are of different affiliate groups, and active when the second asks.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from typing import Final
 
 from chaincode.contract import ReadOnlyStub, Stub, decode_json, encode_json
 
-from ..members import REGULATOR
-from ..officers import Officer
+from ..members import Roster
 from ..verdicts import RuleBroken
 
 STOP_KEY: Final = "stop"
@@ -52,9 +52,15 @@ class Stop:
         return self.until if self.until is not None and day <= self.until else None
 
 
-def _is_joint(asked: tuple[Request, ...]) -> bool:
-    classes = {request.member_class for request in asked}
-    return REGULATOR in classes and len(classes) > 1
+def _is_joint(asked: tuple[Request, ...], roster: Roster) -> bool:
+    """Say whether a regulator and a member of another class and group ask, both active."""
+    members = [roster.member(request.msp_id) for request in asked]
+    active = [member for member in members if member.is_active]
+    return any(
+        one.is_regulator and not other.is_regulator and one.group != other.group
+        for one in active
+        for other in active
+    )
 
 
 def find(stub: ReadOnlyStub) -> Stop:
@@ -69,7 +75,7 @@ def is_stopped(stub: ReadOnlyStub, day: date) -> bool:
 
 
 def ask_stop(
-    stub: Stub, officer: Officer, day: date, longest_days: int, request: Request
+    stub: Stub, roster: Roster, day: date, longest_days: int, request: Request
 ) -> tuple[Stop, bool]:
     """Return the stop after a member asked for one, and whether that changed anything.
 
@@ -87,17 +93,20 @@ def ask_stop(
     if stop.until_if_stopped(day) is not None:
         return stop, False
     waiting = tuple([each for each in stop.asked if each.until >= day and stop.until is None])
-    if any(each.msp_id == officer.msp_id and each.until == request.until for each in waiting):
+    is_repeated = any(
+        (each.msp_id, each.until) == (request.msp_id, request.until) for each in waiting
+    )
+    if is_repeated and not _is_joint(waiting, roster):
         return stop, False
-    others = tuple([each for each in waiting if each.msp_id != officer.msp_id])
+    others = tuple([each for each in waiting if each.msp_id != request.msp_id])
     asked = (*others, request)
-    until = min(each.until for each in asked) if _is_joint(asked) else None
+    until = min(each.until for each in asked) if _is_joint(asked, roster) else None
     stop = Stop(asked, until)
     stub.put_state(STOP_KEY, encode_json(stop))
     return stop, True
 
 
-def ask_resume(stub: Stub, officer: Officer, day: date, request: Request) -> tuple[Stop, bool]:
+def ask_resume(stub: Stub, roster: Roster, day: date, request: Request) -> tuple[Stop, bool]:
     """Return the stop after a member asked for its end, and whether that changed anything.
 
     Raises:
@@ -106,9 +115,10 @@ def ask_resume(stub: Stub, officer: Officer, day: date, request: Request) -> tup
     stop = find(stub)
     if stop.until_if_stopped(day) is None:
         raise RuleBroken("block orders", "are not stopped", 1)
-    if any(each.msp_id == officer.msp_id for each in stop.ending):
+    is_repeated = any(each.msp_id == request.msp_id for each in stop.ending)
+    if is_repeated and not _is_joint(stop.ending, roster):
         return stop, False
     ending = (*stop.ending, request)
-    stop = Stop() if _is_joint(ending) else replace(stop, ending=ending)
+    stop = Stop() if _is_joint(ending, roster) else replace(stop, ending=ending)
     stub.put_state(STOP_KEY, encode_json(stop))
     return stop, True
