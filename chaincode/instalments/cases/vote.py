@@ -104,7 +104,9 @@ def _most_classes(had: set[str], out: Sequence[Out]) -> int:
     """Return how many classes beside the regulator's can be reached, each group lending one."""
     reachable = {frozenset(had - {REGULATOR})}
     for group in out:
-        reachable |= {known | {new} for known in reachable for new in group.classes - {REGULATOR}}
+        lent = sorted(group.classes - {REGULATOR})
+        known = sorted(reachable, key=sorted)
+        reachable |= {classes | {new} for classes in known for new in lent}
     return max(map(len, reachable))
 
 
