@@ -125,7 +125,7 @@ async def run_qist(*arguments: str) -> Any:
     )
     printed, said = await process.communicate()
     if process.returncode != 0:
-        words = (said or printed).decode("utf-8", "replace").strip()
+        words = _error_of((said or printed).decode("utf-8", "replace"))
         raise RehearsalFailed(f"`qist {' '.join(arguments[:2])}` failed: {words}")
     try:
         return json.loads(printed)
@@ -133,6 +133,14 @@ async def run_qist(*arguments: str) -> Any:
         raise RehearsalFailed(
             f"`qist {' '.join(arguments[:2])}` did not answer in JSON: {error}"
         ) from error
+
+
+def _error_of(said: str) -> str:
+    """The message of the error that a command wrote last, as JSON; else all that it said."""
+    try:
+        return str(json.loads(said.strip().splitlines()[-1])["error"]["message"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return said.strip()
 
 
 def _members_file(plan: Plan) -> str:

@@ -102,12 +102,12 @@ def _suffices(yes: Sequence[str], out: Sequence[Out], needed: int) -> bool:
 
 def _most_classes(had: set[str], out: Sequence[Out]) -> int:
     """Return how many classes beside the regulator's can be reached, each group lending one."""
-    reachable = {frozenset(had - {REGULATOR})}
-    for group in out:
-        lent = sorted(group.classes - {REGULATOR})
-        known = sorted(reachable, key=sorted)
-        reachable |= {classes | {new} for classes in known for new in lent}
-    return max(map(len, reachable))
+    if not out:
+        return len(had - {REGULATOR})
+    best = _most_classes(had, out[1:])
+    for new in sorted(out[0].classes - had - {REGULATOR}):
+        best = max(best, _most_classes(had | {new}, out[1:]))
+    return best
 
 
 def is_reachable(electors: Sequence[Elector], roster: Roster, classes_needed: int) -> bool:
