@@ -47,7 +47,9 @@ class EndorserService:
                     return _failed(
                         f"channel '{proposal.channel_id}' not found; name one that this node keeps"
                     )
-                simulated = await endorser.simulate(proposal, height=_asked_height(context))
+                simulated = await endorser.simulate(
+                    proposal, height=read_height(context.invocation_metadata())
+                )
             except ProposalRefusal as error:
                 raise RpcFailure(grpc.StatusCode.UNKNOWN, str(error)) from error
             context.set_trailing_metadata(((HEIGHT_KEY, str(simulated.height)),))
@@ -73,8 +75,9 @@ def _failed(message: str) -> Any:
     return response
 
 
-def _asked_height(context: Any) -> int:
-    for key, value in context.invocation_metadata() or ():
+def read_height(metadata: Any) -> int:
+    """The height in a call's metadata; 0 without one, or for what is none."""
+    for key, value in metadata or ():
         if key == HEIGHT_KEY and str(value).isdigit() and len(str(value)) < 19:
             return int(value)
     return 0

@@ -24,12 +24,18 @@ from typing import Any
 
 import grpc
 from fabric_protos.common import common_pb2
-from fabric_protos.peer import policy_pb2, proposal_pb2, transaction_pb2
+from fabric_protos.peer import (
+    policy_pb2,
+    proposal_pb2,
+    proposal_response_pb2,
+    transaction_pb2,
+)
 from google.protobuf.message import DecodeError
 
 from ledger.errors import LedgerError
 from network.configuration import ChannelConfiguration
-from network.errors import PolicyError
+from network.errors import IdentityError, PolicyError
+from network.msp import split_identity
 from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorsed, Endorser, Simulated
 from nodes.endorser.interest import Interest
 from nodes.endorser.proposals import UnpackedProposal
@@ -222,11 +228,13 @@ class Endorsing:
         differing = []
         for member, answer in zip(asked, answers, strict=True):
             response = answer[0]
-            collection.payload = collection.payload or response.payload
-            if response.payload != collection.payload:
+            if not collection.payload and _is_answer(response.payload, collection.proposal):
+                collection.payload = response.payload
+            endorsement = response.endorsement
+            agrees = bool(collection.payload) and response.payload == collection.payload
+            if not agrees or not _is_of(member, endorsement):
                 differing.append(member)
                 continue
-            endorsement = response.endorsement
             collection.endorsements[member.msp_id] = (endorsement.endorser, endorsement.signature)
         return differing
 
@@ -297,6 +305,23 @@ def requirement_of_application_policy(
     except (DecodeError, PolicyError) as error:
         raise LayoutRefusal(f"an endorsement policy cannot be read: {error}") from error
     return requirement_of_signature_policy(policy.signature_policy.SerializeToString())
+
+
+def _is_answer(payload: bytes, proposal: UnpackedProposal) -> bool:
+    """Whether a node's payload says that it answers this very proposal."""
+    try:
+        answered = proposal_response_pb2.ProposalResponsePayload.FromString(payload)
+    except DecodeError:
+        return False
+    return bool(answered.proposal_hash == proposal.proposal_hash)
+
+
+def _is_of(member: Member, endorsement: Any) -> bool:
+    """Whether an endorsement is in the name of the member that was asked, and of no other."""
+    try:
+        return split_identity(endorsement.endorser)[0] == member.msp_id
+    except IdentityError:
+        return False
 
 
 def describe_response(status: int, message: str, has_payload: bool) -> str:

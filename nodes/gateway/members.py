@@ -18,10 +18,11 @@ from typing import Any
 
 import grpc
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2
+from google.protobuf.message import DecodeError
 
 from ledger.errors import Unavailable
 from network.configuration import ChannelConfiguration
-from nodes.endorser.service import HEIGHT_KEY, PROCESS_PROPOSAL
+from nodes.endorser.service import HEIGHT_KEY, PROCESS_PROPOSAL, read_height
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Member:
         self._call = self._channel.unary_unary(
             PROCESS_PROPOSAL,
             request_serializer=proposal_pb2.SignedProposal.SerializeToString,
-            response_deserializer=proposal_response_pb2.ProposalResponse.FromString,
+            response_deserializer=bytes,
         )
 
     @property
@@ -94,7 +95,7 @@ class Member:
         metadata = ((HEIGHT_KEY, str(height)),) if height else None
         call = self._call(signed_proposal, timeout=timeout_s, metadata=metadata)
         try:
-            response = await call
+            raw = await call
             told = await call.trailing_metadata()
         except grpc.aio.AioRpcError as error:
             text = error.details() or error.code().name
@@ -103,9 +104,11 @@ class Member:
                 raise MemberUnavailable(text) from error
             raise MemberRefused(text) from error
         self._mark_up()
-        heights = [str(value) for key, value in told or () if key == HEIGHT_KEY]
-        simulated_at = int(heights[0]) if heights and heights[0].isdigit() else 0
-        return response, simulated_at
+        try:
+            response = proposal_response_pb2.ProposalResponse.FromString(raw)
+        except DecodeError as error:
+            raise MemberRefused("its answer is no ProposalResponse; ask its operator") from error
+        return response, read_height(told)
 
     def _mark_down(self, reason: str) -> None:
         if self._pause_s == 0:

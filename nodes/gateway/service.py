@@ -160,7 +160,12 @@ class Gateway:
                 continue
             result = answer.response
             if 200 <= result.status < ERROR_THRESHOLD:
-                result.payload = _result_of(answer)
+                try:
+                    result.payload = _result_of(answer)
+                except DecodeError:
+                    words = "the node's answer cannot be read; ask its operator"
+                    details.append(Detail(member.address, member.msp_id, words))
+                    continue
                 return gateway_pb2.EvaluateResponse(result=result)
             words = describe_response(result.status, result.message, bool(answer.payload))
             details.append(Detail(member.address, member.msp_id, words))
