@@ -72,6 +72,11 @@ def add_months(day: date, months: int, anchor_day: int = 0) -> date:
     return date(year, month + 1, min(wanted, days_in_month(year, month + 1)))
 
 
+def month_of(day: date) -> str:
+    """Return the month of a day as ``YYYY-MM``."""
+    return day.isoformat()[:7]
+
+
 def days_in_month(year: int, month: int) -> int:
     """Return how many days a month has, 1 for January."""
     if month == 2:

@@ -10,9 +10,7 @@ from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 
 from chaincode.contract import Creator
-from chaincode.instalments.book import totals
 from tests.support.book_ledger import (
-    BANK,
     OPERATOR,
     THREE_EQUAL,
     BookLedger,
@@ -222,36 +220,6 @@ def test_totals_of_a_lender_count_its_own_and_fold_all_transactions(many: BookLe
     assert many.ask("Totals", "BankMSP", "2026-06-20")["open"] == MANY
     assert many.ask("Totals", "OperatorMSP", "2026-06-20")["open"] == 0
     assert many.ask("Totals", "BankMSP", "")["opened"] == MANY
-
-
-def test_totals_count_agreements_of_an_age_open_at_a_days_start() -> None:
-    """What the month's limit is taken from: older than so many days, open at its start."""
-    book = BookLedger()
-    for place, opened_on in enumerate(("2026-03-01", "2026-03-02", "2026-03-05")):
-        book.open(f"A-{place}", opened_on=opened_on)
-    book.today("2026-05-01")
-    record = {"agreement": "A-0", "kind": "death", "evidence": "0" * 64}
-    book.verdicts("EndAgreements", [record], BANK)
-
-    class Reader:
-        """The ranges of the stub, without a simulation."""
-
-        def get_state_by_partial_composite_key(self, kind: str, attributes: list[str]):
-            prefix = "\x00" + "\x00".join((kind, *attributes)) + "\x00"
-            for key, entry in book.state.range("instalments", prefix, prefix + "\U0010ffff"):
-                yield key, entry.value
-
-        def split_composite_key(self, key: str) -> tuple[str, list[str]]:
-            kind, *attributes = key[1:-1].split("\x00")
-            return kind, attributes
-
-    def aged(on: str) -> int:
-        return totals.count_aged(Reader(), "BankMSP", date.fromisoformat(on), 60)  # type: ignore[arg-type]
-
-    assert aged("2026-05-01") == 1  # opened 61 days before; the death is of that very day
-    assert aged("2026-05-02") == 1  # now the second is old enough, the first is closed
-    assert aged("2026-05-04") == 1
-    assert aged("2026-05-05") == 2
 
 
 def test_device_status_names_no_borrower_and_no_amount(many: BookLedger) -> None:

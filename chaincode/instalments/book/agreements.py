@@ -100,7 +100,7 @@ class Opening:
     def save(self) -> None:
         """Write what is kept once a transaction."""
         self._accounts.save()
-        self._counter.save(self._desk.ctx)
+        self._counter.save(self._desk)
 
     def _check_opened_on(self, thing: str, given: AgreementInput) -> None:
         desk = self._desk

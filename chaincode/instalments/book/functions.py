@@ -240,7 +240,7 @@ class BookFunctions:
             _agreement,
             lambda _place, given: end_agreement(desk, accounts, cases, counter, given),
         )
-        counter.save(ctx)
+        counter.save(desk)
         return self._close_books(desk, accounts, "EndAgreements", "ending", outcomes)
 
     @transaction
@@ -255,7 +255,7 @@ class BookFunctions:
             _agreement,
             lambda _place, given: issue_clearance(desk, accounts, cases, counter, given),
         )
-        counter.save(ctx)
+        counter.save(desk)
         return self._close_books(desk, accounts, "IssueClearance", "clearance", outcomes)
 
     def _close_books(

@@ -85,7 +85,8 @@ class BookQueries:
     @query
     def totals(self, ctx: Context, lender: str, until: str) -> TotalsView:
         """Return how many agreements a lender has, counted up to a day."""
-        return fold(ctx.stub, lender, _day(ctx, until))
+        enforcement = ctx.stub.reading("enforcement")
+        return fold(enforcement, ctx.stub, lender, _day(ctx, until), ctx.tx_date)
 
     # ---- money
     @query

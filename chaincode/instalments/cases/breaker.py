@@ -31,6 +31,7 @@ from typing import Final
 from chaincode.contract import ReadOnlyStub, Stub
 
 from .. import records
+from ..calendar import month_of
 
 LEAST_LIMIT: Final = 1
 _NOTED: Final = b"\x00"
@@ -39,11 +40,6 @@ _NOTED: Final = b"\x00"
 def month_key(month: str, group: str) -> str:
     """Return the key of a group's limit in a month."""
     return f"month/{month}/{group}"
-
-
-def month_of(day: date) -> str:
-    """Return the month of a day as YYYY-MM."""
-    return day.isoformat()[:7]
 
 
 def month_limit(stub: ReadOnlyStub, group: str, month: str) -> int:

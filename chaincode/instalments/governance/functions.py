@@ -69,10 +69,11 @@ class ResumeResult:
 
 @dataclass(frozen=True, slots=True)
 class MonthResult:
-    """The limits of a month, group by group."""
+    """The limits of a month, group by group; where they are not complete, open it once more."""
 
     month: str
     limits: list[months.MonthLimit]
+    complete: bool
 
 
 def _sit(ctx: Context, *roles: str) -> tuple[Officer, members.Roster, Policies]:
@@ -209,15 +210,17 @@ class GovernanceFunctions:
     def open_month(self, ctx: Context, month: Annotated[str, MaxLength(7)]) -> MonthResult:
         """Count every group's limit of block orders in a month that has begun."""
         _, roster, policies = _sit(ctx)
-        limits = months.open_month(ctx, roster, policies, month)
+        limits, is_complete = months.open_month(ctx, roster, policies, month)
         listed = [
             {"id": each.group, "state": "open", "month": month, "limit": each.limit}
             for each in limits
             if each.written
         ]
+        if not is_complete:
+            listed.append({"id": month, "state": "counting"})
         if listed:
             bulk.set_event(ctx, "OpenMonth", listed)
-        return MonthResult(month, limits)
+        return MonthResult(month, limits, is_complete)
 
 
 def _proposed(ctx: Context, function: str, motion: Motion, is_new: bool) -> MotionResult:

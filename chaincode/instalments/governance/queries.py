@@ -11,7 +11,7 @@ from datetime import date
 from chaincode.contract import Context, query
 
 from .. import ledger_day, members, policy
-from ..calendar import parse_date
+from ..calendar import month_of, parse_date
 from ..cases import breaker
 from ..cases.inputs import DayOrNone, RecordId
 from ..verdicts import RuleBroken
@@ -111,7 +111,7 @@ class GovernanceQueries:
         on = day_of(ctx, day)
         if all(member.group != group for member in members.load(ctx.stub).members):
             raise RuleBroken("the affiliate group", "is not known", 5, "see Members")
-        month = breaker.month_of(on)
+        month = month_of(on)
         return LimitsView(
             policy.in_force(ctx.stub, on).orders_per_day,
             breaker.used(ctx.stub, breaker.day_prefix(group, on)),
