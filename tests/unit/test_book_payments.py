@@ -263,13 +263,20 @@ def test_payment_told_again_by_the_institution_itself_prevails_over_the_lenders_
     assert "known with other content" in back["message"]
 
 
-def test_payment_told_by_the_institution_just_as_the_lender_did_writes_nothing(
+def test_payment_told_by_the_institution_just_as_the_lender_did_becomes_its_own(
     book: BookLedger,
 ) -> None:
-    """The same content: success, nothing written, whoever sends it."""
+    """The institution's word is written down, so that the lender cannot take the money back."""
     book.pay("A", 100, "2026-05-01", BANK, institution="OperatorMSP")
     verdict = book.pay("A", 100, "2026-05-01", OPERATOR)
-    assert (verdict["ok"], verdict["written"]) == (True, False)
+    assert (verdict["ok"], verdict["written"]) == (True, True)
+    assert book.standing("A")["paid_paisa"] == 100
+    assert len(book.ask("Payments", "A")) == 1
+    refused = reverse(book, "P-A-2026-05-01", BANK, institution="OperatorMSP")
+    assert "can be reversed by OperatorMSP only" in refused["message"]
+    for by in (OPERATOR, BANK):
+        again = book.pay("A", 100, "2026-05-01", by, institution="OperatorMSP")
+        assert (again["ok"], again["written"]) == (True, False)
 
 
 def test_payment_of_the_institution_revives_what_the_lender_reversed(book: BookLedger) -> None:

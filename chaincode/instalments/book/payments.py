@@ -13,7 +13,8 @@ account; so it needs neither the lender nor the regulator, and two payments abou
 agreements never conflict. Money is never lost: what is above the schedule stands as credit.
 
 What the receiving institution says itself prevails over what the lender said for it, and over the
-lender's reversal of that: the institution knows whether it has the money.
+lender's reversal of that: the institution knows whether it has the money. Once it has said the very
+same, it is the poster, and only it may reverse the payment.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Cashier:
         own_word = institution == desk.msp_id and known["posted_by"] != institution
         is_same = all(known[name] == value for name, value in content.items())
         if is_same and not (own_word and known.get("reversed")):
-            return Entry(False, "", given.agreement)
+            return self._own(key, known) if own_word else Entry(False, "", given.agreement)
         if not own_word:
             raise RuleBroken(
                 thing,
@@ -139,6 +140,15 @@ class Cashier:
         moved = self._credit(content, paid_on, paisa)
         facts = {"institution": content["institution"], "paid_on": content["paid_on"]}
         return Entry(True, "", content["agreement"], moved, facts)
+
+    def _own(self, key: str, known: Plain) -> Entry:
+        """Make the institution the poster of what the lender had posted for it, word for word.
+
+        Else the lender alone could still take back money that the institution has.
+        """
+        self._put(key, known | {"posted_by": self._desk.msp_id, "posted_on": self._desk.day})
+        facts = {"institution": known["institution"], "paid_on": known["paid_on"]}
+        return Entry(True, "", known["agreement"], None, facts)
 
     def _credit(self, content: Plain, paid_on: date, paisa: int) -> Moved | None:
         position = self._accounts.position(content["agreement"])
