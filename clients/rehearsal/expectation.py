@@ -89,7 +89,7 @@ async def compare(desk: Desk, path: Path) -> Comparison:
         RehearsalRefused: the file is unreadable, or a row is not of the form above.
     """
     comparison = Comparison()
-    rows = _read(path)
+    rows = read_expected(path)
     while part := list(islice(rows, _ROWS_AT_ONCE)):
         by_day: dict[str, list[ExpectedRow]] = {}
         for row in part:
@@ -120,7 +120,12 @@ async def _standings(desk: Desk, day: str, rows: list[ExpectedRow]) -> list[Arre
     return found
 
 
-def _read(path: Path) -> Iterator[ExpectedRow]:
+def read_expected(path: Path) -> Iterator[ExpectedRow]:
+    """Yield the rows of a file of expected arrears.
+
+    Raises:
+        RehearsalRefused: the file is unreadable, or a row is not of the form above.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
