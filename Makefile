@@ -11,8 +11,9 @@ NODE_DIR  := tests/node-client
 # Two workers suit the two cores we measure on.
 WORKERS   ?= 2
 
+REHEARSED := build/rehearsal
 REHEARSAL := $(QIST) rehearse examples/repayment --until 2026-09-30 \
-             --expect examples/repayment/expected_arrears.csv --story
+             --expect examples/repayment/expected_arrears.csv --story --output $(REHEARSED)
 
 FAST_TESTS := tests/unit tests/vectors tests/property tests/contract tests/structure
 
@@ -28,6 +29,7 @@ help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 9
 
 run: $(RUN_STAMP) ## four members live through six months of repayments (a rehearsal)
+	@rm -rf $(REHEARSED)
 	$(REHEARSAL)
 
 test: lint $(NODE_STAMP) ## everything: style, types, imports and every test there is
