@@ -25,6 +25,8 @@ MOST_RECORDS: Final = 500
 ENFORCEMENT: Final = "enforcement"
 INSTALMENTS: Final = "instalments"
 _RETRY: Final = RetryPolicy()
+_AT_ONCE: Final = 4
+"""Transactions of one bulk call that are under way together."""
 
 
 def plain_json(value: object) -> str:
@@ -87,17 +89,20 @@ class Desk:
             most: records of one transaction.
         """
 
+        gate = asyncio.Semaphore(_AT_ONCE)
+
         async def part(first: int) -> list[dict[str, Any]]:
             beside = {
                 name: plain_json(values[first : first + most]).encode()
                 for name, values in (transient or {}).items()
             }
-            answer = await self.act(
-                namespace,
-                function,
-                plain_json(list(records[first : first + most])),
-                transient=beside or None,
-            )
+            async with gate:
+                answer = await self.act(
+                    namespace,
+                    function,
+                    plain_json(list(records[first : first + most])),
+                    transient=beside or None,
+                )
             verdicts: list[dict[str, Any]] = answer["verdicts"]
             return verdicts
 

@@ -20,12 +20,14 @@ from chaincode.instalments.money import format_amount
 from clients.rehearsal.case_file import CASE_COLUMNS, case_columns
 from clients.rehearsal.expectation import Comparison
 from clients.rehearsal.plan import Assumed
+from clients.rehearsal.portfolio import AGREEMENTS_FILE, PAYMENTS_FILE
 from clients.rehearsal.rehearsal import Outcome
 from clients.rehearsal.report import BUCKETS, MonthRow, cured_by_stage
 from clients.rehearsal.tally import Counts, Tally
 
 WORD: Final = "REHEARSAL"
 _WIDEST: Final = 1000
+_REJECTS_SHOWN: Final = 5
 _CASE_STATES: Final = (
     "triggered",
     "notified",
@@ -97,6 +99,7 @@ def print_outcome(outcome: Outcome, output: Path | None) -> None:
         console.print()
         console.print(table)
     console.print()
+    _print_rejects(console, outcome)
     _print_closing(console, outcome, output)
 
 
@@ -118,6 +121,21 @@ def _records_table(outcome: Outcome) -> Table:
         )
     ]
     return _table("records", ("file", "rows", "recorded", "said again", "rejected"), rows)
+
+
+def _print_rejects(console: Console, outcome: Outcome) -> None:
+    """Print the first rejects of both files, with the rule and the way out."""
+    for name, counts in (
+        (AGREEMENTS_FILE, outcome.tally.agreements),
+        (PAYMENTS_FILE, outcome.tally.payments),
+    ):
+        rejects = sorted([*counts.bad, *counts.refused], key=lambda reject: reject.line)
+        for reject in rejects[:_REJECTS_SHOWN]:
+            where = f"{name} line {reject.line}"
+            what = f"{reject.column}: {reject.rule}" if reject.column else reject.rule
+            console.print(f"{where}: {what}; {reject.way_out}", markup=False, soft_wrap=True)
+        if len(rejects) > _REJECTS_SHOWN:
+            console.print(f"{name}: {len(rejects) - _REJECTS_SHOWN} more, see the file of rejects")
 
 
 def _book_table(outcome: Outcome) -> Table:
