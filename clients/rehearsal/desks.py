@@ -88,7 +88,6 @@ class Desk:
             transient: lists parallel to *records*, by their transient name.
             most: records of one transaction.
         """
-
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def part(first: int) -> list[dict[str, Any]]:
