@@ -19,6 +19,7 @@ from typing import Any, Final
 from chaincode.contract import ReadOnlyStub
 
 from . import records
+from .calendar import parse_date
 from .members import CLASSES
 from .verdicts import RuleBroken
 
@@ -175,20 +176,17 @@ def _checked(parameter: dataclasses.Field[Any], value: object) -> object:
             raise RuleBroken(thing, f"must be a whole number from {span}", 1)
         return value
     if parameter.name == "moratorium_until":
-        if value is None:
-            return None
         try:
-            return date.fromisoformat(str(value))
-        except ValueError:
+            return None if value is None else parse_date(str(value))
+        except RuleBroken:
             raise RuleBroken(thing, "must be a date as YYYY-MM-DD or null", 1) from None
     if "choices" in bounds:
         choices = bounds["choices"]
-        words = value if isinstance(value, list | tuple) else [value]
+        is_list = parameter.name == "executor_classes"
+        words = list(value) if is_list and isinstance(value, list | tuple) else [value]
         if not words or any(word not in choices for word in words):
             raise RuleBroken(thing, f"must be one of {', '.join(choices)}", 1)
-        if parameter.name != "executor_classes":
-            return words[0] if value == words[0] else None
-        return tuple(sorted({str(word) for word in words}))
+        return tuple(sorted({str(word) for word in words})) if is_list else value
     if type(value) is not bool:
         raise RuleBroken(thing, "must be true or false", 1)
     return value
