@@ -63,6 +63,7 @@ class Limits(Section):
         simulation_deadline_s: for one run of a contract.
         simulation_threads: bulk transactions simulated at once.
         commit_status_wait_s: longest wait for a commit; the client's own deadline may be shorter.
+        first_request_s: until the first request on a stream of Deliver, which is nobody's so far.
         stop_grace_s: how long calls at work may finish when the node stops.
     """
 
@@ -75,6 +76,7 @@ class Limits(Section):
     simulation_deadline_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     simulation_threads: Annotated[int, Field(ge=1, le=64)] = 2
     commit_status_wait_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    first_request_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 5.0
 
 

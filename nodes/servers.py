@@ -73,7 +73,9 @@ class Servers:
         self.events = ConcurrencyLimit("ChaincodeEvents", limits.deliver_concurrency)
         self.deliveries = ConcurrencyLimit("deliver", limits.deliver_concurrency)
         self.followers = ConcurrencyLimit("orderer", limits.deliver_concurrency)
-        self._orderer = OrdererService(self._find_channel, engine, clock, self.followers)
+        self._orderer = OrdererService(
+            self._find_channel, engine, clock, self.followers, limits.first_request_s
+        )
         self._started: list[grpc.aio.Server] = []
 
     async def start(self) -> None:
@@ -132,7 +134,10 @@ class Servers:
         )
         add_gateway_service(server, gateway)
         add_deliver_service(
-            server, DeliverService(self._find_channel, self._clock, self.deliveries)
+            server,
+            DeliverService(
+                self._find_channel, self._clock, self.deliveries, limits.first_request_s
+            ),
         )
         credentials = client_port_credentials(self._tls_folder)
         _bind(server, self._configuration.client.listen, credentials)

@@ -20,7 +20,7 @@ from nodes.deliver.session import Delivery
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.connections import caller_certificate_der
 from nodes.rpc.failures import RpcFailure
-from nodes.rpc.handlers import bidirectional
+from nodes.rpc.handlers import Caller, bidirectional
 
 SERVICE = "protos.Deliver"
 
@@ -32,26 +32,35 @@ class DeliverService:
         channel: returns the channel of that name, None if this node does not keep it.
         clock: what requests' timestamps are compared with.
         streams: limit of streams at once.
+        first_request_s: until the first request of a stream.
     """
 
     def __init__(
-        self, channel: Callable[[str], Channel | None], clock: Clock, streams: ConcurrencyLimit
+        self,
+        channel: Callable[[str], Channel | None],
+        clock: Clock,
+        streams: ConcurrencyLimit,
+        first_request_s: float,
     ) -> None:
-        self._full = Delivery(channel, clock, _access("event/Block"), encode_block)
+        self._full = Delivery(channel, clock, _access("event/Block"), encode_block, first_request_s)
         self._filtered = Delivery(
-            channel, clock, _access("event/FilteredBlock"), encode_filtered_block
+            channel,
+            clock,
+            _access("event/FilteredBlock"),
+            encode_filtered_block,
+            first_request_s,
         )
         self._streams = streams
 
     async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send full blocks."""
         with self._streams.enter():
-            await self._full.serve(requests, context, caller_certificate_der(context))
+            await self._full.serve(requests, Caller(context), caller_certificate_der(context))
 
     async def deliver_filtered(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send filtered blocks."""
         with self._streams.enter():
-            await self._filtered.serve(requests, context, caller_certificate_der(context))
+            await self._filtered.serve(requests, Caller(context), caller_certificate_der(context))
 
     async def deliver_with_private_data(self, _requests: AsyncIterator[Any], _context: Any) -> None:
         """Say that there are none."""

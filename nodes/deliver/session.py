@@ -8,16 +8,22 @@ Invariants: blocks are read at the caller's pace, nothing is queued for it; ever
 height can be had also while the channel is halted, and one that will never come ends the stream
 with SERVICE_UNAVAILABLE.
 
+A stream on which no request comes within `first_request_s` ends with DEADLINE_EXCEEDED, or else
+strangers could hold all the places there are. Fabric waits without end.
+
 Source: Fabric, common/deliver/{deliver,acl}.go.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+import grpc
 
 from ledger.errors import Refusal, Unavailable
 from network.errors import IdentityError
@@ -35,6 +41,7 @@ from nodes.deliver.seek import (
     read_envelope,
     read_seek_info,
 )
+from nodes.rpc.failures import RpcFailure
 
 __all__ = ["Delivery", "Stream"]
 
@@ -62,12 +69,14 @@ class Delivery:
         clock: what timestamps and expiry are compared with.
         access: who may have the blocks.
         encode: turns a block into the response that carries it.
+        first_request_s: until the first request of a stream.
     """
 
     channel: Callable[[str], Channel | None]
     clock: Clock
     access: Access
     encode: Callable[[CommittedBlock], bytes]
+    first_request_s: float
 
     async def serve(
         self, envelopes: AsyncIterator[Any], stream: Stream, certificate_der: bytes | None
@@ -80,7 +89,7 @@ class Delivery:
             certificate_der: the caller's TLS certificate, to which requests must be bound; None on
                 a port that asks for none.
         """
-        async for envelope in envelopes:
+        async for envelope in self._in_time(envelopes):
             try:
                 await self._answer(envelope, stream, certificate_der)
             except DeliverRefusal as refusal:
@@ -89,6 +98,23 @@ class Delivery:
                 await stream.write(encode_status(refusal.status))
                 return
             await stream.write(encode_status(SUCCESS))
+
+    async def _in_time(self, envelopes: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Yield the requests; the first one must not be waited for too long."""
+        try:
+            async with asyncio.timeout(self.first_request_s):
+                first = await anext(envelopes, None)
+        except TimeoutError as error:
+            raise RpcFailure(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"no request for blocks came within {self.first_request_s:g} s; send one as soon "
+                "as the stream is open",
+            ) from error
+        if first is None:
+            return
+        yield first
+        async for envelope in envelopes:
+            yield envelope
 
     async def _answer(self, envelope: Any, stream: Stream, certificate_der: bytes | None) -> None:
         request = read_envelope(envelope)

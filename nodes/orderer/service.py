@@ -28,7 +28,7 @@ from nodes.deliver.encoding import encode_block
 from nodes.deliver.session import Delivery
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.connections import caller_certificate_der
-from nodes.rpc.handlers import Guard, bidirectional
+from nodes.rpc.handlers import Caller, Guard, bidirectional
 
 SERVICE = "orderer.AtomicBroadcast"
 READERS_POLICY = "/Channel/Readers"
@@ -69,6 +69,7 @@ class OrdererService:
         engine: orders transactions.
         clock: what requests' timestamps are compared with.
         streams: limit of streams at once.
+        first_request_s: until the first request of a stream of Deliver.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class OrdererService:
         engine: OrderingEngine,
         clock: Clock,
         streams: ConcurrencyLimit,
+        first_request_s: float,
     ) -> None:
         self._engine = engine
         self._delivery = Delivery(
@@ -84,6 +86,7 @@ class OrdererService:
             clock,
             lambda found, signed: found.authorise_by(READERS_POLICY, "Deliver", signed),
             encode_block,
+            first_request_s,
         )
         self._streams = streams
         self._ordering: set[asyncio.Task[Any]] = set()
@@ -95,7 +98,7 @@ class OrdererService:
         with self._streams.enter():
             # A follower takes these as the sign that it is being served.
             await context.send_initial_metadata(())
-            await self._delivery.serve(requests, context, caller_certificate_der(context))
+            await self._delivery.serve(requests, Caller(context), caller_certificate_der(context))
 
     async def broadcast(self, envelopes: AsyncIterator[bytes], context: Any) -> None:
         """Order envelopes and answer them in their order."""
@@ -131,7 +134,7 @@ class OrdererService:
     async def _write(answers: _Answers, context: Any) -> None:
         while (answer := await answers.queue.get()) is not None:
             response = await asyncio.shield(answer)
-            await context.write(response.SerializeToString())
+            await Caller(context).write(response.SerializeToString())
             answers.was_sent()
 
     async def _order(self, envelope: bytes) -> Any:

@@ -58,6 +58,10 @@ class RpcFailure(NodeError):
         self.details = tuple(details)
 
 
+class CallerLeft(NodeError):
+    """Nothing can be sent to the caller any more; nobody is there to be told of it."""
+
+
 def shorten(text: str, limit: int = _MESSAGE_BYTES) -> str:
     """Cut the middle out of *text* if it takes more than *limit* bytes in a header.
 

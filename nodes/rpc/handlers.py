@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from ledger.errors import LedgerError
 from nodes.errors import grpc_status
-from nodes.rpc.failures import RpcFailure, shorten, trailing_metadata
+from nodes.rpc.failures import CallerLeft, RpcFailure, shorten, trailing_metadata
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,37 @@ def parse_request(kind: Any, raw: bytes) -> Any:
         ) from error
 
 
+class Caller:
+    """The way of a stream's answers to its caller.
+
+    gRPC has no public error for a caller who went away in the middle of one.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    async def write(self, message: bytes) -> None:
+        """Send one answer; waits while the caller does not read.
+
+        Raises:
+            CallerLeft: it cannot be sent.
+        """
+        try:
+            await self._context.write(message)
+        except Exception as error:
+            raise CallerLeft("the caller went away while it was being answered") from error
+
+
+def _has_left(error: Exception) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return all(_has_left(each) for each in error.exceptions)
+    return isinstance(error, CallerLeft)
+
+
 async def _abort(context: Any, name: str, error: Exception) -> None:
+    if _has_left(error):
+        log.debug("the caller of %s went away while it was being answered", name)
+        return
     if isinstance(error, RpcFailure):
         await context.abort(error.code, shorten(error.message), trailing_metadata(error))
     if isinstance(error, LedgerError):
@@ -83,7 +113,7 @@ def streaming(name: str, kind: Any, handle: Streaming) -> Handler:
             # Closed here, not when memory is collected, so that limits count what is at work.
             async with aclosing(handle(parse_request(kind, raw), context)) as answers:
                 async for answer in answers:
-                    await context.write(answer.SerializeToString())
+                    await Caller(context).write(answer.SerializeToString())
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the process
