@@ -271,7 +271,7 @@ class Doors:
             name: of the RPC.
             signer: who asks.
             changes: `channel_id`, `chaincode`, `function`, `arguments`, `transient`, `now`,
-                `tls_cert_hash`, `envelope`.
+                `tls_cert_hash`, `envelope`, `stop`.
         """
         channel_id = changes.get("channel_id", CHANNEL)
         if name in PROPOSALS:
@@ -293,6 +293,7 @@ class Doors:
             channel_id=channel_id,
             now=changes.get("now", datetime.now(UTC)),
             tls_cert_hash=changes.get("tls_cert_hash", bound),
+            stop=changes.get("stop", 0),
         )
 
     def proposal(self, signer: Signer, **changes: Any) -> messages.ProposalDraft:

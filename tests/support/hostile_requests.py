@@ -97,15 +97,18 @@ def seek(
     now: datetime | None = None,
     tls_cert_hash: bytes = b"",
     data: bytes | None = None,
+    stop: int = 0,
 ) -> bytes:
-    """Return a request for the genesis block, which every Deliver answers."""
+    """Return a request for the blocks from the genesis block to *stop*."""
     header = common_pb2.ChannelHeader(
         type=common_pb2.DELIVER_SEEK_INFO, channel_id=channel_id, tls_cert_hash=tls_cert_hash
     )
     if now is not None:
         header.timestamp.FromDatetime(now)
-    position = ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=0))
-    asked = ab_pb2.SeekInfo(start=position, stop=position).SerializeToString()
+    seeking = ab_pb2.SeekInfo()
+    seeking.start.specified.number, seeking.stop.specified.number = 0, stop
+    seeking.start.SetInParent()
+    asked = seeking.SerializeToString()
     payload = common_pb2.Payload(data=asked if data is None else data)
     payload.header.channel_header = header.SerializeToString()
     payload.header.signature_header = common_pb2.SignatureHeader(
