@@ -6,6 +6,7 @@
     FOLDER/ledger          blocks and state
     FOLDER/contracts       installed contract packages
     FOLDER/clock           the operator's time, in a rehearsal only
+    FOLDER/restored        the ledger came from a backup (nodes/orderer/others.py)
     FOLDER/control.sock    the operator's socket (nodes/operations/control.py)
 
 A node lives on one event loop: two gRPC servers, the ordering engine and the control socket. It is
@@ -37,7 +38,7 @@ from chaincode.simulator import ChaincodeRegistry
 from ledger.channel import ChannelLedger
 from ledger.errors import LedgerError
 from network.msp import SigningIdentity
-from network.ordering.ports import OrderingEngine
+from network.ordering.ports import NodeTls, OrderingEngine
 from network.ordering.solo import Follower, Sequencer
 from network.tls import TlsIdentity
 from nodes.channel import Channel, LedgerOpener
@@ -57,6 +58,7 @@ from nodes.operations.status import (
     certificate_state,
     program_version,
 )
+from nodes.orderer.others import OtherMembersNodes
 from nodes.rpc.connections import call_options
 from nodes.servers import Servers
 
@@ -113,10 +115,10 @@ class Node:
             deadline_s=limits.simulation_deadline_s,
             threads=limits.simulation_threads,
         )
-        self.engine = self._make_engine()
         self._members = Members(
             configuration.msp_id, lambda: self.channel.configuration, self._dial
         )
+        self.engine = self._make_engine()
         self.servers = Servers(
             configuration,
             folder / TLS_FOLDER,
@@ -300,19 +302,30 @@ class Node:
         self._stop_asked.set()
 
     def _dial(self, address: str, msp_id: str) -> grpc.aio.Channel:
-        # Read anew, so that a renewed certificate is shown without a restart.
-        tls = TlsIdentity.load(self.folder / TLS_FOLDER)
         return grpc.aio.secure_channel(
             address,
-            tls.to_member(self.channel.configuration, msp_id).credentials,
+            self._tls_to(msp_id).credentials,
             options=call_options(self.configuration.limits.max_message_bytes),
         )
+
+    def _tls_to(self, msp_id: str) -> NodeTls:
+        # Read anew, so that a renewed certificate is shown without a restart.
+        tls = TlsIdentity.load(self.folder / TLS_FOLDER)
+        return tls.to_member(self.channel.configuration, msp_id)
 
     def _make_engine(self) -> OrderingEngine:
         channel = self.channel.configuration
         _msp_id, host, port = channel.orderer_endpoints[0]
         if f"{host}:{port}" == self.configuration.node.reachable:
-            return Sequencer(self.channel, self._signer, self.clock)
+            others = OtherMembersNodes(
+                channel.channel_id,
+                self._members,
+                self._signer,
+                self._tls_to,
+                self.clock,
+                self.folder,
+            )
+            return Sequencer(self.channel, self._signer, self.clock, others=others)
         return Follower(self.channel, self._signer, self._tls.to_orderer(channel), self.clock)
 
 

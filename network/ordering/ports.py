@@ -16,7 +16,7 @@ Absent: what a record means, how a block is validated or stored, clients' access
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -34,6 +34,7 @@ __all__ = [
     "NodeTls",
     "OrderingEngine",
     "OrderingStatus",
+    "OtherNodes",
 ]
 
 
@@ -149,3 +150,31 @@ class BlockSink(Protocol):
 
     def halt(self, fatal: Fatal) -> None:
         """Refuse every further block because of *fatal*; what is stored can still be read."""
+
+
+class OtherNodes(Protocol):
+    """The other members' nodes, as the one that orders asks them before it begins."""
+
+    @property
+    def restored(self) -> bool:
+        """Whether this node's ledger came from a backup and was compared with nobody's since."""
+
+    def compared(self) -> None:
+        """Remember that this node's ledger is behind nobody's that answered."""
+
+    def msp_ids(self) -> Sequence[str]:
+        """The other members that have a node."""
+
+    async def newest(self, msp_id: str) -> Block:
+        """Return the newest block that a member's node has committed.
+
+        Raises:
+            Unavailable: it does not answer in time, or not with a block.
+        """
+
+    def blocks(self, msp_id: str, first: int, last: int) -> AsyncIterator[Block]:
+        """Yield the blocks from *first* to *last* of a member's node, as far as it has them.
+
+        Raises:
+            Unavailable: it does not answer in time, or not with blocks.
+        """

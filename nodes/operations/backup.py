@@ -35,8 +35,9 @@ import zstandard
 
 from ledger.channel import ChannelLedger
 from ledger.errors import Refusal
-from network.certificates.writing import new_folder
+from network.certificates.writing import new_folder, write_new
 from nodes.configuration import CONFIGURATION_FILE, load_configuration
+from nodes.orderer.others import RESTORED_FILE
 
 __all__ = ["BackupRefusal", "BackupSummary", "restore_backup", "write_backup"]
 
@@ -192,6 +193,8 @@ def restore_backup(archive: Path, folder: Path) -> BackupSummary:
             ) from error
         configuration = load_configuration(made)
         height = _rebuild(made)
+        # Before it orders, it must ask others for what came after the backup.
+        write_new(made / RESTORED_FILE, f"{head.get('saved', '')}\n".encode())
     return BackupSummary(
         configuration.name,
         configuration.msp_id,

@@ -256,7 +256,7 @@ async def test_sequencer_that_lost_blocks_is_told_apart(network) -> None:
     network.nodes[0] = replace(network.orderer, sink=old)
     network.nodes[0] = replace(network.orderer, engine=network._engine(network.orderer))
     await network.start_orderer()
-    await eventually(lambda: "restore a newer one" in _reason(follower))
+    await eventually(lambda: "has not got as far as this node" in _reason(follower))
     assert follower.sink.halted is None
 
 

@@ -9,8 +9,9 @@ from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
 
 from network.errors import OrderingRefusal, OrderingUnavailable
-from network.ordering.solo.broadcast import _raise_unless_success, status_name
-from network.ordering.solo.seek import seek_from
+from network.ordering.solo.broadcast import _raise_unless_success
+from network.ordering.solo.seek import blocks_from, signed_seek
+from network.ordering.statuses import status_name
 from tests.support.members import CHANNEL, NOW, Member
 
 
@@ -18,7 +19,9 @@ def test_request_for_blocks_is_signed_and_bound_to_its_connection() -> None:
     """All blocks from a number on, without end, for who shows this TLS certificate."""
     member = Member("BankMSP")
     signer = member.identity(unit="peer")
-    raw = seek_from(7, channel_id=CHANNEL, signer=signer, certificate_der=b"a certificate", now=NOW)
+    raw = signed_seek(
+        blocks_from(7), channel_id=CHANNEL, signer=signer, certificate_der=b"a certificate", now=NOW
+    )
     envelope = common_pb2.Envelope.FromString(raw)
     payload = common_pb2.Payload.FromString(envelope.payload)
     header = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
@@ -33,8 +36,12 @@ def test_request_for_blocks_is_signed_and_bound_to_its_connection() -> None:
     assert seek.stop.specified.number == 2**64 - 1
     assert seek.behavior == ab_pb2.SeekInfo.BLOCK_UNTIL_READY
     assert len(creator.nonce) == 24
-    again = seek_from(
-        7, channel_id=CHANNEL, signer=signer, certificate_der=b"a certificate", now=NOW
+    again = signed_seek(
+        blocks_from(7),
+        channel_id=CHANNEL,
+        signer=signer,
+        certificate_der=b"a certificate",
+        now=NOW,
     )
     assert common_pb2.Envelope.FromString(again).payload != envelope.payload
 

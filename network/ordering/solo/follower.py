@@ -30,12 +30,12 @@ from google.protobuf.message import DecodeError
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import TRANSACTIONS_FILTER, commit_hash_of
 from ledger.errors import BlockError, Fatal, Unavailable
-from network.errors import Divergence, OrderingUnavailable
+from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
-from network.ordering.block_signature import verify_block_signature
 from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
 from network.ordering.solo.broadcast import BroadcastStream
-from network.ordering.solo.seek import DELIVER, seek_from
+from network.ordering.solo.chain import verify_next_block
+from network.ordering.solo.seek import DELIVER, blocks_from, signed_seek
 from network.ordering.statuses import status_name
 
 __all__ = ["Follower"]
@@ -239,8 +239,8 @@ class Follower:
             ) from None
 
     def _request(self) -> bytes:
-        return seek_from(
-            self._sink.height,
+        return signed_seek(
+            blocks_from(self._sink.height),
             channel_id=self._sink.channel_id,
             signer=self._signer,
             certificate_der=self._tls.certificate_der,
@@ -252,7 +252,8 @@ class Follower:
             return (
                 f"the sequencer {self._endpoint} has not got as far as this node (height "
                 f"{self._sink.height}), or does not know channel {self._sink.channel_id}; "
-                "if its ledger was restored from a copy, restore a newer one"
+                "if its ledger was restored, it takes what it lacks before it orders: see its "
+                "status"
             )
         return (
             f"the sequencer {self._endpoint} refuses to deliver blocks: {status_name(status)}; "
@@ -260,17 +261,8 @@ class Follower:
         )
 
     async def _take(self, block: Block) -> None:
-        await asyncio.to_thread(verify_block_signature, block, self._sink.configuration)
+        await verify_next_block(block, self._sink, f"the sequencer {self._endpoint}")
         number = block.header.number
-        if number == self._sink.height and (
-            block.header.previous_hash != self._sink.last_header_hash
-        ):
-            raise Divergence(
-                f"block {number}, signed by the sequencer {self._endpoint}, follows a block "
-                f"{number - 1} with header hash {block.header.previous_hash.hex()}; this node's "
-                f"has {self._sink.last_header_hash.hex()}. There are two chains: compare them "
-                "with those of the other members before anything else"
-            )
         codes = b"".join(block.metadata[TRANSACTIONS_FILTER : TRANSACTIONS_FILTER + 1])
         if len(codes) != len(block.data):
             raise BlockError(

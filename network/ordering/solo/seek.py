@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from network.msp import SigningIdentity
 
-__all__ = ["DELIVER", "seek_from"]
+__all__ = ["DELIVER", "blocks_between", "blocks_from", "newest_block", "signed_seek"]
 
 DELIVER = "/orderer.AtomicBroadcast/Deliver"
 WITHOUT_END = 2**64 - 1
@@ -26,18 +26,44 @@ NONCE_BYTES = 24
 _DELIVER_SEEK_INFO = 5
 
 
-def seek_from(
-    number: int,
+def blocks_from(number: int) -> ab_pb2.SeekInfo:
+    """Ask for all blocks from *number* on, without end; the server waits until they are there."""
+    return ab_pb2.SeekInfo(
+        start=_block(number),
+        stop=_block(WITHOUT_END),
+        behavior=ab_pb2.SeekInfo.BLOCK_UNTIL_READY,
+    )
+
+
+def blocks_between(first: int, last: int) -> ab_pb2.SeekInfo:
+    """Ask for the blocks from *first* to *last* that are there now."""
+    return ab_pb2.SeekInfo(
+        start=_block(first), stop=_block(last), behavior=ab_pb2.SeekInfo.FAIL_IF_NOT_READY
+    )
+
+
+def newest_block() -> ab_pb2.SeekInfo:
+    """Ask for the last block that is there now."""
+    newest = ab_pb2.SeekPosition(newest=ab_pb2.SeekNewest())
+    return ab_pb2.SeekInfo(start=newest, stop=newest, behavior=ab_pb2.SeekInfo.FAIL_IF_NOT_READY)
+
+
+def _block(number: int) -> ab_pb2.SeekPosition:
+    return ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=number))
+
+
+def signed_seek(
+    seek: ab_pb2.SeekInfo,
     *,
     channel_id: str,
     signer: SigningIdentity,
     certificate_der: bytes,
     now: datetime,
 ) -> bytes:
-    """Return the signed envelope that asks for all blocks from *number* on, without end.
+    """Return the signed envelope that asks for blocks.
 
     Args:
-        number: the first block wanted; the server waits until it is there.
+        seek: which blocks are wanted.
         channel_id: of which channel.
         signer: who asks; it must be a reader of the channel.
         certificate_der: the TLS certificate of the connection the request is sent over.
@@ -53,11 +79,6 @@ def seek_from(
     )
     signature_header = common_pb2.SignatureHeader(
         creator=signer.serialized, nonce=secrets.token_bytes(NONCE_BYTES)
-    )
-    seek = ab_pb2.SeekInfo(
-        start=ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=number)),
-        stop=ab_pb2.SeekPosition(specified=ab_pb2.SeekSpecified(number=WITHOUT_END)),
-        behavior=ab_pb2.SeekInfo.BLOCK_UNTIL_READY,
     )
     payload = common_pb2.Payload(
         header=common_pb2.Header(

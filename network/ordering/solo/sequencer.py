@@ -8,6 +8,9 @@ A block is first committed durably in the sequencer's own ledger; only then do t
 (they ask for committed blocks) and only then does `submit` return. While one block is committed the
 next may be cut and signed, no more: what arrives then makes fuller blocks.
 
+Before the first block it compares its ledger with the other members' (`comparison.py`); what is
+submitted meanwhile waits.
+
 Invariants:
 - Every envelope in a block passed every check of `admission.py` under the configuration in force
   when the block was built.
@@ -23,17 +26,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from ledger.blocks.block import Block, BlockHeader, compute_data_hash
-from ledger.errors import LedgerError
+from ledger.errors import Fatal, LedgerError
 from network.errors import ConfigurationError, OrderingRefusal, OrderingUnavailable, PolicyError
 from network.msp import SigningIdentity
 from network.ordering.admission import Admission
 from network.ordering.block_signature import BLOCK_VALIDATION_POLICY, sign_block
-from network.ordering.ports import BlockSink, Clock, OrderingStatus
+from network.ordering.ports import BlockSink, Clock, OrderingStatus, OtherNodes
+from network.ordering.solo.comparison import compare_with_others
 from network.ordering.solo.cutter import Cutter
 from network.policy import SignedData
 
@@ -75,6 +80,7 @@ class Sequencer:
         sink: this node's committer.
         signer: the node's identity; it must satisfy /Channel/Orderer/BlockValidation.
         clock: what the expiry of clients' certificates is compared with.
+        others: the other members' nodes; left out, there are none to compare with.
         queue_limit: envelopes that may wait for their place; beyond it `submit` refuses.
         queue_limit_bytes: their bytes together.
     """
@@ -85,11 +91,13 @@ class Sequencer:
         signer: SigningIdentity,
         clock: Clock,
         *,
+        others: OtherNodes | None = None,
         queue_limit: int = 10_000,
         queue_limit_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         self._sink = sink
         self._signer = signer
+        self._others = others
         self._queue_limit = queue_limit
         self._queue_limit_bytes = queue_limit_bytes
         self._admission = Admission(sink.channel_id, lambda: sink.configuration, clock)
@@ -102,21 +110,46 @@ class Sequencer:
         self._tip_hash = b""
         self._why_not = "the sequencer has not been started"
         self._tasks: list[asyncio.Task[None]] = []
+        self._comparison: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to order, from the sink's last block on.
+        """Begin to order, from the sink's last block on, after comparing it with others'.
 
         Raises:
             ConfigurationError: the channel does not let this node sign blocks, so that every
                 other node would refuse them.
         """
-        if self._tasks:
+        if self._tasks or self._comparison is not None:
             return
         self._verify_may_sign()
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
         self._signed: asyncio.Queue[_SignedBlock] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="sequencer")
+        self._why_not = ""
+        if self._others is None:
+            self._begin()
+        else:
+            if self._others.restored:
+                self._wait_because("this node's ledger was restored; asking the other members")
+            self._comparison = self._spawn(self._compare(self._others), "sequencer: comparison")
+
+    async def _compare(self, others: OtherNodes) -> None:
+        try:
+            await compare_with_others(self._sink, others, self._wait_because)
+        except Fatal as fatal:
+            self._sink.halt(fatal)
+            raise
+        self._begin()
+
+    def _wait_because(self, reason: str) -> None:
+        """Take no envelopes yet, and tell those who wait for their place."""
+        if reason != self._why_not:
+            logger.warning("nothing is ordered yet: %s", reason)
+        self._why_not = reason
+        self._refuse_waiting(reason)
+
+    def _begin(self) -> None:
         self._tip_number = self._sink.height - 1
         self._tip_hash = self._sink.last_header_hash
         self._why_not = ""
@@ -128,9 +161,19 @@ class Sequencer:
 
     async def stop(self) -> None:
         """Finish the blocks that are signed, refuse what waits, and end."""
-        if not self._tasks:
+        comparison, self._comparison = self._comparison, None
+        if comparison is None and not self._tasks:
             return
         self._why_not = self._why_not or "the sequencer is being stopped"
+        if comparison is not None:
+            comparison.cancel()
+            await asyncio.gather(comparison, return_exceptions=True)
+        if self._tasks:
+            await self._stop_ordering()
+        self._refuse_waiting(self._why_not)
+        self._threads.shutdown(wait=False)
+
+    async def _stop_ordering(self) -> None:
         admission, cutting, commit = self._tasks
         self._tasks = []
         admission.cancel()
@@ -142,8 +185,6 @@ class Sequencer:
             drained.cancel()
         commit.cancel()
         await asyncio.gather(commit, return_exceptions=True)
-        self._refuse_waiting(self._why_not)
-        self._threads.shutdown(wait=False)
 
     async def submit(self, envelope: bytes) -> None:
         """Order one envelope; return when its block is durable in this node's ledger."""
@@ -192,11 +233,8 @@ class Sequencer:
                 "the channel's group Orderer"
             ) from refused
 
-    def _spawn(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
-        async def run() -> None:
-            await work
-
-        task = asyncio.create_task(run(), name=name)
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._ended)
         return task
 
