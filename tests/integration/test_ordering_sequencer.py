@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ PATIENT = BatchParameters(500, 100_000, 100_000, 3600.0)
 class Ordering:
     """A sequencer, its ledger and a client."""
 
-    def __init__(self, batch: BatchParameters, **options: int) -> None:
+    def __init__(self, batch: BatchParameters, **options: Any) -> None:
         self.member = Member("BankMSP")
         self.client = self.member.identity()
         self.sink = MemorySink(genesis([self.member], batch=batch))

@@ -159,7 +159,9 @@ async def test_sequencer_with_another_chain_than_a_member_halts(restored) -> Non
     await eventually(lambda: restored.sink.halted is not None)
     assert "two chains" in str(restored.sink.halted)
     assert "OperatorMSP" in str(restored.sink.halted)
-    await eventually(lambda: not engine.status().accepting)
+    await eventually(lambda: "two chains" in engine.status().reason)
+    with pytest.raises(OrderingUnavailable, match="two chains"):
+        await engine.submit(restored.envelope(b"too late"))
 
 
 async def test_sequencer_with_another_last_block_than_a_member_halts(restored) -> None:

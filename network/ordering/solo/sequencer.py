@@ -140,6 +140,9 @@ class Sequencer:
         except Fatal as fatal:
             self._sink.halt(fatal)
             raise
+        finally:
+            # What was waited for is no longer the reason, however this has ended.
+            self._why_not = ""
         self._begin()
 
     def _wait_because(self, reason: str) -> None:
@@ -152,7 +155,6 @@ class Sequencer:
     def _begin(self) -> None:
         self._tip_number = self._sink.height - 1
         self._tip_hash = self._sink.last_header_hash
-        self._why_not = ""
         self._tasks = [
             self._spawn(self._admit_envelopes(), "sequencer: admission"),
             self._spawn(self._cut_blocks(), "sequencer: cutting"),
@@ -164,10 +166,10 @@ class Sequencer:
         comparison, self._comparison = self._comparison, None
         if comparison is None and not self._tasks:
             return
-        self._why_not = self._why_not or "the sequencer is being stopped"
         if comparison is not None:
             comparison.cancel()
             await asyncio.gather(comparison, return_exceptions=True)
+        self._why_not = self._why_not or "the sequencer is being stopped"
         if self._tasks:
             await self._stop_ordering()
         self._refuse_waiting(self._why_not)
