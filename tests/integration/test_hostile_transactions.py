@@ -16,7 +16,17 @@ import pytest_asyncio
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from network.configuration import BatchParameters
-from tests.support.hostile import Doors, Ending, Hostile, hostile_network
+from tests.support.hostile import (
+    CNIC,
+    MSISDN,
+    SECRETS,
+    TERMS,
+    TRANSIENT,
+    Doors,
+    Ending,
+    Hostile,
+    hostile_network,
+)
 from tests.support.hostile_requests import (
     BANK,
     ENVELOPES,
@@ -272,3 +282,34 @@ async def test_flood_of_calls_is_answered_call_by_call(hostile: Hostile, doors: 
     assert {ending.code for ending in endings} <= {Code.OK, Code.RESOURCE_EXHAUSTED}
     assert any(ending.code is Code.OK for ending in endings)
     await until(lambda: calls.at_work == 0)
+
+
+@pytest.mark.parametrize("rpc", PROPOSALS)
+async def test_refusal_repeats_nothing_of_what_it_was_given(
+    hostile: Hostile, doors: Doors, rpc: str
+) -> None:
+    """Neither arguments nor transient data stand in words or logs, however a contract ends: the
+    log is looked through when the module ends.
+    """
+    signer = hostile.network.signer(BANK)
+    for function, arguments, transient in (
+        ("Add", [CNIC, MSISDN], TRANSIENT),
+        ("Add", ["k", TERMS], None),
+        ("Spin", [CNIC], TRANSIENT),
+        ("PutSecret", ["k"], {CNIC: MSISDN}),
+        ("PutSecret", [CNIC, MSISDN], TRANSIENT),
+        ("Refuse", [], TRANSIENT),
+        ("Break", [], TRANSIENT),
+        ("Nothing", [CNIC], TRANSIENT),
+    ):
+        first = len(hostile.log.lines)
+        ending = await doors.ask(
+            rpc, signer, function=function, arguments=arguments, transient=transient
+        )
+        said = ending.words + "".join(each.decode("utf-8", "replace") for each in ending.answers)
+        said += "".join(hostile.log.lines[first:])
+        if rpc == "ProcessProposal":
+            assert ending.code is Code.OK
+        else:
+            assert ending.code in (Code.UNKNOWN, Code.ABORTED), function
+        assert [secret for secret in SECRETS if secret in said] == [], function
