@@ -241,16 +241,22 @@ class Endorsing:
     async def _ask_one(
         self, collection: _Collection, member: Member, again: bool
     ) -> tuple[Any, int] | None:
+        asked_for = collection.height if again else 0
         try:
             response, height = await member.process_proposal(
-                collection.signed, self._timeout_s, collection.height if again else 0
+                collection.signed, self._timeout_s, asked_for
             )
+            if not _is_endorsed(response) and asked_for == 0 < height < collection.height:
+                # It is behind, and refuses for what it has not seen yet.
+                response, height = await member.process_proposal(
+                    collection.signed, self._timeout_s, collection.height
+                )
         except (MemberUnavailable, MemberRefused) as error:
             self._fail(collection, member, str(error))
             return None
-        status = response.response.status
-        if status < 200 or status >= ERROR_THRESHOLD or not response.endorsement.signature:
-            words = describe_response(status, response.response.message, bool(response.payload))
+        if not _is_endorsed(response):
+            told = response.response
+            words = describe_response(told.status, told.message, bool(response.payload))
             self._fail(collection, member, words)
             return None
         return response, height
@@ -305,6 +311,14 @@ def requirement_of_application_policy(
     except (DecodeError, PolicyError) as error:
         raise LayoutRefusal(f"an endorsement policy cannot be read: {error}") from error
     return requirement_of_signature_policy(policy.signature_policy.SerializeToString())
+
+
+def _is_endorsed(response: Any) -> bool:
+    """Whether a node's answer is an endorsement and no refusal."""
+    return (
+        200 <= response.response.status < ERROR_THRESHOLD
+        and len(response.endorsement.signature) > 0
+    )
 
 
 def _is_answer(payload: bytes, proposal: UnpackedProposal) -> bool:
