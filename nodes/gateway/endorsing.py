@@ -112,7 +112,8 @@ class Endorsing:
         if missing:
             raise RpcFailure(
                 grpc.StatusCode.UNAVAILABLE,
-                f"failed to find any endorsing peers for org(s): {', '.join(missing)}",
+                f"failed to find any endorsing peers for org(s): {', '.join(missing)}; name "
+                "members whose nodes the channel configuration names",
             )
         asked = list(dict.fromkeys(organisations))
         if own in asked:

@@ -150,7 +150,8 @@ class Gateway:
         if not asked:
             raise RpcFailure(
                 Code.FAILED_PRECONDITION,
-                f"no endorsing peers found for organizations {', '.join(targets)}",
+                f"no endorsing peers found for organizations {', '.join(targets)}; name members "
+                "whose nodes the channel configuration names",
             )
         for member in asked:
             try:

@@ -304,7 +304,8 @@ async def test_endorse_by_a_member_without_node_is_unavailable(network: LocalNet
         error = await refused(gateway.Endorse(request))
         assert (error.code, error.words) == (
             Code.UNAVAILABLE,
-            "failed to find any endorsing peers for org(s): NobodyMSP",
+            "failed to find any endorsing peers for org(s): NobodyMSP; name members whose nodes "
+            "the channel configuration names",
         )
 
 

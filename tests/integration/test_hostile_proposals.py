@@ -14,6 +14,7 @@ import grpc
 import pytest
 import pytest_asyncio
 from fabric_protos.common import common_pb2
+from fabric_protos.gateway import gateway_pb2
 from fabric_protos.peer import proposal_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -229,3 +230,26 @@ async def test_what_a_stranger_sends_fills_no_log_and_no_answer(
         ending = await doors.ask(rpc, signer, channel_id="x" * 80_000)
         assert len(ending.words) < 12_000, rpc
         assert max(map(len, hostile.log.lines[first:]), default=0) < 12_000, rpc
+
+
+@pytest.mark.parametrize("asked", [["NobodyMSP"], ["x" * 10] * 10_000, ["", BANK], ["قسط"] * 900])
+async def test_endorsement_by_organisations_that_are_no_members_is_refused(
+    hostile: Hostile, doors: Doors, asked: list[str]
+) -> None:
+    """With Fabric's codes, however many are named; nothing is sent to anybody."""
+    signed = doors.proposal(hostile.network.signer(BANK), transient=TRANSIENT).signed()
+    endorse = gateway_pb2.EndorseRequest(
+        proposed_transaction=signed, endorsing_organizations=asked
+    ).SerializeToString()
+    ending = await doors.call("Endorse", endorse)
+    assert ending.code is Code.UNAVAILABLE
+    assert ending.words.startswith("failed to find any endorsing peers for org(s): ")
+    assert "name members whose nodes the channel configuration names" in ending.words
+    elsewhere = [each for each in asked if each != BANK]
+    evaluate = gateway_pb2.EvaluateRequest(
+        proposed_transaction=signed, target_organizations=elsewhere
+    ).SerializeToString()
+    ending = await doors.call("Evaluate", evaluate)
+    assert ending.code is Code.FAILED_PRECONDITION
+    assert ending.words.startswith("no endorsing peers found for organizations ")
+    assert "name members whose nodes the channel configuration names" in ending.words
