@@ -34,6 +34,9 @@ def server_options(
         ("grpc.max_send_message_length", sent),
         # Two processes on one port would share its callers unnoticed.
         ("grpc.so_reuseport", 0),
+        # A caller that is gone without a word gives its places back within eighty seconds.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_ping_strikes", 0),
