@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import tempfile
 from datetime import date
 from pathlib import Path
@@ -68,6 +69,8 @@ def rehearse_folder(
     _refuse_used(output)
     kept = output or Path(tempfile.mkdtemp(prefix="qist-rehearsal-"))
     teller = Teller(last, quiet=as_json_)
+    # Ended from outside, it stops its nodes as on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         outcome = asyncio.run(
             rehearse(portfolio, plan, last, kept, teller, expected=expect, with_story=story)

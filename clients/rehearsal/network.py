@@ -104,7 +104,12 @@ async def start_network(folder: Path, plan: Plan, start: datetime) -> RehearsalN
         "--json",
     )
     network = RehearsalNetwork(folder, tuple(member.msp_id for member in plan.members))
-    await run_qist("network", "up", str(folder), "--json")
+    try:
+        await run_qist("network", "up", str(folder), "--json")
+    except BaseException:
+        # Some nodes may run already; nobody else would stop them.
+        await network.stop()
+        raise
     return network
 
 
@@ -123,7 +128,12 @@ async def run_qist(*arguments: str) -> Any:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    printed, said = await process.communicate()
+    try:
+        printed, said = await process.communicate()
+    except BaseException:
+        process.terminate()
+        await process.wait()
+        raise
     if process.returncode != 0:
         words = _error_of((said or printed).decode("utf-8", "replace"))
         raise RehearsalFailed(f"`qist {' '.join(arguments[:2])}` failed: {words}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
+import signal
 import subprocess
 import sys
 from datetime import date
@@ -162,3 +164,24 @@ def test_rehearsal_of_six_months_of_repayments_equals_the_oracle(tmp_path: Path)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "18000 of 18000 rows as expected" in done.stdout
     check_against_oracle(REPAYMENT, REPAYMENT / "policy.toml", output)
+
+
+def test_rehearsal_that_is_ended_from_outside_stops_its_nodes(tmp_path: Path) -> None:
+    """SIGTERM in the middle leaves no node behind."""
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "qist", "rehearse", str(ODDITIES), "--output", str(output)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        while "nodes are up" not in said:
+            assert said, "it ended before its nodes were up"
+            said = process.stderr.readline()
+        locks = list(output.glob("network/*/node/node.lock"))
+        assert len(locks) == 4
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode != 0
+    for lock in locks:
+        with lock.open("rb") as file:
+            # Whoever runs a node holds this lock; it is free once the process is gone.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
