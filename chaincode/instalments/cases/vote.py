@@ -101,13 +101,19 @@ def _suffices(yes: Sequence[str], out: Sequence[Out], needed: int) -> bool:
 
 
 def _most_classes(had: set[str], out: Sequence[Out]) -> int:
-    """Return how many classes beside the regulator's can be reached, each group lending one."""
-    if not out:
-        return len(had - {REGULATOR})
-    best = _most_classes(had, out[1:])
-    for new in sorted(out[0].classes - had - {REGULATOR}):
-        best = max(best, _most_classes(had | {new}, out[1:]))
-    return best
+    """Return how many classes beside the regulator's can be reached, each group lending one.
+
+    All sets of classes that can be reached are kept, in the order found; there are few classes, so
+    few sets, however many groups there are.
+    """
+    reachable = [sorted(had - {REGULATOR})]
+    for group in out:
+        for known in tuple(reachable):
+            for new in sorted(group.classes - {REGULATOR}):
+                wider = sorted({*known, new})
+                if wider not in reachable:
+                    reachable.append(wider)
+    return max([len(classes) for classes in reachable])
 
 
 def is_reachable(electors: Sequence[Elector], roster: Roster, classes_needed: int) -> bool:
