@@ -31,7 +31,11 @@ from tests.support.hostile_requests import (
     wrap_proposal,
 )
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # What is said of certificates that chance has damaged.
+    pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning"),
+]
 
 Code = grpc.StatusCode
 NOT_A_MESSAGE = b"\xff\xff\xff"

@@ -24,7 +24,11 @@ from tests.support.hostile import Doors, Hostile, hostile_network
 from tests.support.hostile_requests import BAD_REQUEST, BANK, SUCCESS
 from tests.support.local_network import CHANNEL
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # What is said of certificates that chance has damaged.
+    pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning"),
+]
 
 Code = grpc.StatusCode
 VALID = "VALID"
