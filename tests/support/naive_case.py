@@ -144,8 +144,11 @@ class NaiveAgreement:
             if silent <= self.today and hold.last >= hold.placed + 5 * DAY:
                 found.append((silent, "withdrawn"))
             unanswered = hold.placed + 16 * DAY
-            if hold.kind == "dispute" and hold.answered is None and unanswered <= self.today and (
-                hold.lifted is None or hold.lifted >= unanswered
+            if (
+                hold.kind == "dispute"
+                and hold.answered is None
+                and unanswered <= self.today
+                and (hold.lifted is None or hold.lifted >= unanswered)
             ):
                 found.append((unanswered, "withdrawn"))
         return min(found)[1] if found else ""
@@ -186,15 +189,25 @@ class NaiveAgreement:
 
     def _lapse_unstarted(self, case: NaiveCase) -> None:
         """72 hours after the order, at its time of day, plus a day for every day under a hold."""
-        assert case.ordered is not None
-        stood_still = 0
-        for hold_day in range((self.today - case.ordered).days + 400):
-            day = case.ordered + hold_day * DAY
-            held = any(hold.covers(day) and hold.case == case.number for hold in self.holds)
-            stood_still += held
-        last = case.ordered + (3 + stood_still) * DAY
+        last = self._last_start(case)
         if self.today > last:
             self._end("lapsed", last, release=False)
+
+    def _last_start(self, case: NaiveCase) -> date:
+        """A held day puts the last day off by one, unless the hold began only on the last day."""
+        assert case.ordered is not None
+        last, day = case.ordered + 3 * DAY, case.ordered
+        began: date | None = None
+        while day <= last:
+            if any(hold.covers(day) and hold.case == case.number for hold in self.holds):
+                began = began or day
+                if began >= last:
+                    break
+                last += DAY
+            else:
+                began = None
+            day += DAY
+        return last
 
     # ---- steps; each says whether it is taken
     def sweep(self) -> bool:
@@ -269,16 +282,7 @@ class NaiveAgreement:
         return True
 
     def _in_time(self, case: NaiveCase) -> bool:
-        assert case.ordered is not None
-        held = [
-            case.ordered + place * DAY
-            for place in range((self.today - case.ordered).days + 1)
-            if any(
-                hold.covers(case.ordered + place * DAY) and hold.case == case.number
-                for hold in self.holds
-            )
-        ]
-        return (self.today - case.ordered).days <= 3 + len(held)
+        return self.today <= self._last_start(case)
 
     def pay(self, amount: int, paid_on: date) -> None:
         self.paid.append((paid_on, amount))

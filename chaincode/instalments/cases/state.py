@@ -234,9 +234,17 @@ def deadline(file: CaseFile, current: Round, step: str) -> tuple[date, int] | No
 
 
 def start_before(order: BlockOrder, held: Sequence[Span]) -> datetime:
-    """Return until when an executor may start; days under a hold do not count."""
-    stood_still = held_days_since(order.issued_on, held)
-    return order.issued_at + timedelta(hours=order.start_hours, days=stood_still)
+    """Return until when an executor may start; days under a hold do not count.
+
+    A hold placed on the very day on which the hours run out, or later, prolongs nothing: it would
+    let those start again who are too late.
+    """
+    ends = order.issued_at + timedelta(hours=order.start_hours)
+    for span in held:
+        if span.first >= pkt_date(ends):
+            break
+        ends += timedelta(days=held_days_since(order.issued_on, (span,)))
+    return ends
 
 
 def _is_live(file: CaseFile, order: BlockOrder, moment: Moment, held: Sequence[Span]) -> bool:
