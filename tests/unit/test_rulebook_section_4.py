@@ -1,4 +1,7 @@
-"""Rulebook 4: the case, sentence by sentence; who would bend it: `test_rulebook_section_4_attempts`."""
+"""Rulebook 4: the case, sentence by sentence.
+
+Those who would bend it are in `test_rulebook_section_4_attempts`.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 | rule | module |
 |---|---|
 | what state a case is in on a day | `state.py` |
+| what ends by date: deadlines, 180 days, a milder policy, the lender gone | `state.py` |
 | days that count, deadlines, holds standing still | `clock.py` |
 | when a case opens, and is closed | `trigger.py` |
 | notice, waiting period, proposal | `notice.py`, `proposal.py` |
