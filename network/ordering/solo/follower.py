@@ -255,6 +255,11 @@ class Follower:
                 "if its ledger was restored, it takes what it lacks before it orders: see its "
                 "status"
             )
+        if status == common_pb2.SERVICE_UNAVAILABLE:
+            return (
+                f"the sequencer {self._endpoint} gives no blocks now: its channel has halted or is "
+                "stopping; see its log"
+            )
         return (
             f"the sequencer {self._endpoint} refuses to deliver blocks: {status_name(status)}; "
             "see its log, and this node's certificates and clock"
