@@ -8,7 +8,7 @@
 | 2 holds | `cases/hold.py` |
 | 3 standing | `arrears.py`, `book/position.py` |
 | 4 the case, its states and releases | `cases/` |
-| 5 ballots, orders, breakers, tiers | `cases/`, `governance/months.py`, `governance/instruments.py` |
+| 5 ballots, orders, breakers, tiers | `cases/`, `governance/{months,instruments}.py` |
 | 6 verdicts and refusals | `verdicts.py`, `book/bulk.py`, `cases/bulk.py` |
 
 Which namespace offers what: `contracts.py`.

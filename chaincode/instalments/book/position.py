@@ -234,6 +234,12 @@ class Position:
         return schedule.due_before(text) <= paid_by(self.summary.paid, text)
 
     @property
+    def days_of_change(self) -> tuple[str, ...]:
+        """ISO dates on which something was paid or refunded, or a schedule version began."""
+        began = [version.in_force_from for version in self.terms.versions]
+        return (*began, *[day for day, _ in self.summary.paid])
+
+    @property
     def oldest_due(self) -> str:
         """ISO date of the oldest instalment of the newest schedule not paid yet, "" if none."""
         return self.terms.schedule().oldest_unpaid(self.paid_in_all)

@@ -12,18 +12,17 @@ takes the trigger away lapses a case that is not enforced yet.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 from ..book.position import Position
+from ..calendar import parse_date
 from ..verdicts import RuleBroken
 from . import index
 from .case import BlockOrder, release_id
 from .docket import Docket
 from .outcome import Addressee, Ending, Release
 from .state import CaseFile, CaseState, trigger_holds
-
-_DAY: Final = timedelta(days=1)
 
 WRITTEN_OFF: Final = "written_off"
 DEATH: Final = "death"
@@ -51,13 +50,14 @@ class Moved:
 
 
 def is_cured(after: Position, paid_on: date, today: date) -> bool:
-    """Say whether on some date from *paid_on* to *today* all that was due before it is paid."""
-    day = today
-    while day >= paid_on:
-        if after.is_due_paid_before(day):
-            return True
-        day -= _DAY
-    return False
+    """Say whether on some date from *paid_on* to *today* all that was due before it is paid.
+
+    Between two dates on which something was paid or another schedule began, what is due only
+    rises; so those dates and the first one are all that need to be looked at.
+    """
+    first, last = paid_on.isoformat(), today.isoformat()
+    changes = [day for day in after.days_of_change if first < day <= last]
+    return any(after.is_due_paid_before(day) for day in [paid_on, *map(parse_date, changes)])
 
 
 def end(
