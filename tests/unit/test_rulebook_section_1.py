@@ -42,6 +42,11 @@ SHOWN = [
     ),
     ("all versions stay readable", "test_policy_adopted_after_another_builds_on_it"),
     (
+        "`instalments`: any two groups; `enforcement`: the regulator and another class",
+        "test_instalments_policy_takes_any_two_groups_and_no_single_one "
+        "test_enforcement_policy_takes_the_regulator_and_another_class",
+    ),
+    (
         "terms and schedules need the lender, by a key-level policy",
         "test_agreement_and_terms_carry_a_policy_of_the_lender_and_another_group "
         "test_payment_touches_no_key_that_needs_the_lender",
