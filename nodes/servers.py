@@ -29,6 +29,8 @@ from nodes.rpc.connections import require_member, server_options
 
 __all__ = ["Servers"]
 
+LAST_ANSWERS_S = 0.2
+"""How long answers that have been given may take to leave before the ports close."""
 HEADERS_BYTES = 64 * 1024
 """What an envelope of the largest allowed size may have around it."""
 
@@ -102,11 +104,13 @@ class Servers:
             limit.close()
         await self.calls.idle()
         await self.endorsements.idle()
+        # They wait for nothing any more: each is being told that this node is going.
+        await self.waits.idle()
         await self._orderer.finish()
 
     async def end(self) -> None:
         """Close both ports and give up the calls still at work."""
-        await asyncio.gather(*(server.stop(None) for server in self._started))
+        await asyncio.gather(*(server.stop(LAST_ANSWERS_S) for server in self._started))
 
     def _find_channel(self, channel_id: str) -> Channel | None:
         return self._channel if channel_id == self._channel.channel_id else None

@@ -78,7 +78,8 @@ async def test_client_waiting_for_a_commit_is_told_when_its_node_goes(tmp_path: 
         await network.stop("BankMSP")
         request = commit_request(gateway.identity, CHANNEL, endorsed.tx_id)
         waiting = asyncio.create_task(gateway.commit_status(request))
-        await asyncio.sleep(0)
+        waits = network.node("PtaMSP").servers.waits
+        await until(lambda: waits.at_work == 1)
         await network.stop("PtaMSP")
         with pytest.raises(CommitStatusError) as told:
             await waiting
