@@ -40,7 +40,7 @@ from tests.support.member_files import COUNT, write_files
 from tests.support.node_network import CHANNEL, MEMBERS, NodeNetwork, Places
 from tests.support.processes import qist
 
-PAUSE_S = 0.06
+PAUSE_S = 0.1
 """Between two attempts of one client; two cores run four nodes and the clients."""
 DEADLINE_S = 60.0
 PAISA = 100
