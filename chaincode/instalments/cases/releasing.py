@@ -51,7 +51,9 @@ class ReleaseFunctions:
         """End holds before their time."""
         docket = Docket.of_instalments(ctx)
         officer = attend(ctx, docket, "lending", "enforcement")
-        docket.load_holds(agreements_of_holds([given.hold for given in bulk.well_formed(lifts)]))
+        names = agreements_of_holds([given.hold for given in bulk.well_formed(lifts)])
+        docket.load_holds(names)
+        docket.load_agreements(names)
         return bulk.run(
             ctx, "LiftHolds", lifts, "hold", lambda given: hold.lift(docket, officer, given)
         )
