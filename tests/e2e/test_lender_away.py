@@ -239,7 +239,7 @@ class HandsOverTogether(AsyncGateway):
 
 
 async def test_hundred_deciding_ballots_at_once_become_a_hundred_orders(
-    consortium: Consortium, record_property: Callable[[str, object], None]
+    consortium: Consortium,
 ) -> None:
     """One officer sends one transaction a case, all of one lender, all endorsed before the first is
     handed over: each issues its order, at the first attempt or when the SDK has it endorsed again.
@@ -261,7 +261,6 @@ async def test_hundred_deciding_ballots_at_once_become_a_hundred_orders(
     assert codes[TxValidationCode.VALID] == HUNDRED
     assert set(codes) <= {TxValidationCode.VALID, TxValidationCode.MVCC_READ_CONFLICT}
     again = codes[TxValidationCode.MVCC_READ_CONFLICT]
-    record_property("ballots_endorsed_again", again)
     print(f"{again} of {HUNDRED} ballots were endorsed again")  # noqa: T201 - a measurement
     async with contract(consortium, REGULATOR, "auditor", "enforcement") as cases:
         limits = json.loads(await cases.evaluate("Limits", "bank", PROPOSED.isoformat()))
