@@ -59,6 +59,9 @@ class Stream(Protocol):
     async def write(self, message: bytes) -> None:
         """Send one response; waits while the caller does not read."""
 
+    async def accept(self) -> None:
+        """Tell the caller, once a stream, that its request is served, before any block is there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -128,6 +131,7 @@ class Delivery:
         session = _Session(self, channel, request)
         await session.verify()
         wanted = block_range(seek, channel.height)
+        await stream.accept()
         number = wanted.start
         while number <= wanted.stop:
             committed = await channel.block(number)

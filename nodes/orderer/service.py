@@ -96,8 +96,6 @@ class OrdererService:
     async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send committed blocks."""
         with self._streams.enter():
-            # A follower takes these as the sign that it is being served.
-            await context.send_initial_metadata(())
             await self._delivery.serve(requests, Caller(context), caller_certificate_der(context))
 
     async def broadcast(self, envelopes: AsyncIterator[bytes], context: Any) -> None:

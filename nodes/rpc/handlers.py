@@ -17,6 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from ledger.errors import LedgerError
+from network.ordering.solo.seek import SERVED
 from nodes.errors import grpc_status
 from nodes.rpc.failures import CallerLeft, RpcFailure, shorten, trailing_metadata
 
@@ -53,6 +54,21 @@ class Caller:
 
     def __init__(self, context: Any) -> None:
         self._context = context
+        self._is_accepted = False
+
+    async def accept(self) -> None:
+        """Tell the caller that its first request is served, by the metadata that lead the stream.
+
+        Raises:
+            CallerLeft: it cannot be sent.
+        """
+        if self._is_accepted:
+            return
+        self._is_accepted = True
+        try:
+            await self._context.send_initial_metadata((SERVED,))
+        except Exception as error:
+            raise CallerLeft("the caller went away before it was answered") from error
 
     async def write(self, message: bytes) -> None:
         """Send one answer; waits while the caller does not read.

@@ -24,6 +24,7 @@ from fabric_protos.orderer import ab_pb2
 from ledger.blocks.block import Block
 from ledger.channel import ChannelLedger
 from network.msp import SigningIdentity
+from network.ordering.solo.seek import SERVED
 from network.tls import node_port_credentials
 from tests.support.local_network import LocalNetwork
 
@@ -44,7 +45,7 @@ class Liar:
 
     async def deliver(self, requests: Any, context: Any) -> None:
         """Send what was prepared, and then nothing more."""
-        await context.send_initial_metadata(())
+        await context.send_initial_metadata((SERVED,))
         async for _request in requests:
             self.asked += 1
             for response in self.responses:

@@ -32,6 +32,7 @@ from network.errors import Divergence, OrderingRefusal, OrderingUnavailable
 from network.msp import Certificate, SigningIdentity
 from network.ordering.ports import ExpectedOutcome, OrderingEngine
 from network.ordering.solo import Follower, Sequencer
+from network.ordering.solo.seek import SERVED
 from network.policy import SignedData
 from network.tls import CERTIFICATE_FILE, KEY_FILE, TlsIdentity, node_port_credentials
 from tests.support.members import CHANNEL, NOW, Member
@@ -170,7 +171,7 @@ class OrdererEndpoint:
 
     async def deliver(self, requests: Any, context: Any) -> None:
         msp_id, pem = self._caller(context)
-        await context.send_initial_metadata(())
+        await context.send_initial_metadata((SERVED,))
         async for raw in requests:
             status = await self._serve(raw, msp_id, pem, context)
             response = ab_pb2.DeliverResponse(status=status)

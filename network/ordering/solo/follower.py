@@ -35,7 +35,7 @@ from network.msp import SigningIdentity
 from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
 from network.ordering.solo.broadcast import BroadcastStream
 from network.ordering.solo.chain import verify_next_block
-from network.ordering.solo.seek import DELIVER, blocks_from, signed_seek
+from network.ordering.solo.seek import DELIVER, SERVED, blocks_from, signed_seek
 from network.ordering.statuses import status_name
 
 __all__ = ["Follower"]
@@ -216,9 +216,8 @@ class Follower:
                 # The call had failed before anything could be written on it.
                 words = await call.details()
                 raise _Interrupted(f"the sequencer {self._endpoint} is away ({words})") from None
-            # The sequencer sends these as soon as it has taken the stream, before any block.
-            await call.initial_metadata()
-            if not call.done():
+            # They come before any block, as soon as the request is accepted or refused.
+            if SERVED in tuple(map(tuple, await call.initial_metadata())) and not call.done():
                 self._why_not = ""
             async for raw in call:
                 response = self._decode(raw)

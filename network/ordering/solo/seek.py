@@ -18,9 +18,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from network.msp import SigningIdentity
 
-__all__ = ["DELIVER", "blocks_between", "blocks_from", "newest_block", "signed_seek"]
+__all__ = ["DELIVER", "SERVED", "blocks_between", "blocks_from", "newest_block", "signed_seek"]
 
 DELIVER = "/orderer.AtomicBroadcast/Deliver"
+SERVED = ("qist-served", "1")
+"""Leading metadata of a stream whose request was accepted, though no block may be there yet."""
 WITHOUT_END = 2**64 - 1
 NONCE_BYTES = 24
 _DELIVER_SEEK_INFO = 5
