@@ -7,6 +7,7 @@ pseudonyms are left out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ _FUNCTIONS: Final = {
     "EndBlocksByTerm": "the longest term of a block is over",
     "CloseCases": "the end of the case is written down",
 }
+_MOVING: Final = frozenset(
+    {"CastBallots", "FreeWaiting", "AcknowledgeOrders", "AcknowledgeReleases"}
+)
+"""Functions after which the reader wants to know what became of the case."""
 _ENDING: Final = " and cures the case in the same transaction; release ordered"
 
 
@@ -68,10 +73,10 @@ async def tell(blocks: AsyncIterator[Any], agreement: str) -> list[Step]:
         blocks: ``common.Block`` messages, from the first to the last.
     """
     own = re.compile(rf"(?:[CORHX]-)?{re.escape(agreement)}(?:-[0-9]+)*")
-    return [step async for block in blocks for step in _steps(block, own)]
+    return [step async for block in blocks for step in _steps(block, own, agreement)]
 
 
-def _steps(block: Any, own: re.Pattern[str]) -> Iterator[Step]:
+def _steps(block: Any, own: re.Pattern[str], agreement: str) -> Iterator[Step]:
     codes = block.metadata.metadata[2]
     for raw, code in zip(block.data.data, codes, strict=True):
         if code != TxValidationCode.VALID:
@@ -79,7 +84,7 @@ def _steps(block: Any, own: re.Pattern[str]) -> Iterator[Step]:
         transaction = parse_transaction(raw)
         keys = list(_written(transaction, own))
         if keys and transaction.timestamp is not None:
-            yield _step(transaction, keys, int(block.header.number))
+            yield _step(transaction, keys, int(block.header.number), agreement)
 
 
 def _written(transaction: ParsedTransaction, own: re.Pattern[str]) -> Iterator[str]:
@@ -91,9 +96,11 @@ def _written(transaction: ParsedTransaction, own: re.Pattern[str]) -> Iterator[s
                 yield write.key
 
 
-def _step(transaction: ParsedTransaction, keys: list[str], block_num: int) -> Step:
+def _step(transaction: ParsedTransaction, keys: list[str], block_num: int, agreement: str) -> Step:
     function = transaction.event.event_name if transaction.event is not None else ""
     what = _FUNCTIONS.get(function, function)
+    if function in _MOVING:
+        what += f"; the case is {_state_after(transaction, agreement)}"
     if function == "PostPayments" and any(key.startswith("ending/") for key in keys):
         what += _ENDING
     msp_id, name = _signer(transaction.creator)
@@ -107,6 +114,14 @@ def _step(transaction: ParsedTransaction, keys: list[str], block_num: int) -> St
         transaction.tx_id,
         block_num,
     )
+
+
+def _state_after(transaction: ParsedTransaction, agreement: str) -> str:
+    """What the transaction's event says the case is now: the last word about the agreement."""
+    assert transaction.event is not None
+    records = json.loads(transaction.event.payload)["records"]
+    states = [each["state"] for each in records if each.get("agreement") == agreement]
+    return str(states[-1]) if states else "as before"
 
 
 def _signer(serialized: bytes) -> tuple[str, str]:
