@@ -144,8 +144,12 @@ def bidirectional(
     """A handler for a stream of requests of *kind* (as bytes if None); *handle* writes answers."""
 
     async def requests(raw_requests: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
-        async for raw in raw_requests:
-            yield raw if kind is None else parse_request(kind, raw)
+        try:
+            async for raw in raw_requests:
+                yield raw if kind is None else parse_request(kind, raw)
+        except grpc.aio.BaseError as error:
+            # The port closes while a request is waited for; gRPC has no public name for it.
+            raise CallerLeft("the port was closed while a request was waited for") from error
 
     async def call(raw_requests: AsyncIterator[bytes], context: Any) -> None:
         try:
