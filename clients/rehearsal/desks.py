@@ -132,6 +132,14 @@ class Desk:
             if not bookmark:
                 return found
 
+    async def standings(self, agreements: Sequence[str], day: str) -> list[dict[str, Any] | None]:
+        """Ask for the standings of any number of agreements on a day, "" for today; in order."""
+        found: list[dict[str, Any] | None] = []
+        for first in range(0, len(agreements), MOST_RECORDS):
+            part = plain_json(list(agreements[first : first + MOST_RECORDS]))
+            found.extend(await self.ask(INSTALMENTS, "Standings", part, day))
+        return found
+
     async def blocks(self) -> AsyncIterator[Any]:
         """Return the blocks of the officer's own node, from the first to the newest."""
         await self._desks.settle(self)

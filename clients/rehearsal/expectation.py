@@ -14,10 +14,10 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from chaincode.instalments.money import format_amount
-from clients.rehearsal.desks import INSTALMENTS, MOST_RECORDS, Desk, plain_json
+from clients.rehearsal.desks import MOST_RECORDS, Desk
 from clients.rehearsal.errors import RehearsalRefused
 
 COLUMNS: Final = ("agreement_ref", "as_of", "unpaid_instalments", "days_past_due", "arrears_pkr")
@@ -105,19 +105,12 @@ async def compare(desk: Desk, path: Path) -> Comparison:
 
 
 async def _standings(desk: Desk, day: str, rows: list[ExpectedRow]) -> list[Arrears | None]:
-    found: list[Arrears | None] = []
-    for first in range(0, len(rows), MOST_RECORDS):
-        asked = [row.agreement for row in rows[first : first + MOST_RECORDS]]
-        answer: list[dict[str, Any] | None] = await desk.ask(
-            INSTALMENTS, "Standings", plain_json(asked), day
-        )
-        found.extend(
-            None
-            if each is None
-            else Arrears(each["unpaid_instalments"], each["days_past_due"], each["arrears_paisa"])
-            for each in answer
-        )
-    return found
+    return [
+        None
+        if each is None
+        else Arrears(each["unpaid_instalments"], each["days_past_due"], each["arrears_paisa"])
+        for each in await desk.standings([row.agreement for row in rows], day)
+    ]
 
 
 def read_expected(path: Path) -> Iterator[ExpectedRow]:

@@ -26,7 +26,7 @@ from clients.files.requests import (
     reversal_request,
     tac_request,
 )
-from clients.rehearsal.desks import INSTALMENTS, Desk, Desks, plain_json
+from clients.rehearsal.desks import INSTALMENTS, Desk, Desks
 from clients.rehearsal.plan import Plan
 from clients.rehearsal.tally import Counts, Tally
 
@@ -101,11 +101,10 @@ class Origination:
             by_lender.setdefault(self._lenders[agreement], []).append(agreement)
         for lender, paid in by_lender.items():
             desk = self._desk(lender)
-            standings = await desk.ask(INSTALMENTS, "Standings", plain_json(paid), "")
             cleared = [
                 {"agreement": each["agreement"]}
-                for each in standings
-                if each["outstanding_paisa"] <= 0
+                for each in await desk.standings(paid, "")
+                if each is not None and each["outstanding_paisa"] <= 0
             ]
             if cleared:
                 await desk.act_on(INSTALMENTS, "IssueClearance", cleared)

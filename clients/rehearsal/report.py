@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from chaincode.instalments.calendar import PKT
-from clients.rehearsal.desks import ENFORCEMENT, INSTALMENTS, MOST_RECORDS, Desk, plain_json
+from clients.rehearsal.desks import ENFORCEMENT, INSTALMENTS, Desk
 
 BUCKETS: Final = ("current", "1-29", "30-59", "60-89", "90-179", "180+")
 STAGES: Final = ("triggered", "notified", "voting", "waiting", "ordered", "enforced")
@@ -118,9 +118,8 @@ async def month_row(desk: Desk, agreements: Sequence[str], day: date) -> MonthRo
     """Ask for the standing of *agreements* at the end of *day*."""
     month = MonthRow(day)
     buckets: Counter[str] = Counter()
-    for first in range(0, len(agreements), MOST_RECORDS):
-        part = list(agreements[first : first + MOST_RECORDS])
-        for each in await desk.ask(INSTALMENTS, "Standings", plain_json(part), day.isoformat()):
+    for each in await desk.standings(agreements, day.isoformat()):
+        if each is not None:
             buckets[each["bucket"]] += 1
             month.in_arrears += each["arrears_paisa"] > 0
             month.arrears_paisa += each["arrears_paisa"]
