@@ -7,9 +7,10 @@ import json
 import shutil
 import signal
 import tempfile
+from collections.abc import Coroutine
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -69,16 +70,18 @@ def rehearse_folder(
     _refuse_used(output)
     kept = output or Path(tempfile.mkdtemp(prefix="qist-rehearsal-"))
     teller = Teller(last, quiet=as_json_)
-    # Ended from outside, it stops its nodes as on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         outcome = asyncio.run(
-            rehearse(portfolio, plan, last, kept, teller, expected=expect, with_story=story)
+            _until_ended(
+                rehearse(portfolio, plan, last, kept, teller, expected=expect, with_story=story)
+            )
         )
-    except BaseException:
+    except BaseException as error:
         # The nodes' logs are what explains it; they stay also where nobody asked for a folder.
         teller.close()
         typer.echo(f"REHEARSAL: the nodes' logs are under {kept / NETWORK_FOLDER}", err=True)
+        if isinstance(error, asyncio.CancelledError):
+            raise KeyboardInterrupt from None
         raise
     teller.close()
     _write_reports(kept, outcome)
@@ -90,6 +93,13 @@ def rehearse_folder(
         print_outcome(outcome, kept)
     if not outcome.is_as_it_should_be:
         raise typer.Exit(1)
+
+
+async def _until_ended(living: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Let SIGTERM cancel the rehearsal as Ctrl-C does, so that it stops its nodes."""
+    task = asyncio.ensure_future(living)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 def _policy_of(folder: Path) -> Path:
