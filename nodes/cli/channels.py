@@ -12,9 +12,9 @@ from ledger.blocks.block import Block
 from network.certificates.writing import write_new
 from network.configuration import ChannelConfiguration
 from network.configuration.values import format_endpoint
+from network.policy.words import policies_in_words
 from nodes.cli.channel_description import ChannelDescription, make_genesis
 from nodes.cli.node_folder import load_genesis
-from nodes.cli.policy_words import policies_in_words
 from nodes.cli.terminal import AsJson, Terminal
 from nodes.toml_file import load_toml
 

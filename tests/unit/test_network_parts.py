@@ -12,13 +12,13 @@ from fabric_protos.common import policies_pb2
 
 from chaincode.instalments.identifiers import PseudonymKey
 from network.policy import parse_policy
+from network.policy.words import policy_in_words
 from nodes import contracts, node
 from nodes.cli import control_client, node_folder
 from nodes.cli.connection_profile import Gateway, render_profile
 from nodes.cli.members_description import USUAL_MEMBERS, NetworkMember
 from nodes.cli.network_folder import endorsement_policies, node_name
 from nodes.cli.network_run import NodeState, disagreements
-from nodes.cli.policy_words import policy_in_words
 from nodes.cli.pseudonym_keys import render_key_files
 from nodes.operations import control
 
