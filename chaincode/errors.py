@@ -15,7 +15,7 @@ be a person's number.
 
 from __future__ import annotations
 
-from ledger.errors import LedgerError, Refusal
+from ledger.errors import LedgerError, Refusal, Unavailable
 
 REFUSED = 400
 FAILED = 500
@@ -56,6 +56,10 @@ class SimulationLimit(ContractRefusal):
 
     def __init__(self, record: str, rule: str, way_out: str) -> None:
         super().__init__(record, rule, way_out, status=413)
+
+
+class PrivateDataMissing(Unavailable):
+    """This node does not hold the private data that the hashed state names; another may."""
 
 
 class ContractFault(LedgerError):

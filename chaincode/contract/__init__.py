@@ -11,7 +11,13 @@ from chaincode.contract.context import PKT, Context, Creator
 from chaincode.contract.functions import Contract, query, transaction
 from chaincode.contract.stub import KeyModification, Page, ReadOnlyStub, Response, Stub
 from chaincode.contract.values import decode_json
-from chaincode.errors import AccessRefused, ArgumentRefusal, ContractRefusal, SimulationLimit
+from chaincode.errors import (
+    AccessRefused,
+    ArgumentRefusal,
+    ContractRefusal,
+    PrivateDataMissing,
+    SimulationLimit,
+)
 
 __all__ = [
     "PKT",
@@ -28,6 +34,7 @@ __all__ = [
     "MaxLength",
     "Page",
     "Pattern",
+    "PrivateDataMissing",
     "ReadOnlyStub",
     "Response",
     "SimulationLimit",

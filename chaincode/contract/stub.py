@@ -9,8 +9,12 @@ The names and the meaning are those of Fabric's shim:
 * Keys are text, values bytes. Simple keys are not empty and do not begin with U+0000; composite
   keys live in a space of their own, which ranges over simple keys never enter.
 
-Here stand only the promises; `chaincode.simulator` keeps them. Deliberately absent: private data
-(comes with its collections), rich queries (LevelDB has none), other channels.
+* Private data belongs to a collection of the contract's definition. Its members hold it in plain;
+  in blocks, and in the state of everybody else, stand the SHA-256 of keys and values. A node that
+  does not hold what a contract reads cannot run it; it can give the hash.
+
+Here stand only the promises; `chaincode.simulator` keeps them. Deliberately absent: rich queries
+(LevelDB has none), other channels.
 """
 
 from __future__ import annotations
@@ -87,6 +91,37 @@ class ReadOnlyStub(Protocol):
     def get_state_validation_parameter(self, key: str) -> bytes | None:
         """Return the key's own endorsement policy (marshalled SignaturePolicyEnvelope), or None."""
 
+    def get_private_data(self, collection: str, key: str) -> bytes | None:
+        """Return the committed value of a private key, None if absent.
+
+        Raises:
+            PrivateDataMissing: this node does not hold the value that the hashed state names.
+        """
+
+    def get_private_data_many(self, collection: str, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the committed values of several private keys, in the order asked; cheaper than
+        one by one.
+        """
+
+    def get_private_data_hash(self, collection: str, key: str) -> bytes | None:
+        """Return the SHA-256 of a private key's value, None if absent; every node has it."""
+
+    def get_private_data_by_range(
+        self, collection: str, start_key: str, end_key: str
+    ) -> Iterator[tuple[str, bytes]]:
+        """Iterate over simple private keys that this node holds, as `get_state_by_range` does.
+
+        Not protected, so a transaction that asks for one may not write.
+        """
+
+    def get_private_data_by_partial_composite_key(
+        self, collection: str, object_type: str, attributes: Sequence[str]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Iterate over the private composite keys that begin with these attributes; as above."""
+
+    def get_private_data_validation_parameter(self, collection: str, key: str) -> bytes | None:
+        """Return a private key's own endorsement policy, or None."""
+
     def create_composite_key(self, object_type: str, attributes: Sequence[str]) -> str:
         """Return Fabric's composite key of a type and its attributes."""
 
@@ -107,6 +142,22 @@ class Stub(ReadOnlyStub, Protocol):
         """Give *key* an endorsement policy of its own (marshalled SignaturePolicyEnvelope); None
         takes it away.
         """
+
+    def put_private_data(self, collection: str, key: str, value: bytes) -> None:
+        """Set a private key. Only hashes enter the transaction; put nothing into the value that
+        can be guessed from its hash.
+        """
+
+    def del_private_data(self, collection: str, key: str) -> None:
+        """Remove a private key from the state; its history stays with the members."""
+
+    def purge_private_data(self, collection: str, key: str) -> None:
+        """Remove a private key and everything that members still hold of it."""
+
+    def set_private_data_validation_parameter(
+        self, collection: str, key: str, policy: bytes | None
+    ) -> None:
+        """Give a private key an endorsement policy of its own; None takes it away."""
 
     def set_event(self, name: str, payload: bytes) -> None:
         """Set the transaction's event; there is one, the last call wins."""

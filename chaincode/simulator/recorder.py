@@ -10,14 +10,26 @@ Rules (Fabric, core/ledger/kvledger/txmgmt/rwsetutil/rwset_builder.go):
   used; both validate by the same rule.)
 * Up to 50 results are recorded one by one, more as a tree of hashes.
 * Equal ranges are recorded once. Namespaces, keys and metadata are sorted, ranges are not.
+* Private collections stand in the public set by hashes, in the order of their names and, within
+  one, of their keys in plain; the plain writes make a set of their own, of which the public one
+  holds the hash. Of private metadata the plain set names the key only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from fabric_protos.ledger.rwset import rwset_pb2
+from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 
 from ledger.state.version import Version
 from ledger.transactions.rwset import (
+    CollectionRWSet,
+    HashedMetadataWrite,
+    HashedRead,
+    HashedWrite,
     KVRead,
     KVWrite,
     MetadataWrite,
@@ -54,23 +66,134 @@ class RangeScan:
         return RangeQuery(self.start_key, end_key, self.exhausted, raw_reads or None, merkle)
 
 
+class CollectionRecord:
+    """What a transaction did in one private collection.
+
+    Attributes:
+        may_read, may_write: what the creator may do here, in plain.
+        plain_read: whether plain data was asked for, in a range too.
+        reads: the version found of each key, in plain or by its hash.
+        writes: value and whether it is a purge; no value: a delete.
+    """
+
+    __slots__ = (
+        "_hashes",
+        "may_read",
+        "may_write",
+        "metadata_writes",
+        "plain_read",
+        "reads",
+        "writes",
+    )
+
+    def __init__(self, *, may_read: bool, may_write: bool) -> None:
+        self.may_read = may_read
+        self.may_write = may_write
+        self.plain_read = False
+        self.reads: dict[str, Version | None] = {}
+        self.writes: dict[str, tuple[bytes, bool]] = {}
+        self.metadata_writes: dict[str, tuple[tuple[str, bytes], ...]] = {}
+        self._hashes: dict[str, bytes] = {}
+
+    def hash_of(self, key: str) -> bytes:
+        """Return the SHA-256 of a key, computed once."""
+        found = self._hashes.get(key)
+        if found is None:
+            found = self._hashes[key] = sha256(key.encode()).digest()
+        return found
+
+    def is_writing(self) -> bool:
+        """Say whether something is written here."""
+        return bool(self.writes or self.metadata_writes)
+
+    def is_touched(self) -> bool:
+        """Say whether anything was read or written here."""
+        return bool(self.plain_read or self.reads or self.writes or self.metadata_writes)
+
+    def private_rwset(self) -> bytes:
+        """Return the marshalled `KVRWSet` of the plain writes; empty without one."""
+        if not self.is_writing():
+            return b""
+        write = kv_rwset_pb2.KVWrite
+        raw: bytes = kv_rwset_pb2.KVRWSet(
+            writes=[
+                write(key=key, is_delete=not value, value=value)
+                for key, (value, _purges) in sorted(self.writes.items())
+            ],
+            metadata_writes=[
+                kv_rwset_pb2.KVMetadataWrite(key=key) for key in sorted(self.metadata_writes)
+            ],
+        ).SerializeToString()
+        return raw
+
+    def rwset(self, collection: str, private: bytes) -> CollectionRWSet | None:
+        """Return what was recorded, in hashes; None if only ranges were read.
+
+        Args:
+            collection: its name.
+            private: what `private_rwset` returned.
+        """
+        if not (self.reads or private):
+            return None
+        return CollectionRWSet(
+            collection,
+            tuple(
+                [
+                    HashedRead(self.hash_of(key), version)
+                    for key, version in sorted(self.reads.items())
+                ]
+            ),
+            tuple(
+                [
+                    HashedWrite(
+                        self.hash_of(key), not value, sha256(value).digest() if value else b"",
+                        purges,
+                    )
+                    for key, (value, purges) in sorted(self.writes.items())
+                ]
+            ),
+            tuple(
+                [
+                    HashedMetadataWrite(self.hash_of(key), entries)
+                    for key, entries in sorted(self.metadata_writes.items())
+                ]
+            ),
+            sha256(private).digest() if private else b"",
+        )  # fmt: skip
+
+
 class NamespaceRecord:
     """What a transaction did in one namespace."""
 
-    __slots__ = ("metadata_writes", "ranges", "reads", "writes")
+    __slots__ = ("collections", "metadata_writes", "ranges", "reads", "writes")
 
     def __init__(self) -> None:
         self.reads: dict[str, Version | None] = {}
         self.writes: dict[str, bytes | None] = {}
         self.metadata_writes: dict[str, tuple[tuple[str, bytes], ...]] = {}
         self.ranges: list[RangeScan] = []
+        self.collections: dict[str, CollectionRecord] = {}
 
-    def is_empty(self) -> bool:
-        """Say whether nothing was read or written here."""
-        return not (self.reads or self.writes or self.metadata_writes or self.ranges)
+    def is_writing(self) -> bool:
+        """Say whether something is written here, private data included."""
+        return bool(self.writes or self.metadata_writes) or any(
+            record.is_writing() for record in self.collections.values()
+        )
 
-    def rwset(self, namespace: str) -> NamespaceRWSet:
-        """Return what was recorded, sorted as Fabric sorts it."""
+    def rwset(self, namespace: str, private: Mapping[str, bytes]) -> NamespaceRWSet | None:
+        """Return what was recorded, sorted as Fabric sorts it; None if it is nothing.
+
+        Args:
+            namespace: its name.
+            private: the marshalled plain write set of each collection that is written to.
+        """
+        collections = [
+            record.rwset(name, private.get(name, b""))
+            for name, record in sorted(self.collections.items())
+        ]
+        hashed = tuple([each for each in collections if each is not None])
+        if not (self.reads or self.writes or self.metadata_writes or self.ranges or hashed):
+            return None
         return NamespaceRWSet(
             namespace,
             tuple([KVRead(key, version) for key, version in sorted(self.reads.items())]),
@@ -82,6 +205,7 @@ class NamespaceRecord:
             ),
             tuple([MetadataWrite(*written) for written in sorted(self.metadata_writes.items())]),
             tuple(self._distinct_ranges()),
+            hashed,
         )
 
     def _distinct_ranges(self) -> list[RangeQuery]:
@@ -93,14 +217,63 @@ class NamespaceRecord:
         return list(distinct.values())
 
 
-def build_rwset(records: Mapping[str, NamespaceRecord]) -> TxRWSet:
-    """Return the read/write set of all namespaces that were touched."""
-    return TxRWSet(
-        tuple(
-            [
-                record.rwset(namespace)
-                for namespace, record in sorted(records.items())
-                if not record.is_empty()
-            ]
-        )
+@dataclass(frozen=True, slots=True)
+class RecordedSets:
+    """What a simulation leaves behind.
+
+    Attributes:
+        public: the read/write set of all namespaces that were touched.
+        private: marshalled `TxPvtReadWriteSet`, empty without a private write.
+        collections: namespace and name of each collection that was touched, sorted.
+        plain_reads: those of which plain data was read.
+    """
+
+    public: TxRWSet
+    private: bytes
+    collections: tuple[tuple[str, str], ...]
+    plain_reads: frozenset[tuple[str, str]]
+
+
+def build_sets(records: Mapping[str, NamespaceRecord]) -> RecordedSets:
+    """Return the sets of a simulation; to be asked once."""
+    public = []
+    private = []
+    collections = []
+    plain_reads = []
+    for namespace, record in sorted(records.items()):
+        plain: dict[str, bytes] = {}
+        for name, collection in sorted(record.collections.items()):
+            if collection.is_touched():
+                collections.append((namespace, name))
+            if collection.plain_read:
+                plain_reads.append((namespace, name))
+            if collection.is_writing():
+                plain[name] = collection.private_rwset()
+        if plain:
+            private.append(
+                rwset_pb2.NsPvtReadWriteSet(
+                    namespace=namespace,
+                    collection_pvt_rwset=[
+                        rwset_pb2.CollectionPvtReadWriteSet(collection_name=name, rwset=raw)
+                        for name, raw in plain.items()
+                    ],
+                )
+            )
+        rwset = record.rwset(namespace, plain)
+        if rwset is not None:
+            public.append(rwset)
+    return RecordedSets(
+        TxRWSet(tuple(public)),
+        _encode_private(private),
+        tuple(collections),
+        frozenset(plain_reads),
     )
+
+
+def _encode_private(namespaces: list[rwset_pb2.NsPvtReadWriteSet]) -> bytes:
+    if not namespaces:
+        return b""
+    raw: bytes = rwset_pb2.TxPvtReadWriteSet(
+        data_model=rwset_pb2.TxReadWriteSet.KV, ns_pvt_rwset=namespaces
+    ).SerializeToString()
+    return raw

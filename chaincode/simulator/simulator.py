@@ -24,12 +24,15 @@ from chaincode.errors import (
     REFUSED,
     ContractDefinitionError,
     ContractRefusal,
+    PrivateDataMissing,
     SimulationLimit,
 )
 from chaincode.simulator.chaincode import Chaincode, ChaincodeRegistry
 from chaincode.simulator.limits import Limits
-from chaincode.simulator.recorder import build_rwset
-from chaincode.simulator.stub import RecordingStub, Simulation, Stopped
+from chaincode.simulator.ports import EVERY_COLLECTION, CollectionAccess
+from chaincode.simulator.recorder import build_sets
+from chaincode.simulator.simulation import Simulation, Stopped
+from chaincode.simulator.stub import RecordingStub
 from chaincode.simulator.watchdog import Watchdog
 from ledger.errors import Fatal, Refusal, Unavailable
 from ledger.state.ports import StateReader
@@ -49,6 +52,7 @@ class Invocation:
         args: the function's name and its arguments.
         timestamp: the proposal's, UTC.
         proposal: the SignedProposal as received, for system contracts that check access again.
+        access: what the creator may do with private collections.
     """
 
     channel_id: str
@@ -59,6 +63,7 @@ class Invocation:
     timestamp: datetime
     transient: Mapping[str, bytes] = field(default_factory=dict)
     proposal: bytes = b""
+    access: CollectionAccess = EVERY_COLLECTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,15 @@ class SimulationResult:
         rwset: marshalled `TxReadWriteSet`; empty for a status of 400 or more.
         event: marshalled `ChaincodeEvent`, None without one.
         writes: whether the transaction changes anything.
-        namespaces: whose keys it writes, sorted.
+        namespaces: whose keys it writes, private ones included, sorted.
         chaincode: name of the called contract, and
         version: its version, as the endorsed response states them.
+        private: marshalled `TxPvtReadWriteSet`: what it writes to private collections, in plain;
+            empty without such a write. It never enters a transaction.
+        collections: namespace and name of the collections that it reads or writes, in plain or by
+            hash, sorted.
+        private_reads: those of them of which it reads plain data, so that only a node that holds
+            it can endorse.
     """
 
     status: int
@@ -84,6 +95,9 @@ class SimulationResult:
     namespaces: tuple[str, ...]
     chaincode: str
     version: str
+    private: bytes = b""
+    collections: tuple[tuple[str, str], ...] = ()
+    private_reads: frozenset[tuple[str, str]] = frozenset()
 
 
 class Simulator:
@@ -141,7 +155,14 @@ class _Run:
         self._invocation = invocation
         self._depth = 0
         self._version = ""
-        self.simulation = Simulation(state, limits, invocation.transient, self._nested)
+        self.simulation = Simulation(
+            invocation.channel_id,
+            state,
+            limits,
+            invocation.transient,
+            self._nested,
+            invocation.access,
+        )
 
     def find(self) -> Chaincode | None:
         """Return the called contract, None if it cannot be run here."""
@@ -179,6 +200,8 @@ class _Run:
             return self._broken(error)
         except Refusal as refusal:
             return Response(REFUSED, _printable(refusal))
+        except PrivateDataMissing as error:
+            return Response(FAILED, str(error))
         except (Fatal, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001 - a contract is foreign code: this is its edge
@@ -262,14 +285,13 @@ class _Run:
                 chaincode_id=asked.chaincode, tx_id=asked.tx_id, event_name=name, payload=payload
             ).SerializeToString(deterministic=True)
         written = tuple(
-            namespace
-            for namespace, record in sorted(simulation.records.items())
-            if record.writes or record.metadata_writes
+            [name for name, record in sorted(simulation.records.items()) if record.is_writing()]
         )
-        rwset = encode_tx_rwset(build_rwset(simulation.records))
+        sets = build_sets(simulation.records)
         return SimulationResult(
-            response.status, response.message, response.payload, rwset, event, bool(written),
-            written, asked.chaincode, self._version,
+            response.status, response.message, response.payload, encode_tx_rwset(sets.public),
+            event, bool(written), written, asked.chaincode, self._version, sets.private,
+            sets.collections, sets.plain_reads,
         )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ import math
 import threading
 import time
 
-from chaincode.simulator.stub import Simulation, Stopped
+from chaincode.simulator.simulation import Simulation, Stopped
 
 _LOOK_AGAIN_S = 1.0
 _AGAIN_S = 1.0

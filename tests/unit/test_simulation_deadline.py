@@ -12,7 +12,7 @@ import pytest
 
 from chaincode.contract import Context, Contract, Creator, query, transaction
 from chaincode.simulator import Chaincode, Invocation, Limits, Simulator
-from chaincode.simulator.stub import Stopped
+from chaincode.simulator.simulation import Stopped
 from chaincode.system.functions import SystemChaincode
 from ledger.state.ports import HistoryEntry, StateReader
 from ledger.state.version import Version
