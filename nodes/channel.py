@@ -37,7 +37,7 @@ from network.msp import Identity
 from network.ordering.ports import ExpectedOutcome
 from network.policy import SignedData, why_not_valid
 from nodes.committer.committer import Committer, write_genesis
-from nodes.committer.configuration import ConfigurationRule, refuse_updates
+from nodes.committer.configuration import ConfigurationRule, verify_update
 from nodes.committer.outcome import CommittedBlock
 from nodes.committer.signatures import SignaturePool
 from nodes.errors import AccessDenied, ChannelHalted, ChannelUnavailable
@@ -81,7 +81,7 @@ class Channel:
         genesis: Block | None,
         *,
         signatures: SignaturePool,
-        rule: ConfigurationRule = refuse_updates,
+        rule: ConfigurationRule = verify_update,
         open_ledger: LedgerOpener = ChannelLedger.open,
     ) -> Channel:
         """Open the ledger of a channel, recovering what a crash left, and read its configuration.

@@ -18,6 +18,7 @@ __all__ = [
     "ChannelUnavailable",
     "NodeError",
     "TooManyRequests",
+    "UpgradeNeeded",
     "grpc_status",
 ]
 
@@ -40,6 +41,10 @@ class ChannelUnavailable(Unavailable):
 
 class TooManyRequests(Unavailable):
     """A limit of this node on work at one time is reached."""
+
+
+class UpgradeNeeded(Fatal):
+    """The channel demands what this program does not have; it takes no more blocks of it."""
 
 
 _CODES: tuple[tuple[type[LedgerError], grpc.StatusCode], ...] = (

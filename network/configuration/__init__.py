@@ -9,7 +9,10 @@ from network.configuration.channel import (
     config_of_block,
     verify_channel_id,
 )
+from network.configuration.difference import compute_update
 from network.configuration.genesis import OrganisationSpec, build_genesis
+from network.configuration.signing import read_update_envelope, sign_update, update_envelope
+from network.configuration.update import apply_update, verify_config_envelope
 from network.configuration.values import BatchParameters
 
 __all__ = [
@@ -21,7 +24,13 @@ __all__ = [
     "ChannelConfiguration",
     "Organisation",
     "OrganisationSpec",
+    "apply_update",
     "build_genesis",
+    "compute_update",
     "config_of_block",
+    "read_update_envelope",
+    "sign_update",
+    "update_envelope",
     "verify_channel_id",
+    "verify_config_envelope",
 ]

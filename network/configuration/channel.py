@@ -4,8 +4,8 @@ It is made of the ``Config`` in a configuration block, checked as a whole, and n
 next configuration block gives a new one, and with the old one go all identities and policies that
 were cached under it.
 
-Absent: whether a configuration may follow another (configuration updates), and Fabric's system
-channel with its consortiums.
+Absent: whether a configuration may follow another (`update.py`, `succession.py`), and Fabric's
+system channel with its consortiums.
 
 Source: Fabric common/channelconfig/bundle.go and its neighbours.
 """
@@ -22,6 +22,7 @@ from fabric_protos.common import common_pb2, configtx_pb2
 
 from ledger.blocks.block import Block
 from network.configuration.acls import CHANNEL_ACLS, LOCAL_ACLS
+from network.configuration.elements import Element, map_elements
 from network.configuration.values import (
     APPLICATION_ORGANISATION_VALUES,
     APPLICATION_VALUES,
@@ -106,10 +107,12 @@ class ChannelConfiguration:
         acls: resources for which the channel names another policy than Fabric's default.
         organisations: the members of the group Application, by MSP id.
         orderer_organisations: MSP ids in the group Orderer, sorted.
+        orderer_groups: MSP id of each group in the group Orderer, by the group's name.
         consensus_type: `solo`, or another engine's name.
         consensus_metadata: the engine's own bytes.
         orderer_endpoints: MSP id, host and port of each orderer; the MSP id is empty for an
             address that belongs to no member.
+        elements: every group, value and policy by its key.
         config: the `common.Config` message; not to be changed.
     """
 
@@ -120,6 +123,9 @@ class ChannelConfiguration:
         self.config = config
         self.sequence: int = config.sequence
         root = config.channel_group
+        self.elements: Mapping[str, Element] = MappingProxyType(
+            map_elements(root, f"the configuration of channel {channel_id}")
+        )
         _verify_groups(root)
         channel = read_values(root, CHANNEL_VALUES, "/Channel")
         _verify_hashing(channel)
@@ -146,7 +152,8 @@ class ChannelConfiguration:
         self.organisations = members.read_application(application_group)
         addresses = channel["OrdererAddresses"].addresses
         self.orderer_endpoints = members.read_orderer(orderer_group, addresses)
-        self.orderer_organisations = tuple(sorted(members.orderers))
+        self.orderer_organisations = tuple(sorted(set(members.orderers.values())))
+        self.orderer_groups: Mapping[str, str] = MappingProxyType(members.orderers)
         if "V3_0" in self.capabilities.channel:
             _verify_endpoints(self.orderer_organisations, self.orderer_endpoints)
         self.msps = MSPManager(list(members.msps.values()))
@@ -297,7 +304,7 @@ class _Members:
         self._ed25519_allowed = ed25519_allowed
         self._definitions: dict[str, bytes] = {}
         self.msps: dict[str, MSP] = {}
-        self.orderers: set[str] = set()
+        self.orderers: dict[str, str] = {}
 
     def _read_msp(self, config: Any, where: str) -> MSP:
         msp = MSP.from_config(config, ed25519_allowed=self._ed25519_allowed)
@@ -332,8 +339,8 @@ class _Members:
         """Return the endpoints of the group Orderer, sorted, those without a member first."""
         found = [("", *read_endpoint(address, "OrdererAddresses")) for address in addresses]
         known = ORDERER_ORGANISATION_VALUES
-        for _, where, msp, values in self._read_groups(group, known, "/Channel/Orderer"):
-            self.orderers.add(msp.msp_id)
+        for name, where, msp, values in self._read_groups(group, known, "/Channel/Orderer"):
+            self.orderers[name] = msp.msp_id
             found.extend(
                 (msp.msp_id, *read_endpoint(address, where))
                 for address in values["Endpoints"].addresses

@@ -86,11 +86,19 @@ class PolicyGroup:
     def find(self, path: str) -> Policy | None:
         """Return the policy of an absolute path, or one relative to this group; or None."""
         if path.startswith("/"):
-            prefix = f"/{self.path}/"
+            prefix = f"/{self.path}"
             if not path.startswith(prefix):
                 return None
-            path = path.removeprefix(prefix)
+            # Fabric takes any character for the one after the prefix, and so must we.
+            path = path[len(prefix) + 1 :]
         return self.policies.get(path)
+
+    def below(self, names: Sequence[str]) -> PolicyGroup | None:
+        """Return the group of that path below this one; itself for an empty path."""
+        found: PolicyGroup | None = self
+        for name in names:
+            found = None if found is None else found._groups.get(name)
+        return found
 
 
 class PolicyManager:
@@ -123,6 +131,16 @@ class PolicyManager:
                 f"no such policy: '{path}'; use one of the channel configuration's paths"
             )
         return found
+
+    def policy_seen_from(self, groups: Sequence[str], path: str) -> Policy | None:
+        """Return the policy that an element of a group means by *path*; None if there is none.
+
+        Args:
+            groups: names of the groups from below the root down to the element's own.
+            path: absolute, or relative to that group.
+        """
+        group = self._root if path.startswith("/") else self._root.below(groups)
+        return None if group is None else group.find(path)
 
     def evaluate(self, path: str, signed: Sequence[SignedData]) -> list[Identity]:
         """Check that those who signed satisfy the policy at *path*.

@@ -11,10 +11,9 @@ import pytest
 from ledger.blocks.block import Block
 from ledger.channel import ChannelLedger
 from ledger.errors import BlockError
-from network.configuration import ChannelConfiguration
 from network.ordering.block_signature import verify_block_signature
 from nodes.committer.committer import Committer, write_genesis
-from nodes.committer.configuration import accept_next_sequence, refuse_updates
+from nodes.committer.configuration import verify_update
 from nodes.committer.signatures import SignaturePool
 from tests.support.recording import FOLDER, HEIGHT, load, recorded_blocks
 
@@ -71,7 +70,7 @@ def test_committer_on_the_recorded_chain_gives_the_recorded_codes_and_hashes(
     """Creators, structure, endorsement policies, key-level policies, collections, MVCC, and the
     configuration in force after each configuration block: all as the peer judged.
     """
-    committer = Committer(ledger, signatures, accept_next_sequence)
+    committer = Committer(ledger, signatures, verify_update)
     for recorded in recorded_blocks()[1:]:
         verify_block_signature(recorded.block, committer.configuration)
         committed = committer.commit(recorded.block)
@@ -88,38 +87,10 @@ def test_committer_offered_a_block_that_the_peer_refused_refuses_it_and_writes_n
     case: dict[str, Any], ledger: ChannelLedger, signatures: SignaturePool
 ) -> None:
     """A block that breaks a rule for whole blocks, or that no orderer signed, is not recorded."""
-    committer = Committer(ledger, signatures, accept_next_sequence)
+    committer = Committer(ledger, signatures, verify_update)
     height = case["offered_at_height"]
     commit_until(committer, height)
     with pytest.raises(BlockError, match=REASONS[case["file"].removesuffix(".block")]):
         take(committer, (FOLDER / "refused" / case["file"]).read_bytes())
     assert ledger.height == height
     assert committer.halted is None
-
-
-def test_committer_of_this_version_given_a_configuration_update_refuses_the_block(
-    ledger: ChannelLedger, signatures: SignaturePool
-) -> None:
-    """No engine of ours orders configuration updates, so none can have been agreed."""
-    committer = Committer(ledger, signatures, refuse_updates)
-    commit_until(committer, FIRST_CONFIGURATION_UPDATE)
-    with pytest.raises(BlockError, match="takes no configuration updates"):
-        committer.commit(recorded_blocks()[FIRST_CONFIGURATION_UPDATE].block)
-    assert ledger.height == FIRST_CONFIGURATION_UPDATE
-
-
-def test_configuration_with_another_sequence_than_the_next_is_refused() -> None:
-    """A configuration block may not be skipped or repeated."""
-    recorded = recorded_blocks()
-    first, second = (
-        recorded[number].transactions[0].config_envelope
-        for number in (FIRST_CONFIGURATION_UPDATE, FIRST_CONFIGURATION_UPDATE + 1)
-    )
-    genesis = ChannelConfiguration.from_block(recorded[0].block)
-    with pytest.raises(BlockError, match="must follow"):
-        accept_next_sequence(genesis, second)
-    following = accept_next_sequence(genesis, first)
-    with pytest.raises(BlockError, match="must follow"):
-        accept_next_sequence(following, first)
-    with pytest.raises(BlockError, match="cannot be read"):
-        accept_next_sequence(genesis, b"\xff")
