@@ -1,6 +1,7 @@
 """The channel configuration: what members have agreed on, and the genesis block that begins it."""
 
 from network.configuration.acls import LOCAL_ADMINS, LOCAL_MEMBERS
+from network.configuration.changes import Change, describe_changes
 from network.configuration.channel import (
     REHEARSAL,
     Capabilities,
@@ -21,6 +22,7 @@ __all__ = [
     "REHEARSAL",
     "BatchParameters",
     "Capabilities",
+    "Change",
     "ChannelConfiguration",
     "Organisation",
     "OrganisationSpec",
@@ -28,6 +30,7 @@ __all__ = [
     "build_genesis",
     "compute_update",
     "config_of_block",
+    "describe_changes",
     "read_update_envelope",
     "sign_update",
     "update_envelope",

@@ -125,7 +125,7 @@ def _compare_values(original: Any, updated: Any) -> _Sides:
 
 def _compare_policies(original: Any, updated: Any) -> _Sides:
     def is_same(old: Any, new: Any) -> bool:
-        return (
+        return bool(
             old.mod_policy == new.mod_policy
             and old.HasField("policy") == new.HasField("policy")
             and old.policy == new.policy

@@ -40,7 +40,7 @@ def policy_in_words(policy: Any, path: str) -> str:
     """
     if policy.type == policies_pb2.Policy.IMPLICIT_META:
         meta = decode_message(policies_pb2.ImplicitMetaPolicy, policy.value, path, PolicyError)
-        return f"{policies_pb2.ImplicitMetaPolicy.Rule.Name(meta.rule)} {meta.sub_policy}"
+        return f"{_name(policies_pb2.ImplicitMetaPolicy.Rule, meta.rule)} {meta.sub_policy}"
     if policy.type == policies_pb2.Policy.SIGNATURE:
         envelope = decode_message(
             policies_pb2.SignaturePolicyEnvelope, policy.value, path, PolicyError
@@ -70,6 +70,12 @@ def _principal(principal: Any) -> str:
         role = decode_message(
             msp_principal_pb2.MSPRole, principal.principal, "a principal", PolicyError
         )
-        name = msp_principal_pb2.MSPRole.MSPRoleType.Name(role.role).lower()
+        name = _name(msp_principal_pb2.MSPRole.MSPRoleType, role.role).lower()
         return f"'{role.msp_identifier}.{name}'"
-    return f"({kinds.Classification.Name(principal.principal_classification).lower()})"
+    return f"({_name(kinds.Classification, principal.principal_classification).lower()})"
+
+
+def _name(enumeration: Any, number: int) -> str:
+    """Return the name of an enumeration's number; one that is unknown stands for itself."""
+    known = enumeration.values()
+    return str(enumeration.Name(number)) if number in known else f"(unknown {number})"
