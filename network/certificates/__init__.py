@@ -7,5 +7,13 @@ in hardware, and the taking over of a revocation by a channel, which is a change
 
 from network.certificates.authority import Validity
 from network.certificates.organisation import Organisation, create_organisation
+from network.certificates.rotation import issued_before, retire_authorities, rotate_authorities
 
-__all__ = ["Organisation", "Validity", "create_organisation"]
+__all__ = [
+    "Organisation",
+    "Validity",
+    "create_organisation",
+    "issued_before",
+    "retire_authorities",
+    "rotate_authorities",
+]

@@ -178,7 +178,7 @@ class Authority:
         if now >= end:
             raise CertificateError(
                 f"the authority {self.certificate.subject.rfc4514_string()} expired on "
-                f"{end:%Y-%m-%d} and issues nothing more: make a new organisation folder"
+                f"{end:%Y-%m-%d} and issues nothing more: make new ones with `qist org rotate`"
             )
         until = min(now + timedelta(days=days), end)
         builder = _builder(subject, self.certificate.subject, key, now, until)

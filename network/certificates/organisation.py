@@ -5,6 +5,8 @@ Invariants:
 - Every certificate issued is filed before anybody can use it, so that `revoke` finds it.
 - A name stands for one node or one user, never for both: it is what `revoke` and `renew` take.
 - Identities and TLS have different root authorities.
+- While authorities are being rotated (`rotation.py`) the new ones issue, and both are in the MSP
+  folder that the other members get.
 
 With an intermediate authority the root's key is not needed to issue, and may be taken away from
 this machine. Revocation lists take effect on a channel when its configuration takes them over.
@@ -21,8 +23,6 @@ from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.x509.oid import NameOID
 
 from network.certificates.authority import (
     Authority,
@@ -42,28 +42,39 @@ from network.certificates.key_pairs import (
 from network.certificates.layout import (
     AUTHORITY_FILE,
     DESCRIPTION_FILE,
+    FINISHING,
     INTERMEDIATE_FILE,
-    REVOCATION_FILE,
-    TLS_REVOCATION_FILE,
+    NEXT_FOLDER,
     Description,
     Trust,
     load_description,
+    renew_msp_folder,
     write_msp_folder,
 )
+from network.certificates.revocation import add_to_lists, all_revoked, named, the_one
+from network.certificates.stored import (
+    load_authority,
+    load_certificate,
+    public_key,
+    read_file,
+)
 from network.certificates.writing import make_folder, new_folder, replace_file, write_new
-from network.errors import CertificateError, ConfigurationError
+from network.errors import CertificateError
 from network.msp import load_msp_folder
-from network.msp.certificate import MALFORMED, Certificate
-from network.msp.identity import load_private_key
+from network.msp.certificate import Certificate
 
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1")
 
 _MSP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,57}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
-_KINDS = ("nodes", "users")
+KINDS: Final = ("nodes", "users")
+
+PARTS: Final = ("ca", "tlsca")
+"""Folders of the authorities: of identities, and of TLS."""
 
 
-def _now() -> datetime:
+def present_time() -> datetime:
+    """Return the machine's time, aware."""
     return datetime.now(UTC)
 
 
@@ -74,7 +85,7 @@ def create_organisation(
     intermediate: bool = False,
     algorithm: str = P256,
     validity: Validity | None = None,
-    now: Callable[[], datetime] = _now,
+    now: Callable[[], datetime] = present_time,
 ) -> Organisation:
     """Make a member's authorities and its MSP folder.
 
@@ -96,36 +107,60 @@ def create_organisation(
         )
     verify_algorithm(algorithm)
     validity = validity or Validity()
-    for_authorities = P256 if algorithm == ED25519 else algorithm
-    moment = now()
-    root = Authority.make_root(
-        msp_id, f"ca.{msp_id}", for_authorities, validity.authority_days, moment
-    )
-    tls = Authority.make_root(
-        msp_id, f"tlsca.{msp_id}", for_authorities, validity.authority_days, moment
-    )
-    below = b""
+    description = Description(msp_id, algorithm, validity)
     with new_folder(folder) as made:
-        write_new(made / DESCRIPTION_FILE, Description(msp_id, algorithm, validity).encode())
-        _write_authority(make_folder(made / "ca", private=True), root)
-        _write_authority(make_folder(made / "tlsca", private=True), tls)
-        if intermediate:
-            issuing = root.make_intermediate(
-                msp_id, f"ica.{msp_id}", for_authorities, validity.intermediate_days, moment
-            )
-            below = issuing.pem
-            write_new(made / "ca" / INTERMEDIATE_FILE, below)
-            write_new(made / "ca" / "intermediate-key.pem", encode_key(issuing.key), private=True)
-        write_msp_folder(made / "msp", Trust(root.pem, below, tls.pem))
+        write_new(made / DESCRIPTION_FILE, description.encode())
+        for part in PARTS:
+            place = make_folder(made / part, private=True)
+            write_authorities(place, part, description, intermediate=intermediate, now=now())
+            make_folder(place / "issued")
+        write_msp_folder(made / "msp", [read_trust(made / "ca", made / "tlsca")])
         make_folder(made / "nodes")
         make_folder(made / "users")
     return Organisation.open(folder, now=now)
 
 
-def _write_authority(folder: Path, authority: Authority) -> None:
-    write_new(folder / AUTHORITY_FILE, authority.pem)
-    write_new(folder / "ca-key.pem", encode_key(authority.key), private=True)
-    make_folder(folder / "issued")
+def write_authorities(
+    folder: Path, part: str, description: Description, *, intermediate: bool, now: datetime
+) -> None:
+    """Make a root authority in *folder*, and an intermediate one below it if asked for.
+
+    Args:
+        folder: empty.
+        part: ``ca`` or ``tlsca``; the latter has no intermediate authority.
+        description: of the organisation.
+        intermediate: whether an authority below the root issues identities.
+        now: the present time, aware.
+    """
+    msp_id, validity = description.msp_id, description.validity
+    algorithm = P256 if description.algorithm == ED25519 else description.algorithm
+    # Each generation has its own name: two authorities of one name are hard to tell apart.
+    number = "" if description.generation == 1 else str(description.generation)
+    root = Authority.make_root(
+        msp_id, f"{part}{number}.{msp_id}", algorithm, validity.authority_days, now
+    )
+    write_new(folder / AUTHORITY_FILE, root.pem)
+    write_new(folder / "ca-key.pem", encode_key(root.key), private=True)
+    if intermediate and part == "ca":
+        issuing = root.make_intermediate(
+            msp_id, f"ica{number}.{msp_id}", algorithm, validity.intermediate_days, now
+        )
+        write_new(folder / INTERMEDIATE_FILE, issuing.pem)
+        write_new(folder / "intermediate-key.pem", encode_key(issuing.key), private=True)
+
+
+def read_trust(identities: Path, tls: Path) -> Trust:
+    """Read the public certificates of the authorities in two folders.
+
+    Raises:
+        CertificateError: one of them is missing.
+    """
+    below = identities / INTERMEDIATE_FILE
+    return Trust(
+        root=read_file(identities / AUTHORITY_FILE),
+        intermediate=read_file(below) if below.exists() else b"",
+        tls_root=read_file(tls / AUTHORITY_FILE),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,24 +175,31 @@ class Organisation:
     folder: Path
     msp_id: str
     _description: Description
-    _trust: Trust
+    _trusts: tuple[Trust, ...]
     _now: Callable[[], datetime]
 
     @classmethod
-    def open(cls, folder: Path, *, now: Callable[[], datetime] = _now) -> Organisation:
+    def open(cls, folder: Path, *, now: Callable[[], datetime] = present_time) -> Organisation:
         """Open the folder that `create_organisation` made.
 
         Raises:
             CertificateError: it is none, or a certificate of an authority is missing.
         """
         description = load_description(folder)
-        below = folder / "ca" / INTERMEDIATE_FILE
-        trust = Trust(
-            root=_read(folder / "ca" / AUTHORITY_FILE),
-            intermediate=_read(below) if below.exists() else b"",
-            tls_root=_read(folder / "tlsca" / AUTHORITY_FILE),
-        )
-        return cls(folder, description.msp_id, description, trust, now)
+        if description.rotation == FINISHING:
+            raise CertificateError(
+                f"taking the authorities before out of {folder} was broken off: finish it with "
+                f"`qist org retire --dir {folder}`"
+            )
+        trusts = [read_trust(folder / "ca", folder / "tlsca")]
+        if description.rotation:
+            trusts.append(read_trust(folder / "ca" / NEXT_FOLDER, folder / "tlsca" / NEXT_FOLDER))
+        return cls(folder, description.msp_id, description, tuple(trusts), now)
+
+    @property
+    def is_rotating(self) -> bool:
+        """Whether authorities before those that issue are still trusted."""
+        return len(self._trusts) > 1
 
     @property
     def msp_folder(self) -> Path:
@@ -206,14 +248,14 @@ class Organisation:
         with new_folder(self.node_folder(name)) as made:
             subject = identity_subject(self.msp_id, unit, name)
             certificate = self._issue_identity(subject, key.public_key(), {}, identity_days)
-            write_msp_folder(made / "msp", self._trust, certificate, encode_key(key))
+            write_msp_folder(made / "msp", self._trusts, certificate, encode_key(key))
             tls = make_folder(made / "tls", private=True)
             write_new(
                 tls / "server.crt",
                 self._issue_tls(name, tls_key.public_key(), hosts, tls_days),
             )
             write_new(tls / "server.key", encode_key(tls_key), private=True)
-            write_new(tls / "ca.crt", self._trust.tls_root)
+            write_new(tls / "ca.crt", self.tls_roots)
         return self.node_folder(name)
 
     def add_user(
@@ -243,7 +285,7 @@ class Organisation:
             certificate = self._issue_identity(
                 subject, key.public_key(), attributes or {}, identity_days
             )
-            write_msp_folder(made / "msp", self._trust, certificate, encode_key(key))
+            write_msp_folder(made / "msp", self._trusts, certificate, encode_key(key))
         return self.user_folder(name)
 
     def revoke(self, name: str) -> Path:
@@ -254,21 +296,35 @@ class Organisation:
         Raises:
             CertificateError: nothing was ever issued to that name.
         """
-        found = False
-        for authority_folder, load, list_name in (
-            ("ca", self._identity_authority, REVOCATION_FILE),
-            ("tlsca", self._tls_authority, TLS_REVOCATION_FILE),
-        ):
-            serials = _issued_to(self.folder / authority_folder / "issued", name)
-            if serials:
-                found = True
-                self._add_to_list(load(), self.msp_folder / "crls" / list_name, serials)
-        if not found:
+        chosen = {part: named(self.folder / part / "issued", name) for part in PARTS}
+        if not any(chosen.values()):
             raise CertificateError(
                 f"{self.msp_id} has issued nothing to {name[:80]!r}: "
                 f"look into {self.folder / 'ca' / 'issued'}"
             )
-        return self.msp_folder / "crls"
+        return self._revoke(chosen)
+
+    def revoke_certificate(self, certificate: Path) -> Path:
+        """Revoke the one certificate in a file, of a user or a node or for TLS; see `revoke`.
+
+        Raises:
+            CertificateError: the file holds no certificate, or one that this member never issued.
+        """
+        wanted = load_certificate(certificate)
+        chosen = {part: the_one(self.folder / part / "issued", wanted) for part in PARTS}
+        if not any(chosen.values()):
+            raise CertificateError(
+                f"{self.msp_id} has not issued the certificate in {certificate}: "
+                "the member whose authority issued it revokes it"
+            )
+        return self._revoke(chosen)
+
+    def _revoke(self, chosen: Mapping[str, Sequence[x509.Certificate]]) -> Path:
+        lists = self.msp_folder / "crls"
+        for part, certificates in chosen.items():
+            authorities = [load_authority(*place) for place in self._authorities(part)]
+            add_to_lists(lists, part, authorities, certificates, self._now())
+        return lists
 
     def renew(self, name: str) -> Path:
         """Issue the certificates of a node or user anew, with the same keys, names, attributes.
@@ -282,9 +338,8 @@ class Organisation:
         """
         folder = self._folder_of(name)
         place = folder / "msp" / "signcerts" / "cert.pem"
-        old = _load_certificate(place)
-        revoked = _revoked(self.msp_folder / "crls" / REVOCATION_FILE)
-        if old.serial_number in revoked:
+        old = load_certificate(place)
+        if old.serial_number in all_revoked(self.msp_folder / "crls", "ca"):
             raise CertificateError(
                 f"the certificates of {name} of {self.msp_id} have been revoked and are not "
                 "renewed: issue new ones under another name"
@@ -292,15 +347,22 @@ class Organisation:
         replace_file(place, self._issue_again(old))
         tls_place = folder / "tls" / "server.crt"
         if tls_place.exists():
-            old = _load_certificate(tls_place)
+            old = load_certificate(tls_place)
             names = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             hosts = [str(each.value) for each in names]
-            replace_file(tls_place, self._issue_tls(name, _public_key(old), hosts, 0))
+            replace_file(tls_place, self._issue_tls(name, public_key(old), hosts, 0))
+            replace_file(folder / "tls" / "ca.crt", self.tls_roots)
+        renew_msp_folder(folder / "msp", self._trusts)
         return folder
+
+    @property
+    def tls_roots(self) -> bytes:
+        """The TLS authorities in PEM: two while they are being rotated."""
+        return b"".join(trust.tls_root for trust in self._trusts)
 
     def _issue_again(self, old: x509.Certificate) -> bytes:
         attributes = Certificate(old.public_bytes(serialization.Encoding.DER)).attributes
-        return self._issue_identity(old.subject, _public_key(old), attributes, 0)
+        return self._issue_identity(old.subject, public_key(old), attributes, 0)
 
     def _verify_name(self, name: str, unit: str, units: Sequence[str]) -> None:
         if not _NAME.fullmatch(name):
@@ -312,7 +374,7 @@ class Organisation:
             raise CertificateError(
                 f"the unit {unit[:40]!r} is not allowed here: use one of {', '.join(units)}"
             )
-        for kind in _KINDS:
+        for kind in KINDS:
             if (self.folder / kind / name).exists():
                 raise CertificateError(
                     f"{self.msp_id} has {name} among its {kind} already: choose another name, or "
@@ -321,25 +383,37 @@ class Organisation:
 
     def _folder_of(self, name: str) -> Path:
         if _NAME.fullmatch(name):
-            for kind in _KINDS:
+            for kind in KINDS:
                 if (self.folder / kind / name).is_dir():
                     return self.folder / kind / name
         raise CertificateError(
             f"{self.msp_id} has no node or user {name[:80]!r}: look into {self.folder}"
         )
 
-    def _identity_authority(self) -> Authority:
-        which = "intermediate" if self._trust.intermediate else "ca"
-        return _load_authority(self.folder / "ca", which)
+    def _authorities(self, part: str) -> list[tuple[Path, str]]:
+        """Return where the authorities are that issue, or issued, the certificates of *part*."""
+        places = [self.folder / part]
+        if self.is_rotating:
+            places.append(self.folder / part / NEXT_FOLDER)
+        return [
+            (place, "intermediate" if part == "ca" and trust.intermediate else "ca")
+            for place, trust in zip(places, self._trusts, strict=True)
+        ]
 
-    def _tls_authority(self) -> Authority:
-        return _load_authority(self.folder / "tlsca", "ca")
+    @property
+    def issuing_certificate(self) -> x509.Certificate:
+        """The certificate of the authority that issues identities."""
+        folder, which = self._authorities("ca")[-1]
+        return load_certificate(folder / f"{which}-cert.pem")
+
+    def _issuing_authority(self, part: str) -> Authority:
+        return load_authority(*self._authorities(part)[-1])
 
     def _issue_identity(
         self, subject: x509.Name, key: PublicKey, attributes: Mapping[str, str], days: int
     ) -> bytes:
         days = days or self._description.validity.identity_days
-        made = self._identity_authority().issue_identity(
+        made = self._issuing_authority("ca").issue_identity(
             subject, key, attributes, days, self._now()
         )
         return self._file(made, "ca")
@@ -347,7 +421,7 @@ class Organisation:
     def _issue_tls(self, name: str, key: PublicKey, hosts: Sequence[str], days: int) -> bytes:
         days = days or self._description.validity.tls_days
         subject = tls_subject(self.msp_id, name)
-        made = self._tls_authority().issue_tls(subject, key, hosts, days, self._now())
+        made = self._issuing_authority("tlsca").issue_tls(subject, key, hosts, days, self._now())
         return self._file(made, "tlsca")
 
     def _file(self, pem: bytes, authority: str) -> bytes:
@@ -355,85 +429,3 @@ class Organisation:
         serial = x509.load_pem_x509_certificate(pem).serial_number
         replace_file(self.folder / authority / "issued" / f"{serial:040x}.pem", pem)
         return pem
-
-    def _add_to_list(self, authority: Authority, place: Path, serials: Sequence[int]) -> None:
-        revoked = _revoked(place)
-        moment = self._now()
-        news = {serial: moment for serial in serials if serial not in revoked}
-        if not news:
-            return
-        if not place.parent.exists():
-            make_folder(place.parent)
-        number = _list_number(place) + 1
-        replace_file(place, authority.revocation_list({**revoked, **news}, number, moment))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as reason:
-        raise CertificateError(
-            f"{path} cannot be read ({reason.strerror}): put the file back from a copy"
-        ) from reason
-
-
-def _load_certificate(path: Path) -> x509.Certificate:
-    try:
-        return x509.load_pem_x509_certificate(_read(path))
-    except MALFORMED as reason:
-        raise CertificateError(f"{path} holds no certificate in PEM: put it back") from reason
-
-
-def _load_authority(folder: Path, which: str) -> Authority:
-    certificate = _load_certificate(folder / f"{which}-cert.pem")
-    place = folder / f"{which}-key.pem"
-    try:
-        key = load_private_key(_read(place), str(place))
-    except ConfigurationError as reason:
-        raise CertificateError(str(reason)) from reason
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or (
-        key.public_key() != certificate.public_key()
-    ):
-        raise CertificateError(
-            f"{place} is not the key of {which}-cert.pem beside it: put the right one back"
-        )
-    return Authority(certificate, key)
-
-
-def _public_key(certificate: x509.Certificate) -> PublicKey:
-    key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
-        raise CertificateError("the certificate has a key that this authority did not make")
-    return key
-
-
-def _issued_to(folder: Path, name: str) -> list[int]:
-    """Return the serial numbers of all certificates issued to *name*."""
-    found = []
-    for path in sorted(folder.glob("*.pem")):
-        certificate = _load_certificate(path)
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        if any(each.value == name for each in names):
-            found.append(certificate.serial_number)
-    return found
-
-
-def _load_list(place: Path) -> x509.CertificateRevocationList | None:
-    if not place.exists():
-        return None
-    try:
-        return x509.load_pem_x509_crl(_read(place))
-    except MALFORMED as reason:
-        raise CertificateError(f"{place} is no revocation list in PEM: put it back") from reason
-
-
-def _revoked(place: Path) -> dict[int, datetime]:
-    crl = _load_list(place)
-    return {} if crl is None else {each.serial_number: each.revocation_date_utc for each in crl}
-
-
-def _list_number(place: Path) -> int:
-    crl = _load_list(place)
-    if crl is None:
-        return 0
-    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number

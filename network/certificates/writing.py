@@ -97,6 +97,28 @@ def replace_file(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
 
 
+def remove_file(path: Path) -> None:
+    """Take a file away; one that is not there is no fault.
+
+    Raises:
+        CertificateError: the disk refuses.
+    """
+    with _disk(path):
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Put a file, with its mode, in the place of another in one step; both on one disk.
+
+    Raises:
+        CertificateError: the disk refuses.
+    """
+    with _disk(target):
+        source.replace(target)
+        _sync_folder(target.parent)
+
+
 @contextmanager
 def new_folder(place: Path) -> Iterator[Path]:
     """Give a folder to fill, which becomes *place* in one step if the block ends without error.

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ledger.errors import Refusal
-from network.certificates import Organisation, Validity, create_organisation
-from network.certificates.layout import REVOCATION_FILE
+from network.certificates import (
+    Organisation,
+    Validity,
+    create_organisation,
+    issued_before,
+    retire_authorities,
+    rotate_authorities,
+)
 from network.certificates.organisation import LOCAL_HOSTS
+from network.certificates.revocation import all_revoked
 from network.msp import Certificate
-from network.msp.settings import read_revocation_list
 from nodes.cli.terminal import AsJson, Terminal
 
 app = typer.Typer(no_args_is_help=True, help="A member's authorities, nodes and users.")
@@ -133,18 +140,67 @@ def renew(
 @app.command("revoke")
 def revoke(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of the node or user.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|CERT.pem", help="Node or user, or the file of one certificate."
+        ),
+    ],
     folder: Folder,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke every certificate ever issued to a node or user."""
+    """Revoke one certificate, or every one that was ever issued to a node or user."""
     terminal = Terminal.of(context, as_json)
-    lists = Organisation.open(folder).revoke(name)
+    organisation = Organisation.open(folder)
+    if name.endswith((".pem", ".crt")):
+        lists = organisation.revoke_certificate(Path(name))
+    else:
+        lists = organisation.revoke(name)
     terminal.result(
         {"name": name, "revocation_lists": str(lists)},
         [
             f"{name} is revoked in {lists}",
-            "a channel refuses it as soon as its configuration takes the list over",
+            "a channel refuses it as soon as its configuration takes the lists over: "
+            f"qist channel propose --crl {organisation.msp_id} {lists}",
+        ],
+    )
+
+
+@app.command("rotate")
+def rotate(context: typer.Context, folder: Folder, as_json: AsJson = False) -> None:
+    """Make new authorities beside the old ones; the new ones issue from now on."""
+    terminal = Terminal.of(context, as_json)
+    made = rotate_authorities(folder)
+    msp_id = made.msp_id
+    terminal.result(
+        {"msp_id": msp_id, "msp": str(made.msp_folder), "renew": issued_before(made)},
+        [
+            f"{msp_id} has new authorities; {made.msp_folder} holds them and the old ones",
+            f"now: qist channel propose --replace-ca {msp_id} {made.msp_folder}; when the channel "
+            f"has it, renew {', '.join(issued_before(made)) or 'nothing'}, then `qist org retire`",
+        ],
+    )
+
+
+@app.command("retire")
+def retire(
+    context: typer.Context,
+    folder: Folder,
+    abandon: Annotated[
+        bool,
+        typer.Option("--abandon", help="Also if somebody still has certificates of theirs."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take the authorities out that were there before a rotation, with their keys."""
+    terminal = Terminal.of(context, as_json)
+    made = retire_authorities(folder, abandon=abandon)
+    terminal.result(
+        {"msp_id": made.msp_id, "msp": str(made.msp_folder)},
+        [
+            f"the authorities before are gone from {folder}",
+            f"the channel trusts them until it takes over {made.msp_folder}: "
+            f"qist channel propose --replace-ca {made.msp_id} {made.msp_folder}",
         ],
     )
 
@@ -159,6 +215,9 @@ def show(
     terminal = Terminal.of(context, as_json)
     value = describe_organisation(Organisation.open(folder))
     rows = [
+        ("authority", each["name"], each["of"], "", each["expires"], each["fingerprint"][:16])
+        for each in value["authorities"]
+    ] + [
         (
             each["kind"],
             each["name"],
@@ -175,7 +234,7 @@ def show(
 
 def describe_organisation(organisation: Organisation) -> dict[str, Any]:
     """Return what an organisation has issued, as JSON values."""
-    revoked = _revoked(organisation)
+    revoked = all_revoked(organisation.msp_folder / "crls", "ca")
     certificates = []
     for kind in ("nodes", "users"):
         for place in sorted((organisation.folder / kind).iterdir()):
@@ -194,13 +253,16 @@ def describe_organisation(organisation: Organisation) -> dict[str, Any]:
     return {
         "msp_id": organisation.msp_id,
         "folder": str(organisation.folder),
+        "authorities": [
+            {
+                "name": authority.common_name,
+                "of": kind,
+                "expires": f"{authority.not_after:%Y-%m-%d}",
+                "fingerprint": hashlib.sha256(authority.der).hexdigest(),
+            }
+            for kind, folder in (("identities", "cacerts"), ("tls", "tlscacerts"))
+            for place in sorted((organisation.msp_folder / folder).iterdir())
+            for authority in [Certificate.from_pem(place.read_bytes())]
+        ],
         "certificates": certificates,
     }
-
-
-def _revoked(organisation: Organisation) -> frozenset[int]:
-    """Return the serial numbers that the organisation's list of identities names."""
-    place = organisation.msp_folder / "crls" / REVOCATION_FILE
-    if not place.exists():
-        return frozenset()
-    return read_revocation_list(place.read_bytes(), organisation.msp_id).serial_numbers

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from network.certificates import Organisation, create_organisation
+from network.certificates import (
+    Organisation,
+    create_organisation,
+    retire_authorities,
+    rotate_authorities,
+)
 from network.errors import CertificateError, IdentityError
 from network.msp import MSP, SigningIdentity
 
@@ -115,3 +120,53 @@ def test_place_that_cannot_be_written_is_named(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CertificateError, match="cannot be written"):
         create_organisation(tmp_path / "file" / "org", "BankMSP")
+
+
+def test_failed_rotation_keeps_old_identities_and_is_repeated(tmp_path, disk) -> None:
+    """Whichever write fails, what was valid stays valid, and the same command goes on."""
+    create_organisation(tmp_path / "count", "BankMSP")
+    steps = disk.counted(lambda: rotate_authorities(tmp_path / "count"))
+    assert steps > 10
+    for step in range(1, steps + 1):
+        bank = create_organisation(tmp_path / f"org{step}", "BankMSP")
+        user = SigningIdentity.load(bank.add_user("user") / "msp", "BankMSP")
+        disk.failing(step, lambda bank=bank: rotate_authorities(bank.folder))
+        MSP.from_config(bank.msp_config()).deserialize(user.serialized)
+        Organisation.open(bank.folder).add_user("other")
+        if not Organisation.open(bank.folder).is_rotating:
+            rotate_authorities(bank.folder)
+        rotating = Organisation.open(bank.folder)
+        late = SigningIdentity.load(rotating.add_user("late") / "msp", "BankMSP")
+        msp = MSP.from_config(rotating.msp_config())
+        for each in (user, late):
+            msp.deserialize(each.serialized)
+
+
+def test_failed_retirement_keeps_new_identities_and_is_repeated(tmp_path, disk) -> None:
+    """Whichever write fails, the new authority's certificates stay valid to the end."""
+
+    def rotated(name: str) -> Organisation:
+        create_organisation(tmp_path / name, "BankMSP").add_node("node0")
+        bank = rotate_authorities(tmp_path / name)
+        bank.renew("node0")
+        bank.add_user("gone")
+        bank.revoke("gone")
+        return bank
+
+    counted = rotated("count")
+    steps = disk.counted(lambda: retire_authorities(counted.folder))
+    for step in range(1, steps + 1):
+        bank = rotated(f"org{step}")
+        node = SigningIdentity.load(bank.node_folder("node0") / "msp", "BankMSP")
+        gone = SigningIdentity.load(bank.user_folder("gone") / "msp", "BankMSP")
+        disk.failing(step, lambda bank=bank: retire_authorities(bank.folder))
+        MSP.from_config(bank.msp_config()).deserialize(node.serialized)
+        if 'rotation = ""' not in (bank.folder / "organisation.toml").read_text():
+            retire_authorities(bank.folder)
+        retired = Organisation.open(bank.folder)
+        assert not retired.is_rotating
+        msp = MSP.from_config(retired.msp_config())
+        msp.deserialize(node.serialized)
+        with pytest.raises(IdentityError, match="revoked"):
+            msp.deserialize(gone.serialized)
+        retired.add_user("late")
