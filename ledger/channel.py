@@ -41,6 +41,7 @@ from ledger.state.blocks import StoredBlocks, decode_stored_block
 from ledger.state.database import ChannelDatabase, Savepoint, TransactionRecord
 from ledger.state.evidence import EvidenceStore
 from ledger.state.expiry import Expiry, plan_expiry
+from ledger.state.private import NOTHING, BlockPrivate, PrivateDataError
 from ledger.state.snapshot import LedgerSnapshot
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import ParsedTransaction, parse_transaction
@@ -241,16 +242,19 @@ class ChannelLedger:
             expiry,
         )
 
-    def commit(self, prepared: PreparedBlock) -> None:
+    def commit(self, prepared: PreparedBlock, private: BlockPrivate = NOTHING) -> None:
         """Make a prepared block durable; when this returns, it is.
 
         Raises:
             BlockError: another block was committed since it was prepared.
+            PrivateDataError: *private* holds what does not belong to the block.
             StorageError: the disk refused. Whether the block is stored shows when the ledger is
                 opened again; until then every further commit fails.
         """
         block = prepared.block
         self._verify_writable()
+        if private.held:
+            raise PrivateDataError(f"block {block.number} was brought with private data to store")
         if block.number != self.height:
             raise BlockError(
                 f"block {block.number} was prepared for another height than {self.height}; "

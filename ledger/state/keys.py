@@ -9,6 +9,7 @@ the last part of a key needs no length, and so keys of one namespace keep their 
                                                    ‖ its commit hash (32, empty at height 1)
     d ‖ name(namespace) ‖ key                      entry: public state
     h ‖ name(namespace) ‖ name(collection) ‖ hash  entry: hashed private state
+    p ‖ name(namespace) ‖ name(collection) ‖ key   entry: plain private state, as far as held here
     k ‖ name(namespace) ‖ name(key) ‖ ~place       nothing: history, newest first (~: bits turned)
     n ‖ number u64                                 location: a block
     b ‖ header hash (32)                           number u64
@@ -44,6 +45,7 @@ FORMAT = b"F"
 SAVEPOINT = b"S"
 PUBLIC = b"d"
 HASHED = b"h"
+PRIVATE = b"p"
 HISTORY = b"k"
 NUMBER = b"n"
 HEADER_HASH = b"b"
@@ -91,6 +93,12 @@ def public_prefix(namespace: str) -> bytes:
 def hashed_prefix(namespace: str, collection: str) -> bytes:
     """Return what stands before the key hashes of a collection."""
     return HASHED + _name(namespace.encode()) + _name(collection.encode())
+
+
+@lru_cache(maxsize=4096)
+def private_prefix(namespace: str, collection: str) -> bytes:
+    """Return what stands before the plain keys of a collection."""
+    return PRIVATE + _name(namespace.encode()) + _name(collection.encode())
 
 
 @lru_cache(maxsize=4096)

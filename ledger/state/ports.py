@@ -78,6 +78,31 @@ class StateReader(Protocol):
     def get_hashed(self, namespace: str, collection: str, key_hash: bytes) -> VersionedValue | None:
         """Return the entry of a private key by the key's SHA-256; its value is the value's hash."""
 
+    def get_hashed_many(
+        self, namespace: str, collection: str, key_hashes: Sequence[bytes]
+    ) -> list[VersionedValue | None]:
+        """Return the hashed entries of several private keys, in the order asked."""
+
+    def get_private(self, namespace: str, collection: str, key: str) -> VersionedValue | None:
+        """Return the plain entry of a private key, None if it is absent or not held here.
+
+        What is held has the version of the hashed entry, and its value the hash that stands there;
+        its metadata are with the hashed entry only.
+        """
+
+    def get_private_many(
+        self, namespace: str, collection: str, keys: Sequence[str]
+    ) -> list[VersionedValue | None]:
+        """Return the plain entries of several private keys, in the order asked."""
+
+    def range_private(
+        self, namespace: str, collection: str, start_key: str, end_key: str
+    ) -> Iterator[tuple[str, VersionedValue]]:
+        """Iterate over the plain entries of a collection that are held here; bounds as ``range``.
+
+        What is not held is left out without a word: nothing is known of it but hashes.
+        """
+
     def metadata_of(self, namespace: str, key: str) -> dict[str, bytes]:
         """Return the metadata entries of a public key; empty if there are none."""
 

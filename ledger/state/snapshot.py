@@ -26,6 +26,7 @@ from ledger.state.keys import (
     expiry_prefix,
     hashed_prefix,
     history_of,
+    private_prefix,
     public_prefix,
 )
 from ledger.state.leveldb import LevelDBSnapshot
@@ -69,13 +70,43 @@ class LedgerSnapshot:
         self, namespace: str, start_key: str, end_key: str
     ) -> Iterator[tuple[str, VersionedValue]]:
         """Iterate over public keys in byte order; see ``StateReader.range``."""
-        for key, raw in self._range(namespace, start_key, end_key):
+        for key, raw in self._range(public_prefix(namespace), start_key, end_key):
             yield key, decode_entry(raw)
 
     def get_hashed(self, namespace: str, collection: str, key_hash: bytes) -> VersionedValue | None:
         """Return the entry of a private key by the key's SHA-256; its value is the value's hash."""
         raw = self._snapshot.get(hashed_prefix(namespace, collection) + key_hash)
         return None if raw is None else decode_entry(raw)
+
+    def get_hashed_many(
+        self, namespace: str, collection: str, key_hashes: Sequence[bytes]
+    ) -> list[VersionedValue | None]:
+        """Return the hashed entries of several private keys, in the order asked."""
+        get = self._snapshot.get
+        prefix = hashed_prefix(namespace, collection)
+        found = [get(prefix + key_hash) for key_hash in key_hashes]
+        return [None if raw is None else decode_entry(raw) for raw in found]
+
+    def get_private(self, namespace: str, collection: str, key: str) -> VersionedValue | None:
+        """Return the plain entry of a private key, None if it is absent or not held here."""
+        raw = self._snapshot.get(private_prefix(namespace, collection) + key.encode())
+        return None if raw is None else decode_entry(raw)
+
+    def get_private_many(
+        self, namespace: str, collection: str, keys: Sequence[str]
+    ) -> list[VersionedValue | None]:
+        """Return the plain entries of several private keys, in the order asked."""
+        get = self._snapshot.get
+        prefix = private_prefix(namespace, collection)
+        found = [get(prefix + key.encode()) for key in keys]
+        return [None if raw is None else decode_entry(raw) for raw in found]
+
+    def range_private(
+        self, namespace: str, collection: str, start_key: str, end_key: str
+    ) -> Iterator[tuple[str, VersionedValue]]:
+        """Iterate over the plain entries that are held; see ``StateReader.range_private``."""
+        for key, raw in self._range(private_prefix(namespace, collection), start_key, end_key):
+            yield key, decode_entry(raw)
 
     def metadata_of(self, namespace: str, key: str) -> dict[str, bytes]:
         """Return the metadata entries of a public key; empty if there are none."""
@@ -111,7 +142,7 @@ class LedgerSnapshot:
         self, namespace: str, start_key: str, end_key: str
     ) -> Iterator[tuple[str, Version]]:
         """Iterate over public keys and their versions; bounds as in ``range``."""
-        for key, raw in self._range(namespace, start_key, end_key):
+        for key, raw in self._range(public_prefix(namespace), start_key, end_key):
             yield key, decode_mark(raw).version
 
     def has_metadata(self, namespace: str) -> bool:
@@ -127,8 +158,7 @@ class LedgerSnapshot:
         for key, _ in self._snapshot.items(expiry_prefix(number), expiry_prefix(number + 1)):
             yield key
 
-    def _range(self, namespace: str, start_key: str, end_key: str) -> Iterator[tuple[str, bytes]]:
-        prefix = public_prefix(namespace)
+    def _range(self, prefix: bytes, start_key: str, end_key: str) -> Iterator[tuple[str, bytes]]:
         begin = len(prefix)
         stop = prefix + end_key.encode() if end_key else after(prefix)
         for key, raw in self._snapshot.items(prefix + start_key.encode(), stop):

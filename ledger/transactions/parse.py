@@ -6,7 +6,7 @@ than the bytes, and the caller makes them in this order:
 
 1. ``format_code`` (2, 3)
 2. the creator: valid in the channel, and the signature (4)
-3. ``structure_code`` (7, 8, 5)
+3. ``structure_code`` (7, 6, 8, 5)
 4. the transaction id is not in the ledger yet (9), for endorser transactions
 5. ``content_code`` (19, 21, 22, 255, 25, 23)
 6. per written namespace and the called contract: defined (25), endorsement policy (10)
@@ -284,6 +284,8 @@ def parse_transaction(raw: bytes) -> ParsedTransaction:
                 content_code = _read_content(parts)
         elif parts.header_type == CONFIG_UPDATE:
             structure_code = TxValidationCode.UNSUPPORTED_TX_PAYLOAD
+        elif not parts.data:
+            structure_code = TxValidationCode.INVALID_CONFIG_TRANSACTION
     return ParsedTransaction(
         raw=raw,
         payload=parts.payload,

@@ -31,6 +31,13 @@ from chaincode.simulator import (
 )
 from ledger.state.ports import HistoryEntry, StateReader, VersionedValue
 from ledger.state.version import Version
+from ledger.transactions.private import (
+    decode_private_rwset,
+    decode_tx_private,
+    hash_key,
+    hash_value,
+)
+from ledger.transactions.rwset import CollectionRWSet, decode_tx_rwset, encode_metadata
 
 CHANNEL = "qist"
 
@@ -43,6 +50,8 @@ class MemoryState:
         self._values: dict[str, dict[str, VersionedValue]] = {}
         self._sorted: dict[str, list[bytes]] = {}
         self._history: dict[tuple[str, str], list[HistoryEntry]] = {}
+        self._hashed: dict[tuple[str, str], dict[bytes, VersionedValue]] = {}
+        self._private: dict[tuple[str, str], dict[str, VersionedValue]] = {}
 
     # ---- StateReader
     def get(self, namespace: str, key: str) -> VersionedValue | None:
@@ -63,7 +72,28 @@ class MemoryState:
             yield key, self._values[namespace][key]
 
     def get_hashed(self, namespace: str, collection: str, key_hash: bytes) -> VersionedValue | None:
-        return None
+        return self._hashed.get((namespace, collection), {}).get(key_hash)
+
+    def get_hashed_many(
+        self, namespace: str, collection: str, key_hashes: Sequence[bytes]
+    ) -> list[VersionedValue | None]:
+        return [self.get_hashed(namespace, collection, each) for each in key_hashes]
+
+    def get_private(self, namespace: str, collection: str, key: str) -> VersionedValue | None:
+        return self._private.get((namespace, collection), {}).get(key)
+
+    def get_private_many(
+        self, namespace: str, collection: str, keys: Sequence[str]
+    ) -> list[VersionedValue | None]:
+        return [self.get_private(namespace, collection, key) for key in keys]
+
+    def range_private(
+        self, namespace: str, collection: str, start_key: str, end_key: str
+    ) -> Iterator[tuple[str, VersionedValue]]:
+        entries = self._private.get((namespace, collection), {})
+        for key in sorted(entries):
+            if key >= start_key and (not end_key or key < end_key):
+                yield key, entries[key]
 
     def metadata_of(self, namespace: str, key: str) -> dict[str, bytes]:
         entry = self.get(namespace, key)
@@ -94,6 +124,28 @@ class MemoryState:
             insort(keys, raw)
         values[key] = VersionedValue(value, version, metadata)
 
+    def put_private(
+        self,
+        namespace: str,
+        collection: str,
+        key: str,
+        value: bytes | None,
+        version: Version,
+        metadata: bytes = b"",
+        *,
+        held: bool = True,
+    ) -> None:
+        """Set or remove one private key; *held*: in plain too, not only by its hashes."""
+        hashed = self._hashed.setdefault((namespace, collection), {})
+        private = self._private.setdefault((namespace, collection), {})
+        private.pop(key, None)
+        if value is None:
+            hashed.pop(hash_key(key), None)
+            return
+        hashed[hash_key(key)] = VersionedValue(hash_value(value), version, metadata)
+        if held:
+            private[key] = VersionedValue(value, version)
+
     def apply(
         self, result: SimulationResult, tx_id: str, timestamp: datetime, version: Version
     ) -> None:
@@ -115,9 +167,47 @@ class MemoryState:
                     self.put(
                         namespace, written.key, known.value, version, stored.SerializeToString()
                     )
+        plain = {
+            (each.namespace, each.collection): decode_private_rwset(each.rwset)
+            for each in decode_tx_private(result.private)
+        }
+        for each in decode_tx_rwset(result.rwset).namespaces:
+            for collection in each.collections:
+                sets = plain.get((each.namespace, collection.collection))
+                values = {write.key: write.value for write in sets.writes} if sets else {}
+                keys = {hash_key(key): key for key in (sets.keys if sets else ())}
+                self._apply_collection(each.namespace, collection, keys, values, version)
+
+    def _apply_collection(
+        self,
+        namespace: str,
+        rwset: CollectionRWSet,
+        keys: Mapping[bytes, str],
+        values: Mapping[str, bytes],
+        version: Version,
+    ) -> None:
+        metadata = dict(rwset.metadata_writes)
+        written = {write.key_hash: write for write in rwset.hashed_writes}
+        for key_hash in written.keys() | metadata.keys():
+            key = keys[key_hash]
+            known = self.get_private(namespace, rwset.collection, key)
+            hashed = self.get_hashed(namespace, rwset.collection, key_hash)
+            kept = b"" if hashed is None else hashed.metadata
+            if key_hash in metadata:
+                kept = encode_metadata(metadata[key_hash]) if metadata[key_hash] else b""
+            value = None if known is None else known.value
+            if key_hash in written:
+                value = None if written[key_hash].deletes else values[key]
+            self.put_private(namespace, rwset.collection, key, value, version, kept)
 
     def conflicts(self, result: SimulationResult) -> bool:
         """Say whether anything that *result* read is different now (MVCC and phantoms)."""
+        for each in decode_tx_rwset(result.rwset).namespaces:
+            for collection in each.collections:
+                for key_hash, version in collection.hashed_reads:
+                    entry = self.get_hashed(each.namespace, collection.collection, key_hash)
+                    if (None if entry is None else entry.version) != version:
+                        return True
         for namespace, rwset in _namespaces(result.rwset):
             for read in rwset.reads:
                 known = self.get(namespace, read.key)
