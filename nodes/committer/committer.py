@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from ledger.blocks.block import Block
 from ledger.blocks.structure import verify_block_structure
 from ledger.channel import ChannelLedger, PreparedBlock
-from ledger.errors import BlockError, CorruptionError, Fatal
+from ledger.errors import CorruptionError, Fatal
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import CONFIG, ParsedTransaction, parse_transaction
 from ledger.validation.judgement import CONFIG_KEY, CONFIG_NAMESPACE
 from network.configuration import ChannelConfiguration
+from network.errors import ConfigurationError, PolicyError
 from network.ordering.ports import ExpectedOutcome
 from nodes.committer.configuration import ConfigurationRule
 from nodes.committer.outcome import CommittedBlock, verify_outcome
@@ -123,34 +124,44 @@ class Committer:
     def _stage(self, block: Block, expected: ExpectedOutcome | None) -> StagedBlock:
         verify_block_structure(block, self._ledger.height, self._ledger.last_header_hash)
         transactions = tuple(parse_transaction(raw) for raw in block.data)
-        configuration = self._next_configuration(block, transactions)
         with self._ledger.snapshot() as state:
-            codes: Sequence[TxValidationCode] = self._validator.validate(
-                transactions, state, self._ledger.has_transaction
-            )
-        if configuration is not None and codes[0] is not TxValidationCode.VALID:
-            raise BlockError(
-                f"block {block.number} holds a configuration whose envelope is {codes[0].name}; "
-                "a configuration is sent by the orderer, signed with its own identity"
-            )
+            codes = self._validator.validate(transactions, state, self._ledger.has_transaction)
+        configuration = self._judge_configurations(block.number, transactions, codes)
         prepared = self._ledger.prepare(block, transactions, codes)
         if expected is not None:
             verify_outcome(block.number, bytes(prepared.codes), prepared.commit_hash, expected)
         return StagedBlock(prepared, transactions, configuration)
 
-    def _next_configuration(
-        self, block: Block, transactions: Sequence[ParsedTransaction]
+    def _judge_configurations(
+        self,
+        number: int,
+        transactions: Sequence[ParsedTransaction],
+        codes: list[TxValidationCode],
     ) -> ChannelConfiguration | None:
-        """Return the configuration that *block* brings, None if it brings none."""
-        configs = [each for each in transactions if each.header_type == CONFIG]
-        if not configs:
-            return None
-        if len(transactions) > 1:
-            raise BlockError(
-                f"block {block.number} holds a configuration among other transactions; "
-                "a configuration stands alone in its block"
+        """Return the configuration that the block brings, and mark in *codes* what may not follow.
+
+        A configuration that stands among other transactions, or that may not follow the one in
+        force, is INVALID_CONFIG_TRANSACTION and changes nothing. Fabric's peer would judge the
+        first kind in an order of chance and stop for ever at the second.
+        """
+        for index, transaction in enumerate(transactions):
+            if transaction.header_type != CONFIG or codes[index] is not TxValidationCode.VALID:
+                continue
+            reason = "it stands among other transactions; a configuration stands alone in its block"
+            if len(transactions) == 1:
+                try:
+                    return self._rule(self.configuration, transaction.config_envelope)
+                except (ConfigurationError, PolicyError) as refused:
+                    reason = str(refused)
+            codes[index] = TxValidationCode.INVALID_CONFIG_TRANSACTION
+            logger.warning(
+                "block %d of channel %s: the configuration in transaction %d does not count: %s",
+                number,
+                self.configuration.channel_id,
+                index,
+                reason,
             )
-        return self._rule(self.configuration, configs[0].config_envelope)
+        return None
 
 
 def write_genesis(ledger: ChannelLedger, genesis: Block) -> None:

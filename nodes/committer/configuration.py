@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ledger.errors import BlockError
 from network.configuration import ChannelConfiguration, verify_config_envelope
-from network.errors import ConfigurationError, PolicyError
+from network.errors import ConfigurationError
 from nodes.errors import UpgradeNeeded
 
 __all__ = ["ConfigurationRule", "verify_update"]
@@ -23,7 +22,8 @@ ConfigurationRule: TypeAlias = Callable[[ChannelConfiguration, bytes], ChannelCo
 """From the configuration in force and a marshalled `ConfigEnvelope` to the next configuration.
 
 Raises:
-    BlockError: it may not follow, so the whole block is refused.
+    ConfigurationError, PolicyError: it may not follow; the transaction is invalid then, and the
+        configuration in force stays.
     UpgradeNeeded: it may, and this program cannot honour it, so the channel halts.
 """
 
@@ -33,13 +33,7 @@ def verify_update(current: ChannelConfiguration, config_envelope: bytes) -> Chan
 
     Source: Fabric core/peer/channel.go (`Apply`).
     """
-    try:
-        following = verify_config_envelope(current, config_envelope)
-    except (ConfigurationError, PolicyError) as refused:
-        raise BlockError(
-            f"the configuration in the block may not follow the one of sequence "
-            f"{current.sequence}: {refused}"
-        ) from refused
+    following = verify_config_envelope(current, config_envelope)
     try:
         following.verify_capabilities()
     except ConfigurationError as unknown:
