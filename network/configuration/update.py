@@ -40,12 +40,15 @@ from network.configuration.succession import verify_may_follow
 from network.decoding import decode_message
 from network.errors import ConfigurationError, PolicyError
 from network.msp import Identity
-from network.policy import SignedData, valid_identities
+from network.policy import Policy, SignedData, valid_identities
 
 __all__ = [
     "apply_update",
     "authorise_update",
+    "modification_policy",
     "read_update",
+    "signed_data_of",
+    "update_delta",
     "verify_config_envelope",
 ]
 
@@ -167,11 +170,26 @@ def authorise_update(current: ChannelConfiguration, update_envelope: Any) -> Any
         ConfigurationError: the update breaks a rule.
         PolicyError: those who signed may not change one of the elements.
     """
+    delta = update_delta(current, bytes(update_envelope.config_update))
+    identities = valid_identities(signed_data_of(update_envelope), current.msps)
+    for key in delta:
+        existing = current.elements.get(key)
+        if existing is not None:
+            _verify_signers(current, key, existing, identities)
+    return build_group({**current.elements, **delta})
+
+
+def update_delta(current: ChannelConfiguration, config_update: bytes) -> dict[str, Element]:
+    """Return the elements that an update would change, by key; who signed is not looked at.
+
+    Args:
+        current: the configuration in force.
+        config_update: a marshalled ConfigUpdate.
+    Raises:
+        ConfigurationError: the update breaks a rule.
+    """
     update = decode_message(
-        configtx_pb2.ConfigUpdate,
-        update_envelope.config_update,
-        "the configuration update",
-        ConfigurationError,
+        configtx_pb2.ConfigUpdate, config_update, "the configuration update", ConfigurationError
     )
     if update.channel_id != current.channel_id:
         raise ConfigurationError(
@@ -185,8 +203,8 @@ def authorise_update(current: ChannelConfiguration, update_envelope: Any) -> Any
             key = element.key
             if read_versions.get(key) != element.version:
                 delta[key] = element
-    _verify_delta(current, delta, update_envelope)
-    return build_group({**current.elements, **delta})
+    _verify_delta(current, delta)
+    return delta
 
 
 def _verify_read_set(current: ChannelConfiguration, update: Any) -> dict[str, int]:
@@ -212,14 +230,11 @@ def _verify_read_set(current: ChannelConfiguration, update: Any) -> dict[str, in
     return versions
 
 
-def _verify_delta(
-    current: ChannelConfiguration, delta: Mapping[str, Element], update_envelope: Any
-) -> None:
+def _verify_delta(current: ChannelConfiguration, delta: Mapping[str, Element]) -> None:
     if not delta:
         raise ConfigurationError(
             "delta set was empty -- update would have no effect: change something"
         )
-    signed = _signed_data(update_envelope)
     for key, element in delta.items():
         _verify_mod_policy(key, element.mod_policy)
         existing = current.elements.get(key)
@@ -233,23 +248,28 @@ def _verify_delta(
                 f"attempt to set key {key} to version {element.version}, but key is at version "
                 f"{existing.version}: a change makes it {existing.version + 1}"
             )
-    identities = valid_identities(signed, current.msps)
-    for key in delta:
-        existing = current.elements.get(key)
-        if existing is not None:
-            _verify_signers(current, key, existing, identities)
+
+
+def modification_policy(current: ChannelConfiguration, existing: Element) -> Policy:
+    """Return the policy by which an element of the configuration in force may be changed.
+
+    Raises:
+        PolicyError: it names one that is not there.
+    """
+    inside = existing.groups if existing.kind != GROUP else (*existing.groups, existing.name)
+    policy = current.policies.policy_seen_from(inside[1:], existing.mod_policy)
+    if policy is None:
+        raise PolicyError(
+            f"unexpected missing policy {existing.mod_policy[:400]} for item {existing.key}: it "
+            "can be changed only together with a group above it that names a policy"
+        )
+    return policy
 
 
 def _verify_signers(
     current: ChannelConfiguration, key: str, existing: Element, identities: Sequence[Identity]
 ) -> None:
-    inside = existing.groups if existing.kind != GROUP else (*existing.groups, existing.name)
-    policy = current.policies.policy_seen_from(inside[1:], existing.mod_policy)
-    if policy is None:
-        raise PolicyError(
-            f"unexpected missing policy {existing.mod_policy[:400]} for item {key}: it can be "
-            "changed only together with a group above it that names a policy"
-        )
+    policy = modification_policy(current, existing)
     try:
         policy.evaluate(identities)
     except PolicyError as refused:
@@ -273,7 +293,12 @@ def _verify_mod_policy(key: str, mod_policy: str) -> None:
             )
 
 
-def _signed_data(update_envelope: Any) -> list[SignedData]:
+def signed_data_of(update_envelope: Any) -> list[SignedData]:
+    """Return the signatures of a ConfigUpdateEnvelope with what each of them covers.
+
+    Raises:
+        ConfigurationError: the header of one cannot be read.
+    """
     signed = []
     for number, signature in enumerate(update_envelope.signatures):
         header = decode_message(
