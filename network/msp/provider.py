@@ -43,6 +43,7 @@ class MSP:
 
     Attributes:
         msp_id: the member's name.
+        roots, intermediates: PEM of the authorities of its identities.
         tls_roots, tls_intermediates: PEM of the authorities of its TLS certificates.
     """
 
@@ -65,6 +66,8 @@ class MSP:
             crl = read_revocation_list(raw, self.msp_id)
             self._revocation_lists[crl.authority_key_identifier].append(crl)
         self._verify_authorities_in_force()
+        self.roots: tuple[bytes, ...] = tuple(config.root_certs)
+        self.intermediates: tuple[bytes, ...] = tuple(config.intermediate_certs)
         self.tls_roots: tuple[bytes, ...] = tuple(config.tls_root_certs)
         self.tls_intermediates: tuple[bytes, ...] = tuple(config.tls_intermediate_certs)
         self._tls = Authorities(
@@ -139,6 +142,18 @@ class MSP:
                 ) from reason
             ids.add(self._identity_id(certificate))
         return frozenset(ids)
+
+    @property
+    def revoked_count(self) -> int:
+        """How many certificates its revocation lists name."""
+        return len(
+            {
+                (authority, serial)
+                for authority, lists in self._revocation_lists.items()
+                for each in lists
+                for serial in each.serial_numbers
+            }
+        )
 
     def deserialize(self, serialized: bytes) -> Identity:
         """Return the identity of a SerializedIdentity of this member.

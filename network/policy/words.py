@@ -45,9 +45,13 @@ def policy_in_words(policy: Any, path: str) -> str:
         envelope = decode_message(
             policies_pb2.SignaturePolicyEnvelope, policy.value, path, PolicyError
         )
-        principals = [_principal(each) for each in envelope.identities]
-        return _rule(envelope.rule, principals)
+        return signature_policy_in_words(envelope)
     return f"(policy of type {policy.type})"
+
+
+def signature_policy_in_words(envelope: Any) -> str:
+    """Return a SignaturePolicyEnvelope message in words."""
+    return _rule(envelope.rule, [_principal(each) for each in envelope.identities])
 
 
 def _rule(rule: Any, principals: list[str]) -> str:
