@@ -14,7 +14,8 @@ earlier one satisfied the policies of the namespace, even if it falls to somethi
 
 Namespaces are judged in a fixed order, the called contract first and then as in the read-write set,
 and the first failure is the verdict. (Fabric's order is random where several fail differently.)
-Each is judged all the same, for its effect on later transactions depends on nothing else.
+Each is judged all the same, for its effect on later transactions depends on nothing else. What a
+contract writes whose definition names another set of rules than ``vscc`` cannot be judged (25).
 
 Source: Fabric, core/committer/txvalidator/v20/plugindispatcher/dispatcher.go `Dispatch`;
 core/common/validation/statebased/{validator_keylevel,vpmanagerimpl,v20}.go.
@@ -22,26 +23,48 @@ core/common/validation/statebased/{validator_keylevel,vpmanagerimpl,v20}.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from google.protobuf.message import DecodeError
 
 from chaincode.system.definitions import LIFECYCLE, Definition, load_definition
-from ledger.state.ports import VALIDATION_PARAMETER, StateReader
+from ledger.state.ports import VALIDATION_PARAMETER, StateReader, VersionedValue
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import ParsedTransaction
 from ledger.transactions.rwset import NamespaceRWSet
 from nodes.committer.policies import IMPLICIT_COLLECTION, Endorsers, PolicyEvaluator
 
-__all__ = ["BlockPolicies"]
+__all__ = ["VALIDATION_PLUGIN", "BlockPolicies", "Unsatisfied"]
 
-_VALID = TxValidationCode.VALID
+VALIDATION_PLUGIN = "vscc"
+"""The one set of rules that is known: Fabric's default."""
+
 _FAILED = TxValidationCode.ENDORSEMENT_POLICY_FAILURE
 _UNDEFINED = TxValidationCode.INVALID_CHAINCODE
 
 # A key in a namespace; the collection is empty for a public key, whose key is text.
 _Place = tuple[str, str, str | bytes]
+
+
+class Unsatisfied(NamedTuple):
+    """Why the writes of a transaction do not stand.
+
+    Attributes:
+        code: the verdict.
+        level: what was asked: ``definition``, ``plugin``, ``in block`` (an earlier transaction of
+            the block writes the key's metadata), ``key``, ``collection`` or ``contract``.
+        namespace, collection, key: where; the key is text, or the hash of a private one.
+        policy: marshalled, or the name of the plugin; empty if there is none.
+    """
+
+    code: TxValidationCode
+    level: str
+    namespace: str
+    collection: str = ""
+    key: str | bytes = ""
+    policy: bytes = b""
 
 
 class BlockPolicies:
@@ -58,8 +81,8 @@ class BlockPolicies:
         self._definitions: dict[str, Definition | None] = {}
         self._metadata_written: set[_Place] = set()
 
-    def judge(self, transaction: ParsedTransaction, endorsers: Endorsers) -> TxValidationCode:
-        """Return VALID, or the verdict of the first namespace that is not satisfied.
+    def judge(self, transaction: ParsedTransaction, endorsers: Endorsers) -> Unsatisfied | None:
+        """Return why the first namespace that is not satisfied is not; None if all are.
 
         Args:
             transaction: one whose content was read without a verdict.
@@ -68,33 +91,35 @@ class BlockPolicies:
         namespaces = () if transaction.rwset is None else transaction.rwset.namespaces
         written = {each.namespace: each for each in namespaces if each.is_writing}
         called = written.pop(transaction.chaincode, NamespaceRWSet(transaction.chaincode))
-        verdict = _VALID
+        first: Unsatisfied | None = None
         for rwset in (called, *written.values()):
-            code = self._judge_namespace(rwset, endorsers)
-            if code is _VALID:
+            failure = self._judge_namespace(rwset, endorsers)
+            if failure is None:
                 self._metadata_written.update(_metadata_writes(rwset))
-            elif verdict is _VALID:
-                verdict = code
-        return verdict
+            elif first is None:
+                first = failure
+        return first
 
-    def _judge_namespace(self, rwset: NamespaceRWSet, endorsers: Endorsers) -> TxValidationCode:
-        definition = self._definition(rwset.namespace)
+    def _judge_namespace(self, rwset: NamespaceRWSet, endorsers: Endorsers) -> Unsatisfied | None:
+        namespace = rwset.namespace
+        definition = self._definition(namespace)
         if definition is None:
-            return _UNDEFINED
-        judge = _NamespaceJudge(
-            self._state, self._evaluator, rwset.namespace, definition, endorsers
-        )
-        if self._metadata_written and any(
-            place in self._metadata_written for place in _places(rwset)
-        ):
-            return _FAILED
-        return _VALID if judge.satisfied(rwset) else _FAILED
+            return Unsatisfied(_UNDEFINED, "definition", namespace)
+        if definition.validation_plugin != VALIDATION_PLUGIN:
+            plugin = definition.validation_plugin.encode()
+            return Unsatisfied(_UNDEFINED, "plugin", namespace, policy=plugin)
+        if self._metadata_written:
+            for place in _places(rwset):
+                if place in self._metadata_written:
+                    return Unsatisfied(_FAILED, "in block", *place)
+        judge = _NamespaceJudge(self._state, self._evaluator, namespace, definition, endorsers)
+        return judge.unsatisfied(rwset)
 
     def _definition(self, name: str) -> Definition | None:
         """Return the usable definition of a contract, None if there is none."""
         if name not in self._definitions:
             if name == LIFECYCLE:
-                self._definitions[name] = Definition("vscc", b"", {})
+                self._definitions[name] = Definition(VALIDATION_PLUGIN, b"", {})
             else:
                 found = load_definition(self._state, name)
                 usable = found is not None and found.validation_plugin and found.policy
@@ -119,18 +144,16 @@ class _NamespaceJudge:
         self._definition = definition
         self._endorsers = endorsers
 
-    def satisfied(self, rwset: NamespaceRWSet) -> bool:
-        """Return whether every policy that the writes need is satisfied."""
+    def unsatisfied(self, rwset: NamespaceRWSet) -> Unsatisfied | None:
+        """Return the first policy that the writes need and that is not satisfied."""
         judged = False
         keys = [write.key for write in rwset.writes]
         keys.extend(write.key for write in rwset.metadata_writes)
-        metadata = [
-            b"" if entry is None else entry.metadata
-            for entry in self._state.get_many(self._namespace, keys)
-        ]
         if keys:
-            if not self._keys_satisfied("", metadata):
-                return False
+            entries = self._state.get_many(self._namespace, keys)
+            failure = self._judge_keys("", keys, entries)
+            if failure is not None:
+                return failure
             judged = True
         for collection in rwset.collections:
             name = collection.collection
@@ -139,38 +162,47 @@ class _NamespaceJudge:
             if not hashes:
                 continue
             entries = [self._state.get_hashed(self._namespace, name, each) for each in hashes]
-            if not self._keys_satisfied(
-                name, [b"" if entry is None else entry.metadata for entry in entries]
-            ):
-                return False
+            failure = self._judge_keys(name, hashes, entries)
+            if failure is not None:
+                return failure
             judged = True
-        return judged or self._contract_satisfied()
+        return None if judged or self._contract_satisfied() else self._failed("contract")
 
-    def _keys_satisfied(self, collection: str, metadata: list[bytes]) -> bool:
-        """Judge keys by their own policies, and all those without one by the next wider one."""
-        without_own = False
-        for each in metadata:
-            policy = _own_policy(each) if each else b""
-            if not policy:
-                without_own = True
-            elif not self._evaluator.key_level(policy, self._endorsers):
-                return False
-        return not without_own or self._collection_satisfied(collection)
-
-    def _collection_satisfied(self, name: str) -> bool:
-        if not name:
-            return self._contract_satisfied()
-        if name.startswith(IMPLICIT_COLLECTION):
-            implicit = self._evaluator.implicit_collection(name)
-            return implicit is not None and self._evaluator.application(implicit, self._endorsers)
-        policy = self._definition.collections.get(name)
+    def _failed(
+        self, level: str, collection: str = "", key: str | bytes = "", policy: bytes | None = None
+    ) -> Unsatisfied:
         if policy is None:
-            return False
-        return (
-            self._evaluator.application(policy, self._endorsers)
-            if policy
-            else self._contract_satisfied()
-        )
+            policy = self._definition.policy
+        return Unsatisfied(_FAILED, level, self._namespace, collection, key, policy)
+
+    def _judge_keys(
+        self,
+        collection: str,
+        keys: Sequence[str | bytes],
+        entries: Sequence[VersionedValue | None],
+    ) -> Unsatisfied | None:
+        """Judge keys by their own policies, and all those without one by the next wider one."""
+        without_own: str | bytes | None = None
+        for key, entry in zip(keys, entries, strict=True):
+            policy = _own_policy(entry.metadata) if entry is not None and entry.metadata else b""
+            if not policy:
+                without_own = key if without_own is None else without_own
+            elif not self._evaluator.key_level(policy, self._endorsers):
+                return self._failed("key", collection, key, policy)
+        return None if without_own is None else self._judge_collection(collection, without_own)
+
+    def _judge_collection(self, name: str, key: str | bytes) -> Unsatisfied | None:
+        policy: bytes | None = b""
+        if name.startswith(IMPLICIT_COLLECTION):
+            policy = self._evaluator.implicit_collection(name)
+        elif name:
+            policy = self._definition.collections.get(name)
+        if policy is None:
+            return self._failed("collection", name, key, b"")
+        if policy:
+            satisfied = self._evaluator.application(policy, self._endorsers)
+            return None if satisfied else self._failed("collection", name, key, policy)
+        return None if self._contract_satisfied() else self._failed("contract", name, key)
 
     def _contract_satisfied(self) -> bool:
         if self._namespace == LIFECYCLE:

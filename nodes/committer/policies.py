@@ -1,9 +1,9 @@
 """Whether the endorsers of a transaction satisfy a policy, under one channel configuration.
 
-Three kinds of bytes are judged: an `ApplicationPolicy` (contract or collection: a signature policy
-or the name of a channel policy), a `SignaturePolicyEnvelope` (key-level), and channel policies by
-name. Many transactions of a block carry the same endorsers, so both compiled policies and verdicts
-are remembered, within bounds, for as long as the configuration is in force.
+Two kinds of bytes are judged: an `ApplicationPolicy` (contract, collection, lifecycle: a signature
+policy or the name of a channel policy) and a `SignaturePolicyEnvelope` (key-level). Many
+transactions of a block carry the same endorsers, so both compiled policies and verdicts are
+remembered, within bounds, for as long as the configuration is in force.
 
 Invariants: bytes that are no policy are satisfied by nobody; they never raise. (For a key-level
 policy Fabric's peer would halt instead; contracts write those bytes, so ours records a verdict.)
@@ -14,10 +14,11 @@ Source: Fabric, core/policy/application.go; core/handlers/validation/builtin/v20
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 from fabric_protos.common import policies_pb2
+from fabric_protos.msp import msp_principal_pb2
 from fabric_protos.peer import policy_pb2
 from google.protobuf.message import DecodeError
 
@@ -49,10 +50,8 @@ class PolicyEvaluator:
         self._configuration = configuration
         self._compiled: dict[tuple[str, bytes], _Evaluable | None] = {}
         self._verdicts: dict[Hashable, bool] = {}
-        self._implicit = {
-            msp_id: f"/Channel/Application/{organisation.name}/Endorsement"
-            for msp_id, organisation in configuration.organisations.items()
-        }
+        self._implicit: dict[str, bytes] = {}
+        self._lifecycle: bytes | None = None
 
     def application(self, policy: bytes, endorsers: Endorsers) -> bool:
         """Judge a marshalled `ApplicationPolicy`, of a contract or a collection."""
@@ -64,19 +63,49 @@ class PolicyEvaluator:
 
     def lifecycle(self, endorsers: Endorsers) -> bool:
         """Judge the channel's policy for contract definitions."""
-        return self._judge("channel", LIFECYCLE_ENDORSEMENT.encode(), endorsers)
+        return self._judge("application", self.lifecycle_policy, endorsers)
+
+    @property
+    def lifecycle_policy(self) -> bytes:
+        """The policy for contract definitions, as a marshalled `ApplicationPolicy`.
+
+        A channel that has no such policy asks a member of more than half of its organisations.
+        Source: Fabric, core/chaincode/lifecycle/lifecycle.go `LifecycleEndorsementPolicyAsBytes`.
+        """
+        if self._lifecycle is None:
+            members = sorted(self._configuration.organisations)
+            self._lifecycle = self._reference(LIFECYCLE_ENDORSEMENT) or _members_policy(
+                len(members) // 2 + 1, members
+            )
+        return self._lifecycle
 
     def implicit_collection(self, collection: str) -> bytes | None:
         """Return the policy of a member's own collection, as a marshalled `ApplicationPolicy`.
 
+        It is the member's Endorsement policy; any of its identities where it has none.
+
         Returns:
             None if *collection* is not the implicit collection of a member of the channel.
+        Source: Fabric, core/chaincode/lifecycle/deployedcc_infoprovider.go
+        `ImplicitCollectionEndorsementPolicyAsBytes`.
         """
-        reference = self._implicit.get(collection.removeprefix(IMPLICIT_COLLECTION))
-        if reference is None:
+        msp_id = collection.removeprefix(IMPLICIT_COLLECTION)
+        organisation = self._configuration.organisations.get(msp_id)
+        if organisation is None:
             return None
+        if msp_id not in self._implicit:
+            path = f"/Channel/Application/{organisation.name}/Endorsement"
+            self._implicit[msp_id] = self._reference(path) or _members_policy(1, [msp_id])
+        return self._implicit[msp_id]
+
+    def _reference(self, path: str) -> bytes:
+        """Return the policy that names a policy of the channel; empty if the channel has it not."""
+        try:
+            self._configuration.policies.policy(path)
+        except PolicyError:
+            return b""
         policy: bytes = policy_pb2.ApplicationPolicy(
-            channel_config_policy_reference=reference
+            channel_config_policy_reference=path
         ).SerializeToString()
         return policy
 
@@ -107,8 +136,6 @@ class PolicyEvaluator:
 
     def _compile(self, kind: str, policy: bytes) -> _Evaluable | None:
         try:
-            if kind == "channel":
-                return self._configuration.policies.policy(policy.decode())
             if kind == "signature":
                 return self._signature_policy(
                     policies_pb2.SignaturePolicyEnvelope.FromString(policy)
@@ -127,3 +154,20 @@ class PolicyEvaluator:
 
     def _signature_policy(self, envelope: policies_pb2.SignaturePolicyEnvelope) -> _Evaluable:
         return SignaturePolicy(envelope, self._configuration.msps)
+
+
+def _members_policy(needed: int, msp_ids: Sequence[str]) -> bytes:
+    """Return the policy that asks *needed* of these members for a signature of any identity."""
+    application = policy_pb2.ApplicationPolicy()
+    envelope = application.signature_policy
+    for place, msp_id in enumerate(msp_ids):
+        role = msp_principal_pb2.MSPRole(role=msp_principal_pb2.MSPRole.MEMBER)
+        role.msp_identifier = msp_id
+        envelope.identities.add(
+            principal_classification=msp_principal_pb2.MSPPrincipal.ROLE,
+            principal=role.SerializeToString(),
+        )
+        envelope.rule.n_out_of.rules.add().signed_by = place
+    envelope.rule.n_out_of.n = needed
+    raw: bytes = application.SerializeToString()
+    return raw

@@ -28,7 +28,7 @@ from ledger.transactions.parse import ENDORSER_TRANSACTION, ParsedTransaction
 from network.configuration import ChannelConfiguration
 from network.errors import IdentityError
 from network.msp import Identity
-from nodes.committer.endorsement import BlockPolicies
+from nodes.committer.endorsement import BlockPolicies, Unsatisfied
 from nodes.committer.policies import Endorsers, PolicyEvaluator
 from nodes.committer.signatures import Question, SignaturePool
 
@@ -51,12 +51,16 @@ class TransactionValidator:
     Args:
         configuration: the channel configuration in force; make another validator for the next.
         signatures: the threads that verify.
+
+    Attributes:
+        unsatisfied: of the block judged last, why writes do not stand, by the transaction's place.
     """
 
     def __init__(self, configuration: ChannelConfiguration, signatures: SignaturePool) -> None:
         self._configuration = configuration
         self._signatures = signatures
         self._evaluator = PolicyEvaluator(configuration)
+        self.unsatisfied: dict[int, Unsatisfied] = {}
 
     def validate(
         self,
@@ -84,10 +88,17 @@ class TransactionValidator:
         ]
         answers = self._signatures.verify(questions)
         policies = BlockPolicies(state, self._evaluator)
-        return [
-            self._verdict(each, duplicate, places, answers, policies)
-            for each, duplicate, places in zip(transactions, duplicates, asked, strict=True)
-        ]
+        self.unsatisfied = {}
+        codes: list[TxValidationCode] = []
+        for each, duplicate, places in zip(transactions, duplicates, asked, strict=True):
+            code = _code_before_policies(each, duplicate, places, answers)
+            if code is None:
+                failure = policies.judge(each, _endorsers(places, answers))
+                code = _VALID if failure is None else failure.code
+                if failure is not None:
+                    self.unsatisfied[len(codes)] = failure
+            codes.append(code)
+        return codes
 
     def _ask(
         self, transaction: ParsedTransaction, duplicate: bool, questions: list[Question]
@@ -124,27 +135,25 @@ class TransactionValidator:
             questions.append(Question(endorser, message, endorsement.signature))
         return places
 
-    def _verdict(
-        self,
-        transaction: ParsedTransaction,
-        duplicate: bool,
-        places: _Signatures,
-        answers: Sequence[bool],
-        policies: BlockPolicies,
-    ) -> TxValidationCode:
-        if transaction.format_code is not None:
-            return transaction.format_code
-        if places.creator is None or not answers[places.creator]:
-            return TxValidationCode.BAD_CREATOR_SIGNATURE
-        if transaction.structure_code is not None:
-            return transaction.structure_code
-        if transaction.header_type != ENDORSER_TRANSACTION:
-            return _VALID
-        if duplicate:
-            return TxValidationCode.DUPLICATE_TXID
-        if transaction.content_code is not None:
-            return transaction.content_code
-        return policies.judge(transaction, _endorsers(places, answers))
+
+def _code_before_policies(
+    transaction: ParsedTransaction,
+    duplicate: bool,
+    places: _Signatures,
+    answers: Sequence[bool],
+) -> TxValidationCode | None:
+    """Return the verdict that needs no policy; None if policies decide."""
+    if transaction.format_code is not None:
+        return transaction.format_code
+    if places.creator is None or not answers[places.creator]:
+        return TxValidationCode.BAD_CREATOR_SIGNATURE
+    if transaction.structure_code is not None:
+        return transaction.structure_code
+    if transaction.header_type != ENDORSER_TRANSACTION:
+        return _VALID
+    if duplicate:
+        return TxValidationCode.DUPLICATE_TXID
+    return transaction.content_code
 
 
 def _endorsers(places: _Signatures, answers: Sequence[bool]) -> Endorsers:
