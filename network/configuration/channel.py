@@ -110,6 +110,7 @@ class ChannelConfiguration:
         orderer_groups: MSP id of each group in the group Orderer, by the group's name.
         consensus_type: `solo`, or another engine's name.
         consensus_metadata: the engine's own bytes.
+        consensus_state: 0 for normal operation, 1 while the engine is exchanged for another.
         orderer_endpoints: MSP id, host and port of each orderer; the MSP id is empty for an
             address that belongs to no member.
         elements: every group, value and policy by its key.
@@ -145,6 +146,7 @@ class ChannelConfiguration:
         self.batch: BatchParameters = read_batch(orderer)
         self.consensus_type: str = orderer["ConsensusType"].type
         self.consensus_metadata: bytes = orderer["ConsensusType"].metadata
+        self.consensus_state: int = orderer["ConsensusType"].state
         self.acls: Mapping[str, str] = MappingProxyType(
             {name: _absolute(acl.policy_ref) for name, acl in application["ACLs"].acls.items()}
         )

@@ -4,11 +4,14 @@ In this order, each refusal with the status of Fabric's Broadcast:
 
 1. the envelope and its channel header can be read                         400
 2. it is for this channel                                                  404
-3. it is of a type that clients send: no CONFIG, no CONFIG_UPDATE          400
+3. it is of a type that clients send: no CONFIG, no ORDERER_TRANSACTION    400
 4. payload and signature are at most AbsoluteMaxBytes                      413
 5. it passes every check that a committer makes on a whole block           400
 6. the creator's certificate has not expired                               400
 7. the creator's signature satisfies the channel policy /Channel/Writers   403
+
+A configuration update passes by the same rules, and what it does is judged afterwards
+(`reconfiguration.py`).
 
 Rule 5 is what keeps one malformed envelope from stopping a channel: every committer refuses a block
 that holds one. Fabric answers 400 where 404 and 413 stand here; both are refusals to its clients.
@@ -67,14 +70,15 @@ class Admission:
         self._configuration = configuration
         self._clock = clock
 
-    def check(self, envelope: bytes) -> None:
+    def check(self, envelope: bytes) -> bool:
         """Check one envelope by every rule.
 
+        Returns:
+            whether it is a configuration update, of which a configuration is still to be made.
         Raises:
             OrderingRefusal: naming the first rule that is broken.
         """
         configuration = self._configuration()
-        limit = configuration.batch.absolute_max_bytes
         message, channel_header, creator = _decode(envelope)
         if channel_header.channel_id != self._channel_id:
             raise OrderingRefusal(
@@ -83,6 +87,27 @@ class Admission:
                 f"this orderer serves channel {self._channel_id!r}",
             )
         _check_type(channel_header.type)
+        self._check_form(configuration, envelope, message)
+        self._check_writer(configuration, message, creator)
+        is_update: bool = channel_header.type == _CONFIG_UPDATE
+        return is_update
+
+    def check_made(self, envelope: bytes) -> None:
+        """Check an envelope that this orderer made itself: its size, its form and its signature.
+
+        Raises:
+            OrderingRefusal: it must not enter a block.
+        """
+        configuration = self._configuration()
+        message, _, creator = _decode(envelope)
+        self._check_form(configuration, envelope, message)
+        self._check_writer(configuration, message, creator)
+
+    @staticmethod
+    def _check_form(
+        configuration: ChannelConfiguration, envelope: bytes, message: common_pb2.Envelope
+    ) -> None:
+        limit = configuration.batch.absolute_max_bytes
         size = len(message.payload) + len(message.signature)
         if size > limit:
             raise OrderingRefusal(
@@ -94,7 +119,6 @@ class Admission:
             verify_envelope_canonical(envelope)
         except BlockError as malformed:
             raise OrderingRefusal(BAD_REQUEST, str(malformed)) from malformed
-        self._check_writer(configuration, message, creator)
 
     def _check_writer(
         self, configuration: ChannelConfiguration, message: common_pb2.Envelope, creator: bytes
@@ -147,9 +171,3 @@ def _check_type(header_type: int) -> None:
         raise OrderingRefusal(BAD_REQUEST, "message is of type that cannot be processed directly")
     if header_type == _ORDERER_TRANSACTION:
         raise OrderingRefusal(BAD_REQUEST, "message is of type that is no longer supported")
-    if header_type == _CONFIG_UPDATE:
-        raise OrderingRefusal(
-            BAD_REQUEST,
-            "configuration updates are not ordered by this version; "
-            "the configuration is that of the genesis block",
-        )

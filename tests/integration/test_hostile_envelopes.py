@@ -136,7 +136,7 @@ async def test_envelope_that_committers_refuse_with_its_block_does_no_harm_by_su
     ("header_type", "words"),
     [
         (common_pb2.CONFIG, "cannot be processed directly"),
-        (common_pb2.CONFIG_UPDATE, "are not ordered by this version"),
+        (common_pb2.CONFIG_UPDATE, "error applying config update to existing channel"),
         (common_pb2.ORDERER_TRANSACTION, "no longer supported"),
     ],
 )

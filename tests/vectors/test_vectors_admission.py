@@ -12,6 +12,8 @@ from ledger.blocks.block import Block
 from network.configuration import ChannelConfiguration, config_of_block
 from network.errors import OrderingRefusal
 from network.ordering.admission import Admission
+from network.ordering.reconfiguration import make_configuration
+from tests.support.members import Member
 from tests.support.recording import FOLDER, recorded_blocks
 
 CHANNEL = "qist-raft"
@@ -26,15 +28,22 @@ class RecordingTime:
         return datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 
 
+def _order(configuration: ChannelConfiguration, raw: bytes) -> None:
+    """Judge an envelope as an orderer does, as far as the configuration that an update gives."""
+    now = RecordingTime().now()
+    if Admission(CHANNEL, partial(_same, configuration), RecordingTime()).check(raw):
+        make_configuration(configuration, raw, Member("OrdererMSP").identity(unit="orderer"), now)
+
+
 def _same(configuration: ChannelConfiguration) -> ChannelConfiguration:
     return configuration
 
 
-def _admissions():
-    """Yield every block with the admission in force before it."""
+def _orderings():
+    """Yield every block with the judgement of envelopes in force before it."""
     configuration = ChannelConfiguration.from_block(recorded_blocks()[0].block)
     for recorded in recorded_blocks()[1:]:
-        yield recorded, Admission(CHANNEL, partial(_same, configuration), RecordingTime())
+        yield recorded, partial(_order, configuration)
         found = config_of_block(recorded.block)
         if found is not None:
             configuration = ChannelConfiguration.from_config_envelope(found[1], found[0])
@@ -43,13 +52,13 @@ def _admissions():
 def test_everything_that_the_honest_orderer_ordered_is_admitted() -> None:
     """Malformed transactions among them: what only a committer finds is a verdict, no refusal."""
     admitted = 0
-    for recorded, admission in _admissions():
+    for recorded, order in _orderings():
         if recorded.block.number > HONEST:
             break
         for transaction in recorded.transactions:
             if transaction.header_type == common_pb2.CONFIG:
                 continue
-            admission.check(transaction.raw)
+            order(transaction.raw)
             admitted += 1
     assert admitted > 220
 
@@ -74,13 +83,13 @@ EXPECTED = {
 def test_what_only_a_dishonest_orderer_delivered_is_refused() -> None:
     """Blocks 66 to 70, but for the ordinary transactions in them."""
     refused = {}
-    for recorded, admission in _admissions():
+    for recorded, order in _orderings():
         if recorded.block.number <= HONEST:
             continue
         notes = [each["note"] for each in recorded.expected["transactions"]]
         for transaction, note in zip(recorded.transactions, notes, strict=True):
             try:
-                admission.check(transaction.raw)
+                order(transaction.raw)
             except OrderingRefusal as refusal:
                 refused[note] = refusal.status
     peer = [note for note in refused if note.startswith("creator is a Bank peer")]
@@ -101,12 +110,12 @@ def test_what_only_a_dishonest_orderer_delivered_is_refused() -> None:
 )
 def test_envelope_that_would_stop_the_channel_is_refused(name) -> None:
     """A peer refused each of these blocks whole for one envelope in it."""
-    *_, (_, admission) = _admissions()
+    *_, (_, order) = _orderings()
     block = Block.decode((FOLDER / "refused" / f"{name}.block").read_bytes())
     statuses = []
     for raw in block.data:
         try:
-            admission.check(raw)
+            order(raw)
         except OrderingRefusal as refusal:
             statuses.append(refusal.status)
     assert statuses == [400]

@@ -4,10 +4,12 @@ A block is due when something waits and one of these holds:
 - the sequencer is idle: waiting longer would win nothing;
 - `max_message_count` envelopes wait;
 - the envelopes that wait reach `preferred_max_bytes`;
-- the first of them has waited for the batch timeout.
+- the first of them has waited for the batch timeout;
+- a configuration waits.
 
 A block takes the first envelopes that wait, as many as fit into both limits, and always at least
-one: an envelope larger than `preferred_max_bytes` makes a block of its own.
+one: an envelope larger than `preferred_max_bytes` makes a block of its own. So does one that must
+stand alone, a configuration; what waits before it goes first.
 
 Source of the limits: Fabric, orderer/common/blockcutter/blockcutter.go.
 """
@@ -33,6 +35,10 @@ class Waiting(Protocol):
     def since(self) -> float:
         """When it was admitted, on the loop's clock, in seconds."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it must be the only one of its block."""
+
 
 _W = TypeVar("_W", bound=Waiting)
 
@@ -43,6 +49,7 @@ class Cutter(Generic[_W]):
     def __init__(self) -> None:
         self._waiting: deque[_W] = deque()
         self._bytes = 0
+        self._alone = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -51,6 +58,7 @@ class Cutter(Generic[_W]):
         """Put an admitted envelope at the end of the queue."""
         self._waiting.append(waiting)
         self._bytes += waiting.size_bytes
+        self._alone += waiting.alone
 
     def due_in(self, batch: BatchParameters, now: float, *, idle: bool) -> float | None:
         """Return the seconds until a block is due: 0 for now, None if nothing waits.
@@ -64,6 +72,7 @@ class Cutter(Generic[_W]):
             return None
         if (
             idle
+            or self._alone
             or len(self._waiting) >= batch.max_message_count
             or self._bytes >= batch.preferred_max_bytes
         ):
@@ -75,11 +84,16 @@ class Cutter(Generic[_W]):
         taken: list[_W] = []
         size = 0
         while self._waiting and len(taken) < batch.max_message_count:
-            following = self._waiting[0].size_bytes
-            if taken and size + following > batch.preferred_max_bytes:
+            following = self._waiting[0]
+            if taken and (
+                following.alone or size + following.size_bytes > batch.preferred_max_bytes
+            ):
                 break
             taken.append(self._waiting.popleft())
-            size += following
+            size += following.size_bytes
+            if following.alone:
+                self._alone -= 1
+                break
         self._bytes -= size
         return taken
 
@@ -87,5 +101,5 @@ class Cutter(Generic[_W]):
         """Take everything that waits."""
         taken = list(self._waiting)
         self._waiting.clear()
-        self._bytes = 0
+        self._bytes = self._alone = 0
         return taken

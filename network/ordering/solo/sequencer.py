@@ -11,9 +11,14 @@ next may be cut and signed, no more: what arrives then makes fuller blocks.
 Before the first block it compares its ledger with the other members' (`comparison.py`); what is
 submitted meanwhile waits.
 
+A configuration update goes the same way, as the configuration transaction that is made of it, in a
+block of its own. No block is built while that one is committed, so everything behind it is judged,
+cut and signed under the new configuration.
+
 Invariants:
 - Every envelope in a block passed every check of `admission.py` under the configuration in force
   when the block was built.
+- Under a configuration that gives the ordering to another node this one makes no block.
 - Blocks are numbered and chained from the sink's last block on; a block that was signed and is
   lost in a crash was never shown to anybody, so its number is free again.
 - After the first failure of a commit nothing more is ordered: the data must be opened again.
@@ -26,21 +31,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ledger.blocks.block import Block, BlockHeader, compute_data_hash
+from ledger.blocks.block import Block
 from ledger.errors import Fatal, LedgerError
-from network.errors import ConfigurationError, OrderingRefusal, OrderingUnavailable, PolicyError
+from network.configuration import ChannelConfiguration
+from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
-from network.ordering.admission import Admission
-from network.ordering.block_signature import BLOCK_VALIDATION_POLICY, sign_block
 from network.ordering.ports import BlockSink, Clock, OrderingStatus, OtherNodes
+from network.ordering.reconfiguration import verify_may_sign_blocks
+from network.ordering.solo.building import BlockBuilder, Submission
 from network.ordering.solo.comparison import compare_with_others
 from network.ordering.solo.cutter import Cutter
-from network.policy import SignedData
 
 __all__ = ["Sequencer"]
 
@@ -54,23 +59,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class _Submission:
-    """An envelope on its way, and whoever waits for its place in the order."""
-
-    envelope: bytes
-    since: float
-    done: asyncio.Future[None]
-    sequence: int = -1  # of the configuration it was admitted under
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.envelope)
-
-
-@dataclass(slots=True, eq=False)
 class _SignedBlock:
     block: Block
-    submissions: Sequence[_Submission]
+    submissions: Sequence[Submission]
 
 
 class Sequencer:
@@ -81,6 +72,7 @@ class Sequencer:
         signer: the node's identity; it must satisfy /Channel/Orderer/BlockValidation.
         clock: what the expiry of clients' certificates is compared with.
         others: the other members' nodes; left out, there are none to compare with.
+        orders: whether a configuration lets this node order; left out, every one does.
         queue_limit: envelopes that may wait for their place; beyond it `submit` refuses.
         queue_limit_bytes: their bytes together.
     """
@@ -92,20 +84,23 @@ class Sequencer:
         clock: Clock,
         *,
         others: OtherNodes | None = None,
+        orders: Callable[[ChannelConfiguration], bool] = lambda _configuration: True,
         queue_limit: int = 10_000,
         queue_limit_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         self._sink = sink
         self._signer = signer
         self._others = others
+        self._orders = orders
         self._queue_limit = queue_limit
         self._queue_limit_bytes = queue_limit_bytes
-        self._admission = Admission(sink.channel_id, lambda: sink.configuration, clock)
-        self._intake: deque[_Submission] = deque()
-        self._cutter: Cutter[_Submission] = Cutter()
+        self._builder = BlockBuilder(sink, signer, clock)
+        self._intake: deque[Submission] = deque()
+        self._cutter: Cutter[Submission] = Cutter()
         self._queued = 0
         self._queued_bytes = 0
         self._blocks_in_work = 0
+        self._configuring = False
         self._tip_number = 0
         self._tip_hash = b""
         self._why_not = "the sequencer has not been started"
@@ -121,7 +116,7 @@ class Sequencer:
         """
         if self._tasks or self._comparison is not None:
             return
-        self._verify_may_sign()
+        verify_may_sign_blocks(self._sink.configuration, self._signer)
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
         self._signed: asyncio.Queue[_SignedBlock] = asyncio.Queue()
@@ -201,7 +196,7 @@ class Sequencer:
                 f"{self._queued_bytes} bytes; nothing was taken, try again in a moment"
             )
         loop = asyncio.get_running_loop()
-        submission = _Submission(envelope, loop.time(), loop.create_future())
+        submission = Submission(envelope, loop.time(), loop.create_future())
         self._queued += 1
         self._queued_bytes += len(envelope)
         self._intake.append(submission)
@@ -219,22 +214,6 @@ class Sequencer:
             endpoint="",
         )
 
-    def _verify_may_sign(self) -> None:
-        """Sign something, as a block is signed, and have the channel's policy judge it."""
-        signed = SignedData(
-            b"may this node sign blocks?",
-            self._signer.serialized,
-            self._signer.sign(b"may this node sign blocks?"),
-        )
-        try:
-            self._sink.configuration.policies.evaluate(BLOCK_VALIDATION_POLICY, [signed])
-        except PolicyError as refused:
-            raise ConfigurationError(
-                f"{self._signer.common_name!r} of {self._signer.msp_id} may not sign blocks of "
-                f"channel {self._sink.channel_id} ({refused}): order with a node of a member in "
-                "the channel's group Orderer"
-            ) from refused
-
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._ended)
@@ -250,7 +229,7 @@ class Sequencer:
             other.cancel()
         self._refuse_waiting(self._why_not)
 
-    def _settle(self, submission: _Submission, error: LedgerError | None = None) -> None:
+    def _settle(self, submission: Submission, error: LedgerError | None = None) -> None:
         """Tell the caller, unless it went away; the envelope no longer counts as queued."""
         self._queued -= 1
         self._queued_bytes -= submission.size_bytes
@@ -261,7 +240,7 @@ class Sequencer:
         else:
             submission.done.set_exception(error)
 
-    def _refuse(self, submissions: Iterable[_Submission], reason: str) -> None:
+    def _refuse(self, submissions: Iterable[Submission], reason: str) -> None:
         """Tell callers that nothing was taken: their envelopes are in no block that anybody has."""
         for submission in submissions:
             self._settle(submission, OrderingUnavailable(f"nothing can be submitted now: {reason}"))
@@ -283,10 +262,13 @@ class Sequencer:
                 count = min(ADMISSION_BATCH, len(self._intake))
                 batch = [self._intake.popleft() for _ in range(count)]
                 try:
-                    refusals = await loop.run_in_executor(self._threads, self._check, batch)
+                    refusals = await loop.run_in_executor(self._threads, self._builder.check, batch)
                 except BaseException:
                     self._refuse(batch, self._why_not or "the sequencer failed to check it")
                     raise
+                if self._why_not:
+                    self._refuse(batch, self._why_not)
+                    continue
                 for submission, refusal in zip(batch, refusals, strict=True):
                     if refusal is None:
                         self._cutter.add(submission)
@@ -294,24 +276,14 @@ class Sequencer:
                         self._settle(submission, refusal)
                 self._changed.set()
 
-    def _check(self, batch: Sequence[_Submission]) -> list[OrderingRefusal | None]:
-        """Check envelopes under the configuration in force; in a thread."""
-        refusals: list[OrderingRefusal | None] = []
-        for submission in batch:
-            submission.sequence = self._sink.configuration.sequence
-            try:
-                self._admission.check(submission.envelope)
-            except OrderingRefusal as refusal:
-                refusals.append(refusal)
-            else:
-                refusals.append(None)
-        return refusals
-
     async def _cut_blocks(self) -> None:
         while True:
             batch = self._sink.configuration.batch
             due = None
-            if self._blocks_in_work < BLOCKS_IN_WORK:
+            if self._blocks_in_work < BLOCKS_IN_WORK and not self._configuring:
+                if not self._orders(self._sink.configuration):
+                    self._give_up_ordering()
+                    return
                 now = asyncio.get_running_loop().time()
                 due = self._cutter.due_in(batch, now, idle=self._blocks_in_work == 0)
             if due is None or due > 0:
@@ -320,11 +292,17 @@ class Sequencer:
             self._blocks_in_work += 1
             await self._make_block(self._cutter.cut(batch))
 
-    async def _make_block(self, submissions: Sequence[_Submission]) -> None:
+    async def _make_block(self, submissions: Sequence[Submission]) -> None:
         """Have a block of *submissions* signed and pass it on to be committed."""
         loop = asyncio.get_running_loop()
         try:
-            block, verdicts = await loop.run_in_executor(self._threads, self._build, submissions)
+            block, verdicts = await loop.run_in_executor(
+                self._threads,
+                self._builder.build,
+                submissions,
+                self._tip_number + 1,
+                self._tip_hash,
+            )
         except BaseException:
             self._refuse(submissions, self._why_not or "the sequencer failed to make a block")
             raise
@@ -339,7 +317,13 @@ class Sequencer:
             return
         self._tip_number = block.header.number
         self._tip_hash = block.header.hash()
+        self._configuring = kept[0].alone
         self._signed.put_nowait(_SignedBlock(block, kept))
+
+    def _give_up_ordering(self) -> None:
+        """Another node is to order from here on: refuse what waits, which it may be given."""
+        host, port = self._sink.configuration.orderer_endpoints[0][1:]
+        self._wait_because(f"the channel is ordered by {host}:{port} now, this node only follows")
 
     async def _wait_for_change(self, seconds: float | None) -> None:
         try:
@@ -348,29 +332,6 @@ class Sequencer:
         except TimeoutError:
             return
         self._changed.clear()
-
-    def _build(
-        self, submissions: Sequence[_Submission]
-    ) -> tuple[Block | None, list[OrderingRefusal | None]]:
-        """Make and sign the next block of what the configuration in force admits; in a thread.
-
-        Returns:
-            the block, None if nothing is left for it; and for each submission why it is not in it.
-        """
-        sequence = self._sink.configuration.sequence
-        verdicts = [
-            None if each.sequence == sequence else self._check([each])[0] for each in submissions
-        ]
-        data = tuple(
-            each.envelope
-            for each, refusal in zip(submissions, verdicts, strict=True)
-            if refusal is None
-        )
-        if not data:
-            return None, verdicts
-        header = BlockHeader(self._tip_number + 1, self._tip_hash, compute_data_hash(data))
-        block = sign_block(header, data, self._signer, self._sink.last_config_block)
-        return block, verdicts
 
     async def _commit_blocks(self) -> None:
         while True:
@@ -393,6 +354,8 @@ class Sequencer:
             finally:
                 self._signed.task_done()
                 self._blocks_in_work -= 1
+                if signed.submissions[0].alone:
+                    self._configuring = False
                 self._changed.set()
             for submission in signed.submissions:
                 self._settle(submission)

@@ -1,0 +1,146 @@
+"""From a configuration update to the configuration transaction that goes into a block.
+
+The orderer applies the update to the configuration in force, and puts what comes of it, with the
+update inside, into an envelope of type CONFIG that it signs itself. Whoever commits the block makes
+the same check (`network.configuration.verify_config_envelope`), so a member believes no orderer.
+
+Beyond what makes a configuration valid, this channel's engine must still be able to order under it:
+what would leave the channel without an orderer is refused while there is one to refuse it.
+
+Invariants: the outcome depends on the envelope and the configuration passed in; only the time and
+the nonce of the new envelope come from outside. Safe to call from any thread.
+
+Source: Fabric orderer/common/msgprocessor/{standardchannel,maintenancefilter}.go,
+orderer/common/multichannel/chainsupport.go, protoutil/txutils.go `CreateSignedEnvelope`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Any, Final
+
+from fabric_protos.common import common_pb2
+from fabric_protos.orderer import configuration_pb2
+
+from network.configuration import ChannelConfiguration, apply_update
+from network.errors import ConfigurationError, OrderingRefusal, PolicyError
+from network.msp import SigningIdentity
+from network.ordering.admission import BAD_REQUEST
+from network.ordering.block_signature import BLOCK_VALIDATION_POLICY
+from network.policy import SignedData
+
+__all__ = ["LARGEST_MESSAGE_BYTES", "make_configuration", "verify_may_sign_blocks"]
+
+NONCE_BYTES: Final = 24
+
+LARGEST_MESSAGE_BYTES: Final = 99 * 1024 * 1024
+"""AbsoluteMaxBytes at most: nodes take no messages above 100 MiB from each other, as Fabric's."""
+
+
+def make_configuration(
+    current: ChannelConfiguration, envelope: bytes, signer: SigningIdentity, now: datetime
+) -> bytes:
+    """Return the marshalled envelope of type CONFIG that an update gives.
+
+    Args:
+        current: the configuration in force.
+        envelope: the update, a marshalled Envelope of type CONFIG_UPDATE.
+        signer: this orderer's node.
+        now: the time of the new envelope.
+    Raises:
+        OrderingRefusal: the update breaks a rule, in the words of the rule.
+    """
+    where = f"error applying config update to existing channel '{current.channel_id}'"
+    try:
+        config_envelope, following = apply_update(current, envelope)
+        _verify_orderable(current, following, signer)
+    except (ConfigurationError, PolicyError) as refused:
+        raise OrderingRefusal(BAD_REQUEST, f"{where}: {refused}") from refused
+    return _signed_configuration(current.channel_id, config_envelope, signer, now)
+
+
+def _signed_configuration(
+    channel_id: str, config_envelope: Any, signer: SigningIdentity, now: datetime
+) -> bytes:
+    header = common_pb2.ChannelHeader(type=common_pb2.CONFIG, version=0, channel_id=channel_id)
+    header.timestamp.FromDatetime(now)
+    payload = common_pb2.Payload(
+        header=common_pb2.Header(
+            channel_header=header.SerializeToString(),
+            signature_header=common_pb2.SignatureHeader(
+                creator=signer.serialized, nonce=secrets.token_bytes(NONCE_BYTES)
+            ).SerializeToString(),
+        ),
+        data=config_envelope.SerializeToString(deterministic=True),
+    ).SerializeToString()
+    made: bytes = common_pb2.Envelope(
+        payload=payload, signature=signer.sign(payload)
+    ).SerializeToString()
+    return made
+
+
+def _verify_orderable(
+    current: ChannelConfiguration, following: ChannelConfiguration, signer: SigningIdentity
+) -> None:
+    """Check that this channel can still be ordered, by this program, under *following*."""
+    following.verify_capabilities()
+    _verify_consensus(current, following)
+    if following.batch.absolute_max_bytes > LARGEST_MESSAGE_BYTES:
+        raise ConfigurationError(
+            f"AbsoluteMaxBytes of {following.batch.absolute_max_bytes} cannot be carried between "
+            f"nodes: set it to at most {LARGEST_MESSAGE_BYTES}"
+        )
+    endpoints = following.orderer_endpoints
+    if not endpoints:
+        raise ConfigurationError(
+            "the update leaves the channel without an orderer endpoint: keep that of the node "
+            "that orders"
+        )
+    if endpoints[0] == current.orderer_endpoints[0]:
+        verify_may_sign_blocks(following, signer)
+    else:
+        _verify_is_node(following, endpoints[0])
+
+
+def _verify_consensus(current: ChannelConfiguration, following: ChannelConfiguration) -> None:
+    if following.consensus_type != current.consensus_type:
+        raise ConfigurationError(
+            f"attempted to change consensus type from {current.consensus_type} to "
+            f"{following.consensus_type}, transition not supported: begin another channel"
+        )
+    if following.consensus_state != configuration_pb2.ConsensusType.STATE_NORMAL:
+        raise ConfigurationError(
+            "next config attempted to change ConsensusType.State, and the engine "
+            f"{current.consensus_type} has nothing to migrate to: leave it at STATE_NORMAL"
+        )
+
+
+def _verify_is_node(following: ChannelConfiguration, endpoint: tuple[str, str, int]) -> None:
+    """Check that who is to order is a member's node, for a slip would leave the channel mute."""
+    msp_id, host, port = endpoint
+    member = following.organisations.get(msp_id)
+    if member is None or (host, port) not in member.anchor_peers:
+        raise ConfigurationError(
+            f"the first orderer endpoint would be {host}:{port} of {msp_id or 'nobody'}, and no "
+            "member has an anchor peer there: the node that orders is a member's node; name its "
+            "node port as an anchor peer too"
+        )
+
+
+def verify_may_sign_blocks(configuration: ChannelConfiguration, signer: SigningIdentity) -> None:
+    """Sign something, as a block is signed, and have the channel's policy judge it.
+
+    Raises:
+        ConfigurationError: every other node would refuse this node's blocks.
+    """
+    words = b"may this node sign blocks?"
+    signed = SignedData(words, signer.serialized, signer.sign(words))
+    try:
+        configuration.policies.evaluate(BLOCK_VALIDATION_POLICY, [signed])
+    except PolicyError as refused:
+        raise ConfigurationError(
+            f"{signer.common_name!r} of {signer.msp_id} may not sign blocks of "
+            f"channel {configuration.channel_id} ({refused}): order with a node of a member in "
+            "the channel's group Orderer"
+        ) from refused
