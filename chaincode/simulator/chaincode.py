@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Protocol
 
 from chaincode.contract.context import Context
@@ -26,6 +27,10 @@ class Chaincode(Protocol):
     @property
     def is_system(self) -> bool:
         """Say whether it is part of the node, without a definition in `_lifecycle`."""
+
+    @property
+    def init_required(self) -> bool:
+        """Say whether its definition asks for a call that initialises, before any other."""
 
     def reads_only(self, args: Sequence[bytes]) -> bool:
         """Say whether this call may not write; raises ContractRefusal if there is no such call."""
@@ -53,6 +58,16 @@ class ContractChaincode:
         self.contract = CompiledContract(contract)
         self.name = self.contract.name
         self.version = version
+        self.init_required = False
+
+    def under(self, version: str, *, init_required: bool) -> ContractChaincode:
+        """Return it as a definition names it, whose version may be another than its package's."""
+        if (version, init_required) == (self.version, self.init_required):
+            return self
+        named = copy(self)
+        named.version = version
+        named.init_required = init_required
+        return named
 
     def reads_only(self, args: Sequence[bytes]) -> bool:
         """Say whether the called function is a query."""

@@ -21,10 +21,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 
 from ledger.state.version import Version
+from ledger.transactions.private import PrivateWrite, encode_tx_private
 from ledger.transactions.rwset import (
     CollectionRWSet,
     HashedMetadataWrite,
@@ -237,7 +237,7 @@ class RecordedSets:
 def build_sets(records: Mapping[str, NamespaceRecord]) -> RecordedSets:
     """Return the sets of a simulation; to be asked once."""
     public = []
-    private = []
+    private: list[PrivateWrite] = []
     collections = []
     plain_reads = []
     for namespace, record in sorted(records.items()):
@@ -249,31 +249,13 @@ def build_sets(records: Mapping[str, NamespaceRecord]) -> RecordedSets:
                 plain_reads.append((namespace, name))
             if collection.is_writing():
                 plain[name] = collection.private_rwset()
-        if plain:
-            private.append(
-                rwset_pb2.NsPvtReadWriteSet(
-                    namespace=namespace,
-                    collection_pvt_rwset=[
-                        rwset_pb2.CollectionPvtReadWriteSet(collection_name=name, rwset=raw)
-                        for name, raw in plain.items()
-                    ],
-                )
-            )
+        private += [PrivateWrite(namespace, name, raw) for name, raw in plain.items()]
         rwset = record.rwset(namespace, plain)
         if rwset is not None:
             public.append(rwset)
     return RecordedSets(
         TxRWSet(tuple(public)),
-        _encode_private(private),
+        encode_tx_private(tuple(private)) if private else b"",
         tuple(collections),
         frozenset(plain_reads),
     )
-
-
-def _encode_private(namespaces: list[rwset_pb2.NsPvtReadWriteSet]) -> bytes:
-    if not namespaces:
-        return b""
-    raw: bytes = rwset_pb2.TxPvtReadWriteSet(
-        data_model=rwset_pb2.TxReadWriteSet.KV, ns_pvt_rwset=namespaces
-    ).SerializeToString()
-    return raw

@@ -33,6 +33,14 @@ def sequence_key(name: str) -> str:
     return f"namespaces/fields/{name}/Sequence"
 
 
+def definition_keys(name: str) -> list[str]:
+    """Return the keys in `_lifecycle` that say what collections *name* has (all, in Fabric)."""
+    fields = ("Sequence", "EndorsementInfo", "ValidationInfo", "Collections")
+    return [
+        f"namespaces/metadata/{name}", *(f"namespaces/fields/{name}/{field}" for field in fields)
+    ]  # fmt: skip
+
+
 class Stopped(BaseException):
     """Ends a simulation from outside; not an Exception, so that no contract catches it by the
     way.
@@ -102,9 +110,16 @@ class Simulation:
     ) -> CollectionRecord:
         """Return the record of a collection at its first use; what was refused leaves none.
 
+        The definition that has it is read and recorded, as Fabric's peers do.
+
         Raises:
             AccessRefused: *namespace* has no such collection.
         """
+        if not record.collections and namespace != LIFECYCLE:
+            reads = self.record(LIFECYCLE).reads
+            keys = definition_keys(namespace)
+            for key, entry in zip(keys, self.state.get_many(LIFECYCLE, keys), strict=True):
+                reads.setdefault(key, None if entry is None else entry.version)
         if not self._access.exists(namespace, collection):
             shown = collection if len(collection) <= 80 and collection.isprintable() else ""
             raise AccessRefused(

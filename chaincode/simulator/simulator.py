@@ -22,6 +22,7 @@ from chaincode.contract.stub import Response
 from chaincode.errors import (
     FAILED,
     REFUSED,
+    AccessRefused,
     ContractDefinitionError,
     ContractRefusal,
     PrivateDataMissing,
@@ -39,6 +40,8 @@ from ledger.state.ports import StateReader
 from ledger.transactions.rwset import encode_tx_rwset
 
 log = logging.getLogger(__name__)
+INITIALIZED = "\x00\U0010ffffinitialized"
+"""The key in a contract's namespace that holds the version last initialised (Fabric)."""
 _MAX_MESSAGE = 4096
 """Characters of a refusal that reach the caller."""
 
@@ -53,6 +56,7 @@ class Invocation:
         timestamp: the proposal's, UTC.
         proposal: the SignedProposal as received, for system contracts that check access again.
         access: what the creator may do with private collections.
+        is_init: whether the call is meant to initialise the contract.
     """
 
     channel_id: str
@@ -64,6 +68,7 @@ class Invocation:
     transient: Mapping[str, bytes] = field(default_factory=dict)
     proposal: bytes = b""
     access: CollectionAccess = EVERY_COLLECTION
+    is_init: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +229,40 @@ class _Run:
 
     def _invoke(self, chaincode: Chaincode, args: Sequence[bytes], *, writable: bool) -> Response:
         asked = self._invocation
+        self._initialise(chaincode, asked.is_init and self._depth == 0)
         writable = writable and not chaincode.reads_only(args)
         stub = RecordingStub(self.simulation, chaincode.name, writable=writable)
         context = Context(stub, asked.creator, asked.channel_id, asked.tx_id, asked.timestamp)
         return chaincode.invoke(context, args)
+
+    def _initialise(self, chaincode: Chaincode, is_init: bool) -> None:
+        """Hold a contract to 'initialised once in each version', where its definition asks for it.
+
+        Source: Fabric, core/chaincode/chaincode_support.go, `CheckInvocation`.
+        """
+        what, name = "the transaction", chaincode.name
+        needed = False
+        if chaincode.init_required:
+            stub = RecordingStub(self.simulation, name, writable=True)
+            version = chaincode.version.encode()
+            needed = stub.get_state(INITIALIZED) != version
+            if is_init and needed:
+                stub.put_state(INITIALIZED, version)
+                return
+        if is_init:
+            rule = (
+                f"chaincode '{name}' is already initialized but called as init"
+                if chaincode.init_required
+                else f"chaincode '{name}' does not require initialization but called as init"
+            )
+            raise AccessRefused(what, rule, "call it without")
+        if needed:
+            raise AccessRefused(
+                what,
+                f"chaincode '{name}' has not been initialized for this version, must call as init "
+                "first",
+                "send one transaction with is_init",
+            )
 
     def _nested(self, name: str, args: Sequence[bytes], writable: bool) -> Response:
         with self.simulation.gate:

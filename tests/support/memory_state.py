@@ -146,6 +146,16 @@ class MemoryState:
         if held:
             private[key] = VersionedValue(value, version)
 
+    def put_hashed(
+        self, namespace: str, collection: str, key_hash: bytes, entry: VersionedValue | None
+    ) -> None:
+        """Set or remove one private key of which only the hashes are known."""
+        hashed = self._hashed.setdefault((namespace, collection), {})
+        if entry is None:
+            hashed.pop(key_hash, None)
+        else:
+            hashed[key_hash] = entry
+
     def apply(
         self, result: SimulationResult, tx_id: str, timestamp: datetime, version: Version
     ) -> None:

@@ -2,14 +2,16 @@
 
 The recorded contract was a list of simple operations. Its operations are written here against our
 stub and run on the state that the recording had when the transaction was endorsed; the read/write
-set must be the recorded one, byte for byte. Left out: transactions over private data, those whose
-sets were written by hand, and scans that the contract stopped, which we record by another rule.
+set must be the recorded one, byte for byte, and so must the private set where the recording has it.
+Left out: those whose sets were written by hand, scans that the contract stopped, which we record by
+another rule, and writes of private values that no file holds any more.
 """
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from copy import deepcopy
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -34,15 +36,22 @@ from chaincode.simulator import (
     SimulationResult,
     Simulator,
 )
-from ledger.state.ports import StateReader
+from ledger.state.ports import StateReader, VersionedValue
 from ledger.state.version import Version
+from ledger.transactions.private import (
+    TxPrivate,
+    decode_private_rwset,
+    decode_tx_private,
+    matches,
+    private_collections,
+)
 from ledger.transactions.rwset import decode_tx_rwset
 from tests.support.memory_state import MemoryState
 
 VECTORS = Path(__file__).parent / "fabric-3.1.5-raft"
 OPERATIONS = {
-    "call", "clearvp", "cput", "crange", "del", "event", "fill", "get", "put", "putb64", "range",
-    "setvp",
+    "call", "clearvp", "cput", "crange", "del", "event", "fill", "get", "pdel", "pget", "phash",
+    "ppurge", "pput", "psetvp", "put", "putb64", "range", "setvp",
 }  # fmt: skip
 BY_HAND = {16, *range(25, 31), 64, 65, 66, 67, 68, 69, 70}
 SIMULATED_BEHIND = 4
@@ -87,6 +96,20 @@ class Recorded(Contract):
                 return entries(islice(scan, int(most[0])) if most else scan)
             case "crange", (kind, *attributes):
                 return entries(stub.get_state_by_partial_composite_key(kind, attributes))
+            case "pput", (collection, key, transient):
+                stub.put_private_data(collection, key, stub.get_transient()[transient])
+            case "pdel", (collection, key):
+                stub.del_private_data(collection, key)
+            case "ppurge", (collection, key):
+                stub.purge_private_data(collection, key)
+            case "psetvp", (collection, key, *members):
+                stub.set_private_data_validation_parameter(collection, key, peers_of(members))
+            case "pget", (collection, key):
+                found = stub.get_private_data(collection, key)
+                return "null" if found is None else json.dumps(b64encode(found).decode())
+            case "phash", (collection, key):
+                found = stub.get_private_data_hash(collection, key)
+                return "null" if found is None else json.dumps(b64encode(found).decode())
             case "call", (name, inner):
                 response = stub.invoke_chaincode(name, [b"run", inner.encode()])
                 return json.dumps(response.payload.decode())
@@ -139,9 +162,13 @@ class Both:
 
 
 class Transaction:
-    """One recorded transaction of the program."""
+    """One recorded transaction of the program.
 
-    def __init__(self, envelope: bytes) -> None:
+    Attributes:
+        private: its private write sets, as far as a file holds them.
+    """
+
+    def __init__(self, envelope: bytes, private: TxPrivate) -> None:
         payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(envelope).payload)
         header = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
         if header.type != common_pb2.ENDORSER_TRANSACTION:
@@ -163,6 +190,26 @@ class Transaction:
         self.results: bytes = endorsed.results
         self.events: bytes = endorsed.events
         self.payload: bytes = endorsed.response.payload
+        self.private = private
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every value that it writes to a collection is known."""
+        sets = {(each.namespace, each.collection): each for each in self.private}
+        for namespace, hashed in private_collections(decode_tx_rwset(self.results)):
+            plain = sets.get((namespace, hashed.collection))
+            known = plain is not None and matches(plain, hashed)
+            if not known and not all(write.is_delete for write in hashed.hashed_writes):
+                return False
+        return True
+
+    @property
+    def transient(self) -> dict[str, bytes]:
+        """What the client sent beside the arguments: the one private value."""
+        for each in self.private:
+            for write in decode_private_rwset(each.rwset).writes:
+                return {"v": write.value}
+        return {}
 
     def simulate(self, state: MemoryState) -> SimulationResult:
         """Run it again on a state."""
@@ -170,7 +217,7 @@ class Transaction:
             state,
             Invocation(
                 "qist-raft", self.tx_id, self.name, self.args, Creator("BankMSP"),
-                datetime(2026, 1, 1, tzinfo=UTC),
+                datetime(2026, 1, 1, tzinfo=UTC), self.transient,
             ),
         )  # fmt: skip
 
@@ -180,7 +227,7 @@ def is_comparable(block: int, transaction: Transaction) -> bool:
     if block in BY_HAND or transaction.name not in ("agreement", "policybook"):
         return False
     operations = json.loads(transaction.args[1])
-    return all(
+    return transaction.is_whole and all(
         operation[0] in OPERATIONS and not (operation[0] == "range" and len(operation) > 3)
         for operation in operations
     )
@@ -194,32 +241,35 @@ def states_and_transactions() -> list[tuple[int, int, Transaction, list[MemorySt
         block = common_pb2.Block.FromString(path.read_bytes())
         number = block.header.number
         codes = block.metadata.metadata[2]
-        after = copy_of(states[-1])
+        after = deepcopy(states[-1])
         for tx, envelope in enumerate(block.data.data):
             try:
-                transaction = Transaction(envelope)
+                transaction = Transaction(envelope, private_of(number, tx))
             except (ValueError, IndexError, DecodeError):
                 continue  # what cannot be parsed is no simulation's result
             if is_comparable(number, transaction):
                 found.append((number, tx, transaction, states[-SIMULATED_BEHIND:]))
             if codes[tx] == 0:
-                apply(after, transaction.results, Version(number, tx))
+                apply(after, transaction, Version(number, tx))
         states.append(after)
     return found
 
 
-def copy_of(state: MemoryState) -> MemoryState:
-    """Return a state that can be written to without changing *state*."""
-    copied = MemoryState()
-    for namespace in ("_lifecycle", "agreement", "policybook"):
-        for key, entry in state.range(namespace, "", ""):
-            copied.put(namespace, key, entry.value, entry.version, entry.metadata)
-    return copied
+def private_of(block: int, tx: int) -> TxPrivate:
+    """Return the private write sets of a transaction that some member's peer still had."""
+    for path in (VECTORS / "pvtdata").glob(f"*/{block:06d}-{tx}.pvtrwset"):
+        return decode_tx_private(path.read_bytes())
+    return ()
 
 
-def apply(state: MemoryState, results: bytes, version: Version) -> None:
+def apply(state: MemoryState, transaction: Transaction, version: Version) -> None:
     """Write what a valid transaction wrote; metadata does not matter to reads."""
-    for namespace in decode_tx_rwset(results).namespaces:
+    values = {
+        (each.namespace, each.collection, write.key): write.value
+        for each in transaction.private
+        for write in decode_private_rwset(each.rwset).writes
+    }
+    for namespace in decode_tx_rwset(transaction.results).namespaces:
         for write in namespace.writes:
             value = None if write.deletes else write.value
             state.put(namespace.namespace, write.key, value, version)
@@ -227,6 +277,17 @@ def apply(state: MemoryState, results: bytes, version: Version) -> None:
             entry = state.get(namespace.namespace, written.key)
             if entry is not None:
                 state.put(namespace.namespace, written.key, entry.value, version)
+        for each in namespace.collections:
+            place = (namespace.namespace, each.collection)
+            for hashed in each.hashed_writes:
+                found = None if hashed.deletes else VersionedValue(hashed.value_hash, version)
+                state.put_hashed(*place, hashed.key_hash, found)
+            for changed in each.metadata_writes:
+                found = state.get_hashed(*place, changed.key_hash)
+                if found is not None:
+                    state.put_hashed(*place, changed.key_hash, VersionedValue(found.value, version))
+    for (name, collection, key), value in values.items():
+        state.put_private(name, collection, key, value or None, version)
 
 
 RECORDED = states_and_transactions()
@@ -234,7 +295,9 @@ RECORDED = states_and_transactions()
 
 def test_recording_holds_enough_that_can_be_compared() -> None:
     """What is left out stays the smaller part."""
-    assert len(RECORDED) >= 100
+    assert len(RECORDED) >= 115
+    private = [each for each in RECORDED if each[2].private]
+    assert len(private) >= 7
 
 
 @pytest.mark.parametrize(
@@ -249,3 +312,5 @@ def test_simulation_of_recorded_operations_gives_the_recorded_set(
     same = [result for result in results if result.rwset == transaction.results]
     assert same, decode_tx_rwset(results[0].rwset)
     assert (same[0].event or b"") == transaction.events
+    if transaction.private and any(each.rwset for each in transaction.private):
+        assert decode_tx_private(same[0].private) == transaction.private
