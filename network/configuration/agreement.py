@@ -128,8 +128,8 @@ def read_agreement(
         policies[name] = policy
         elements.setdefault(name, []).append(existing.path)
     demands = tuple(
-        Demand(name, tuple(elements[name]), tuple(_lacking(policy, identities)))
-        for name, policy in policies.items()
+        Demand(name, tuple(elements[name]), tuple(_lacking(policies[name], identities)))
+        for name in sorted(policies)
     )
     return Agreement(told, demands)
 
@@ -159,16 +159,15 @@ def _lacking_below(policy: ImplicitMetaPolicy, identities: Sequence[Identity]) -
     counted = [each for each in below if isinstance(each, SignaturePolicy)]
     if len(counted) < len(below):
         # Groups of groups: what is lacking is said by those below.
-        for each in below:
-            yield from _lacking(each, identities)
+        yield from sorted(line for each in below for line in _lacking(each, identities))
         return
     done: list[str] = []
     open_ones: list[str] = []
     for each in counted:
         (done if each.is_satisfied(identities) else open_ones).append(_member(each))
     needed = policy.threshold - len(done)
-    who = ", ".join(open_ones) or "nobody, for no member has such a policy"
-    has = f"signed: {', '.join(done)}" if done else "nobody of them has signed"
+    who = ", ".join(sorted(open_ones)) or "nobody, for no member has such a policy"
+    has = f"signed: {', '.join(sorted(done))}" if done else "nobody of them has signed"
     yield (
         f"{policy.name} needs {policy.threshold} of {len(policy.policies)} {policy.sub_policy}; "
         f"{has}; {needed} more of: {who}"

@@ -40,7 +40,7 @@ from network.msp.der import decode_pem
 from network.policy.language import parse_policy
 from network.policy.words import policy_in_words
 
-__all__ = ["Change", "describe_changes"]
+__all__ = ["Change", "describe_changes", "rule_in_words", "type_of_value"]
 
 MAX_TEXT: Final = 400
 """Characters of one text; a longer one is cut and its hash added."""
@@ -152,6 +152,22 @@ def _policy(element: Element) -> str:
     return text if _is_said_by(words, policy) else f"{text} {_digest(policy.value)}"
 
 
+def rule_in_words(element: Element) -> str | None:
+    """Return the rule of a policy as `config_policy` reads it; None if words cannot say all of it.
+
+    Args:
+        element: a policy.
+    """
+    policy = element.message.policy
+    try:
+        words = policy_in_words(policy, element.path)
+        if not words.isprintable() or not _is_said_by(words, policy):
+            return None
+    except (DecodeError, PolicyError):
+        return None
+    return f"OR({words})" if words.startswith("'") else words
+
+
 def _is_said_by(words: str, policy: Any) -> bool:
     """Tell whether words are all there is to a policy: no principal or rule without a word."""
     if "(" not in words and "'" not in words:
@@ -165,7 +181,7 @@ def _is_said_by(words: str, policy: Any) -> bool:
 
 
 def _describe_value(element: Element) -> Iterator[tuple[str, str]]:
-    message_type = _type_of(element)
+    message_type = type_of_value(element)
     if message_type is None:
         yield element.path, _digest(element.message.value)
         return
@@ -179,7 +195,8 @@ def _describe_value(element: Element) -> Iterator[tuple[str, str]]:
         yield element.path, f"malformed {_digest(element.message.value)}"
 
 
-def _type_of(element: Element) -> Any:
+def type_of_value(element: Element) -> Any:
+    """Return the type of message that a value of this place and name holds; None if unknown."""
     match element.groups:
         case (_,):
             return CHANNEL_VALUES.get(element.name)

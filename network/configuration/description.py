@@ -64,9 +64,8 @@ def _members(channel: ChannelConfiguration) -> list[dict[str, Any]]:
         endpoints.setdefault(msp_id, []).append(format_endpoint(host, port))
     members = []
     for msp_id in sorted({*channel.organisations, *channel.orderer_organisations}):
-        peers = (
-            channel.organisations[msp_id].anchor_peers if msp_id in channel.organisations else ()
-        )
+        member = channel.organisations.get(msp_id)
+        peers = () if member is None else member.anchor_peers
         msp = channel.msps.msp(msp_id)
         members.append(
             {

@@ -272,7 +272,7 @@ def set_capability(config: Any, level: str, name: str) -> None:
     Raises:
         ConfigurationError: no such level, or no name.
     """
-    names = [each.strip() for each in name.split(",") if each.strip()]
+    names = [each.strip() for each in name.split(",") if each.strip() not in ("", REHEARSAL)]
     if level not in LEVELS or not names:
         raise ConfigurationError(
             f"{level[:40]}={name[:80]} is no capability: write it like application=V2_5, with one "
@@ -287,7 +287,6 @@ def set_capability(config: Any, level: str, name: str) -> None:
         "Capabilities",
         ConfigurationError,
     )
-    names = [each for each in names if each != REHEARSAL]
     if REHEARSAL in before.capabilities:
         names.append(REHEARSAL)
     wanted = configuration_pb2.Capabilities(
