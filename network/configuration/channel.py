@@ -13,7 +13,8 @@ Source: Fabric common/channelconfig/bundle.go and its neighbours.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -27,6 +28,8 @@ from network.configuration.values import (
     APPLICATION_ORGANISATION_VALUES,
     APPLICATION_VALUES,
     CHANNEL_VALUES,
+    CONSORTIUM_ORGANISATION_VALUES,
+    CONSORTIUM_VALUES,
     ORDERER_ORGANISATION_VALUES,
     ORDERER_VALUES,
     BatchParameters,
@@ -44,16 +47,18 @@ REHEARSAL: Final = "QIST_REHEARSAL"
 
 SUPPORTED_CAPABILITIES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
-        "channel": frozenset({"V1_4_3", "V2_0", "V3_0", REHEARSAL}),
-        "orderer": frozenset({"V1_4_2", "V2_0"}),
-        "application": frozenset({"V2_0", "V2_5"}),
+        "channel": frozenset({"V1_1", "V1_3", "V1_4_2", "V1_4_3", "V2_0", "V3_0", REHEARSAL}),
+        "orderer": frozenset({"V1_1", "V1_4_2", "V2_0"}),
+        "application": frozenset({"V1_1", "V1_2", "V1_3", "V1_4_2", "V2_0", "V2_5"}),
     }
 )
-"""What this program knows how to honour, by level."""
+"""What this program knows how to honour, by level; the older names ask for less than the newer."""
 
 _CHANNEL_ID = re.compile(r"[a-z][a-z0-9.-]{0,248}")
 _ALL_AT_ONCE = 0xFFFFFFFF
 _CONFIG = 1
+_GROUPS = frozenset({"Application", "Orderer"})
+_CONSORTIUMS = "Consortiums"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,21 @@ class Capabilities:
     channel: frozenset[str]
     application: frozenset[str]
     orderer: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Consenter:
+    """An orderer as a BFT engine knows it.
+
+    Attributes:
+        number: by which its signatures name it.
+        msp_id: its member.
+        identity: its certificate, in PEM.
+    """
+
+    number: int
+    msp_id: str
+    identity: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +130,7 @@ class ChannelConfiguration:
         orderer_groups: MSP id of each group in the group Orderer, by the group's name.
         consensus_type: `solo`, or another engine's name.
         consensus_metadata: the engine's own bytes.
+        consenters: the orderers of a BFT engine, by whose numbers they sign blocks.
         consensus_state: 0 for normal operation, 1 while the engine is exchanged for another.
         orderer_endpoints: MSP id, host and port of each orderer; the MSP id is empty for an
             address that belongs to no member.
@@ -147,8 +168,17 @@ class ChannelConfiguration:
         self.consensus_type: str = orderer["ConsensusType"].type
         self.consensus_metadata: bytes = orderer["ConsensusType"].metadata
         self.consensus_state: int = orderer["ConsensusType"].state
+        self.consenters: tuple[Consenter, ...] = tuple(
+            Consenter(each.id, each.msp_id, each.identity)
+            for each in orderer["Orderers"].consenter_mapping
+        )
+        # An ACL without a policy is none: the default holds (Fabric common/channelconfig/acls.go).
         self.acls: Mapping[str, str] = MappingProxyType(
-            {name: _absolute(acl.policy_ref) for name, acl in application["ACLs"].acls.items()}
+            {
+                name: _absolute(acl.policy_ref)
+                for name, acl in application["ACLs"].acls.items()
+                if acl.policy_ref
+            }
         )
         members = _Members(ed25519_allowed="V3_0" in self.capabilities.channel)
         self.organisations = members.read_application(application_group)
@@ -156,8 +186,9 @@ class ChannelConfiguration:
         self.orderer_endpoints = members.read_orderer(orderer_group, addresses)
         self.orderer_organisations = tuple(sorted(set(members.orderers.values())))
         self.orderer_groups: Mapping[str, str] = MappingProxyType(members.orderers)
+        members.read_consortiums(root)
         if "V3_0" in self.capabilities.channel:
-            _verify_endpoints(self.orderer_organisations, self.orderer_endpoints)
+            _verify_endpoints(addresses, members.without_endpoints)
         self.msps = MSPManager(list(members.msps.values()))
         self.policies = PolicyManager(root, self.msps)
 
@@ -266,16 +297,17 @@ def _absolute(reference: str) -> str:
 
 def _verify_groups(root: Any) -> None:
     names = set(root.groups)
-    if names != {"Application", "Orderer"}:
+    if not names >= _GROUPS or names - _GROUPS - {_CONSORTIUMS}:
         raise ConfigurationError(
             f"the channel group has the groups {sorted(names)}: it must have Application and "
-            "Orderer, and no other"
+            f"Orderer, may have {_CONSORTIUMS}, and no other"
         )
 
 
 def _verify_hashing(values: dict[str, Any]) -> None:
     name = values["HashingAlgorithm"].name
-    if name != "SHA256":
+    # Fabric takes both names; blocks are hashed with SHA-256 all the same.
+    if name not in ("SHA256", "SHA3_256"):
         raise ConfigurationError(f"the hashing algorithm {name[:40]!r} is unknown: use SHA256")
     if values["BlockDataHashingStructure"].width != _ALL_AT_ONCE:
         raise ConfigurationError(
@@ -283,20 +315,24 @@ def _verify_hashing(values: dict[str, Any]) -> None:
         )
 
 
-def _verify_endpoints(
-    orderers: tuple[str, ...], endpoints: tuple[tuple[str, str, int], ...]
-) -> None:
-    owners = {msp_id for msp_id, _, _ in endpoints}
-    if "" in owners:
+def _verify_endpoints(global_addresses: Sequence[str], missing: Sequence[str]) -> None:
+    if global_addresses:
         raise ConfigurationError(
             "global OrdererAddresses are not allowed with V3_0 capability: set the Endpoints of "
             "each organisation"
         )
-    missing = [msp_id for msp_id in orderers if msp_id not in owners]
     if missing:
         raise ConfigurationError(
-            f"some orderer organizations endpoints are empty: {missing}; set their Endpoints"
+            f"some orderer organizations endpoints are empty: {sorted(missing)}; set their "
+            "Endpoints"
         )
+
+
+def _endpoints(addresses: Iterable[str], where: str) -> Iterator[tuple[str, int]]:
+    """Read addresses; those that no program could reach are passed over, as in Fabric."""
+    for address in addresses:
+        with suppress(ConfigurationError):
+            yield read_endpoint(address, where)
 
 
 class _Members:
@@ -307,6 +343,7 @@ class _Members:
         self._definitions: dict[str, bytes] = {}
         self.msps: dict[str, MSP] = {}
         self.orderers: dict[str, str] = {}
+        self.without_endpoints: list[str] = []
 
     def _read_msp(self, config: Any, where: str) -> MSP:
         msp = MSP.from_config(config, ed25519_allowed=self._ed25519_allowed)
@@ -330,21 +367,36 @@ class _Members:
         """Return the members of the group Application by MSP id."""
         found: dict[str, Organisation] = {}
         known = APPLICATION_ORGANISATION_VALUES
-        for name, where, msp, values in self._read_groups(group, known, "/Channel/Application"):
-            if msp.msp_id in found:
-                raise ConfigurationError(f"{where} has the MSP {msp.msp_id} of another member")
+        for name, _, msp, values in self._read_groups(group, known, "/Channel/Application"):
+            # Two groups may name one MSP; then the first by name speaks for it.
+            if msp.msp_id in found and found[msp.msp_id].name < name:
+                continue
             peers = tuple((peer.host, peer.port) for peer in values["AnchorPeers"].anchor_peers)
             found[msp.msp_id] = Organisation(msp.msp_id, name, peers)
         return MappingProxyType(dict(sorted(found.items())))
 
     def read_orderer(self, group: Any, addresses: Any) -> tuple[tuple[str, str, int], ...]:
         """Return the endpoints of the group Orderer, sorted, those without a member first."""
-        found = [("", *read_endpoint(address, "OrdererAddresses")) for address in addresses]
+        found = [("", *each) for each in _endpoints(addresses, "OrdererAddresses")]
         known = ORDERER_ORGANISATION_VALUES
         for name, where, msp, values in self._read_groups(group, known, "/Channel/Orderer"):
             self.orderers[name] = msp.msp_id
-            found.extend(
-                (msp.msp_id, *read_endpoint(address, where))
-                for address in values["Endpoints"].addresses
-            )
+            own = values["Endpoints"].addresses
+            if not own:
+                self.without_endpoints.append(name)
+            found.extend((msp.msp_id, *each) for each in _endpoints(own, where))
         return tuple(sorted(found))
+
+    def read_consortiums(self, root: Any) -> None:
+        """Take over the MSPs that the group Consortiums names; they count on the channel, too.
+
+        A channel made out of a configuration that was an orderers' one may still have it.
+        Source: Fabric common/channelconfig/{consortiums,consortium}.go.
+        """
+        if _CONSORTIUMS not in root.groups:
+            return
+        for name, consortium in root.groups[_CONSORTIUMS].groups.items():
+            path = f"/Channel/{_CONSORTIUMS}/{name}"
+            read_values(consortium, CONSORTIUM_VALUES, path)
+            for _ in self._read_groups(consortium, CONSORTIUM_ORGANISATION_VALUES, path):
+                pass

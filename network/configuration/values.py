@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fabric_protos.common import configuration_pb2
+from fabric_protos.common import configuration_pb2, policies_pb2
 from fabric_protos.msp import msp_config_pb2
 from fabric_protos.orderer import configuration_pb2 as orderer_pb2
 from fabric_protos.peer import configuration_pb2 as peer_pb2
@@ -41,6 +41,8 @@ ORDERER_ORGANISATION_VALUES: Final = {
     "MSP": msp_config_pb2.MSPConfig,
     "Endpoints": configuration_pb2.OrdererAddresses,
 }
+CONSORTIUM_VALUES: Final = {"ChannelCreationPolicy": policies_pb2.Policy}
+CONSORTIUM_ORGANISATION_VALUES: Final = {"MSP": msp_config_pb2.MSPConfig}
 APPLICATION_VALUES: Final = {
     "ACLs": peer_pb2.ACLs,
     "Capabilities": configuration_pb2.Capabilities,
