@@ -5,7 +5,8 @@ so it depends on two things only: the schedule, and the sum of what was paid by 
 ISO texts inside, since they compare as dates do and are what the ledger holds.
 
 Invariants: a schedule's due dates rise and its amounts are positive. Deliberately absent: where the
-figures come from (`standing`, `terms`), and what follows from them (`cases`).
+figures come from (`book/money`), what everybody may see of them (`book/track`), and what follows
+from them (`cases`).
 """
 
 from __future__ import annotations
@@ -60,28 +61,45 @@ class Schedule:
         place = bisect_right(self.sums, paid)
         return self.dues[place] if place < len(self.dues) else ""
 
+    def progress(self, paid: int) -> tuple[int, int]:
+        """Return how many instalments *paid* covers, and the number of the one (0 the first) from
+        whose due date on the arrears come to the whole amount of the next one at least.
+        """
+        sums = self.sums
+        covered = bisect_right(sums, paid)
+        if covered == len(sums):
+            return covered, covered
+        return covered, bisect_left(sums, paid + self.amount(covered))
+
     def instalments(self) -> list[tuple[str, int]]:
         """Return (due, paisa) pairs."""
         return [(due, self.amount(place)) for place, due in enumerate(self.dues)]
 
 
+def version_on(begins: Sequence[str], day: str) -> int:
+    """Return the number of the last version that began by a day; 1 if none did."""
+    for place in range(len(begins), 1, -1):
+        if begins[place - 1] <= day:
+            return place
+    return 1
+
+
 @dataclass(frozen=True, slots=True)
 class StandingView:
-    """The standing of an agreement on a day.
+    """The standing of an agreement on a day, without an amount.
 
     Attributes:
         unpaid: instalments due on or before the day and not fully paid by it.
         days_past_due: from the due date of the oldest of them to the day; 0 when there is none.
-        arrears_paisa: what is unpaid of them.
-        instalment_paisa: the whole amount of the oldest of them; 0 when there is none.
         oldest_due: its due date.
+        has_whole_instalment: whether what is unpaid of them comes to the whole amount of the
+            oldest at least.
     """
 
     unpaid: int
     days_past_due: int
-    arrears_paisa: int
-    instalment_paisa: int
     oldest_due: date | None
+    has_whole_instalment: bool
 
     @property
     def bucket(self) -> str:
@@ -89,30 +107,7 @@ class StandingView:
         return bucket_of(self.days_past_due)
 
 
-NOTHING_DUE: Final = StandingView(0, 0, 0, 0, None)
-
-
-def standing_on(schedule: Schedule, paid: int, day: date) -> StandingView:
-    """Return the standing on *day*.
-
-    Args:
-        schedule: the version in force on that day.
-        paid: what payments with `paid_on` on or before that day come to, in paisa.
-        day: a date in Pakistan.
-    Source: rulebook 3.
-    """
-    first = bisect_right(schedule.sums, paid)
-    count = bisect_right(schedule.dues, day.isoformat())
-    if first >= count:
-        return NOTHING_DUE
-    oldest = date.fromisoformat(schedule.dues[first])
-    return StandingView(
-        count - first,
-        (day - oldest).days,
-        schedule.sums[count - 1] - paid,
-        schedule.amount(first),
-        oldest,
-    )
+NOTHING_DUE: Final = StandingView(0, 0, None, False)
 
 
 _BUCKETS: Final = ("current", "1-29", "30-59", "60-89", "90-179", "180+")

@@ -1,13 +1,13 @@
-"""Commercial terms: prices, schedules and amounts, and the only way to them.
+"""Commercial terms: prices, schedules and amounts, as they come in and are checked.
 
-Everything that competitors must not learn of each other passes through this module, on its way in
-and on its way out, since it is to move into private collections: then only this file changes.
-Today terms stand under `terms/<agreement>`, one key with every version of the schedule, and
-amounts inside the records they belong to.
+Everything that competitors must not learn of each other comes as transient data and passes through
+this module; it is kept in the private collection of its lender (`book/money`, `circles`).
 
-`terms/<agreement>` and `agreement/<agreement>` carry a key-level endorsement policy: whoever else
-endorses, the lender must (rulebook 1). A payment reads terms and never writes them, so it needs no
-lender.
+An agreement's terms, plan and facts carry a key-level endorsement policy: whoever else endorses,
+the lender must (rulebook 1). A payment reads terms and never writes them, so it needs no lender.
+
+    terms, canonical JSON: {"salt","currency","price_paisa","down_payment_paisa",
+                            "versions":[{"from","instalments":[[due,paisa]…],"reason"?,"consent"?}]}
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from chaincode.contract import (
     Malformed,
     MaxItems,
     MaxLength,
-    ReadOnlyStub,
-    Stub,
 )
 
 from . import records
-from .arrears import Schedule, rises_anywhere
+from .arrears import Schedule, rises_anywhere, version_on
+from .circles import Salt
 from .endorsement import lender_and_another_group
 from .members import Roster
 from .money import DECIMALS, MAX_PAISA
@@ -53,8 +52,9 @@ class InstalmentInput:
 
 @dataclass(frozen=True, slots=True)
 class TermsInput:
-    """Terms of a new agreement, from transient data."""
+    """Terms of a new agreement, from transient data; *salt* is no part of their content."""
 
+    salt: Salt = field(repr=False)
     price_paisa: Paisa
     down_payment_paisa: Paisa
     currency: Annotated[str, MaxLength(3)]
@@ -103,19 +103,30 @@ class ScheduleVersion:
 class Terms:
     """The terms of one agreement with all versions of its schedule."""
 
-    __slots__ = ("_schedules", "currency", "down_payment_paisa", "price_paisa", "versions")
+    __slots__ = (
+        "_schedules",
+        "begins",
+        "currency",
+        "down_payment_paisa",
+        "price_paisa",
+        "salt",
+        "versions",
+    )
 
     def __init__(
         self,
+        salt: str,
         currency: str,
         price_paisa: int,
         down_payment_paisa: int,
         versions: Sequence[ScheduleVersion],
     ) -> None:
+        self.salt = salt
         self.currency = currency
         self.price_paisa = price_paisa
         self.down_payment_paisa = down_payment_paisa
         self.versions = tuple(versions)
+        self.begins = [version.in_force_from for version in self.versions]
         self._schedules: dict[int, Schedule] = {}
 
     def schedule(self) -> Schedule:
@@ -131,21 +142,30 @@ class Terms:
 
     def schedule_on(self, day: str) -> Schedule:
         """Return the schedule that was in force on a day, the first before the opening."""
-        version = 1
-        for place, candidate in enumerate(self.versions, 1):
-            if candidate.in_force_from <= day:
-                version = place
-        return self._schedule(version)
+        return self._schedule(self.version_on(day))
+
+    def version_on(self, day: str) -> int:
+        """Return the number of the version that was in force on a day."""
+        return version_on(self.begins, day)
+
+    def dues(self, version: int) -> Sequence[str]:
+        """Return the due dates of a version as ISO texts."""
+        return self._schedule(version).dues
 
     def revised(self, version: ScheduleVersion) -> Terms:
         """Return the terms with one more version."""
         return Terms(
-            self.currency, self.price_paisa, self.down_payment_paisa, (*self.versions, version)
+            self.salt,
+            self.currency,
+            self.price_paisa,
+            self.down_payment_paisa,
+            (*self.versions, version),
         )
 
     def plain(self) -> dict[str, Any]:
         """Return their JSON form."""
         return {
+            "salt": self.salt,
             "currency": self.currency,
             "price_paisa": self.price_paisa,
             "down_payment_paisa": self.down_payment_paisa,
@@ -153,15 +173,11 @@ class Terms:
         }
 
 
-def key_of(agreement: str) -> str:
-    """Return the key of an agreement's terms."""
-    return f"terms/{agreement}"
-
-
 def decode(raw: bytes) -> Terms:
     """Return the terms of a state value."""
     plain = records.decode(raw)
     return Terms(
+        plain["salt"],
         plain["currency"],
         plain["price_paisa"],
         plain["down_payment_paisa"],
@@ -175,22 +191,6 @@ def decode(raw: bytes) -> Terms:
             for version in plain["versions"]
         ],
     )
-
-
-def load(stub: ReadOnlyStub, agreement: str) -> Terms | None:
-    """Return the terms of an agreement; *stub* reads `instalments`."""
-    raw = stub.get_state(key_of(agreement))
-    return None if raw is None else decode(raw)
-
-
-def save(stub: Stub, agreement: str, terms: Terms) -> None:
-    """Write the terms of an agreement."""
-    stub.put_state(key_of(agreement), records.encode(terms.plain()))
-
-
-def protect(stub: Stub, key: str, policy: bytes) -> None:
-    """Put *key* under the lender's key-level policy."""
-    stub.set_state_validation_parameter(key, policy)
 
 
 def policy_of(roster: Roster, lender: str) -> bytes:
@@ -255,19 +255,6 @@ def well_formed(given: T | Malformed, thing: str) -> T:
     return given
 
 
-# ---- amounts inside other records ---------------------------------------------------------------
-
-
-def put_amounts(plain: dict[str, Any], amounts: object) -> None:
-    """Put the amounts of a record into its JSON form."""
-    plain["amounts"] = amounts
-
-
-def amounts_of(plain: Mapping[str, Any]) -> Any:
-    """Return the amounts of a record from its JSON form."""
-    return plain["amounts"]
-
-
 # ---- checks -------------------------------------------------------------------------------------
 
 
@@ -308,6 +295,7 @@ def first_version(agreement: str, given: TermsInput, opened_on: date) -> Terms:
             "correct the last instalment",
         )
     return Terms(
+        given.salt,
         given.currency,
         given.price_paisa,
         given.down_payment_paisa,

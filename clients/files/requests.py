@@ -26,6 +26,8 @@ NAMESPACE: Final = "instalments"
 MOST_RECORDS: Final = 500
 """Records that a bulk function takes at once."""
 CURRENCY: Final = "PKR"
+SALT_DIGITS: Final = 32
+"""Hex digits of a salt: 128 bits that only the lender and the regulator can work out."""
 
 Json = dict[str, Any]
 
@@ -112,6 +114,7 @@ def agreement_request(row: AgreementRow, facts: Facts, keyrings: Keyrings) -> Re
         "imported": facts.imported if row.imported is None else row.imported,
     }
     terms = {
+        "salt": document_hash(ring.keys[0], "terms", row.agreement)[:SALT_DIGITS],
         "price_paisa": row.price_paisa,
         "down_payment_paisa": row.down_payment_paisa,
         "currency": CURRENCY,

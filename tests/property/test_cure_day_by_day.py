@@ -7,7 +7,9 @@ from datetime import date, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaincode.instalments.book.position import Paid, Position, Summary, paid_with
+from chaincode.instalments.book.money import Money, paid_with
+from chaincode.instalments.book.position import Position, Summary
+from chaincode.instalments.book.track import Paid, track_of
 from chaincode.instalments.cases.ending import is_cured
 from chaincode.instalments.terms import ScheduleVersion, Terms
 
@@ -34,7 +36,8 @@ def _position(
     paid: Paid = ()
     for place, paisa in payments:
         paid = paid_with(paid, _iso(place), paisa)
-    return Position({"agreement": "A1"}, Terms("PKR", 10, 1, listed), Summary(paid))
+    terms = Terms("5a" * 16, "PKR", 10, 1, listed)
+    return Position({"agreement": "A1"}, terms, Summary(track_of(terms, paid)), Money(terms, paid))
 
 
 @settings(max_examples=300)

@@ -29,6 +29,7 @@ MEMBERS = (
     Member("MakerMSP", "manufacturer", "maker"),
     Member("PtaMSP", "regulator", "pta"),
 )
+SALT = "5a" * 16
 THREE_EQUAL = [("2026-04-05", 100), ("2026-05-05", 100), ("2026-06-05", 100)]
 
 
@@ -164,6 +165,7 @@ def agreement(name: str, **changes: Any) -> dict[str, Any]:
 def terms_of(instalments: Sequence[tuple[str, int]], down: int = 50) -> dict[str, Any]:
     """Return the transient terms of an agreement."""
     return {
+        "salt": SALT,
         "price_paisa": sum(amount for _, amount in instalments) + down,
         "down_payment_paisa": down,
         "currency": "PKR",

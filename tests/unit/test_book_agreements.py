@@ -122,7 +122,7 @@ def test_agreement_and_terms_carry_a_policy_of_the_lender_and_another_group(
 ) -> None:
     """Terms and schedules additionally need their lender, by a key-level policy (rulebook 1)."""
     book.open("A")
-    for key in ("agreement/A", "terms/A"):
+    for key in ("agreement/A", "plan/A", "terms-BankMSP/terms/A"):
         raw = book.state.metadata_of("instalments", key)[VALIDATION_PARAMETER]
         policy = policies_pb2.SignaturePolicyEnvelope.FromString(raw)
         roles = [

@@ -359,7 +359,7 @@ def test_payment_touches_no_key_that_needs_the_lender(book: BookLedger) -> None:
     assert written == {
         f"payment/OperatorMSP/P-A-{NOW}",
         "standing/A",
-        "\x00booking\x00A\x00000001\x00",
+        "terms-BankMSP/account/A",
         "\x00due\x002026-05-05\x00A\x00",
     }
     assert all(not book.state.metadata_of("instalments", key) for key in written)
@@ -514,3 +514,28 @@ def test_reversal_after_a_refund_never_shows_less_than_nothing_paid(book: BookLe
     assert book.ask("Due", "", 0, 10, "")["rows"][0]["arrears_paisa"] == 200
     assert book.standing("A")["paid_paisa"] == 0
     assert book.ask("IsEncumbered", [pseudonym("A/0")]) == {"encumbered": True}
+
+
+# ---- a long account
+
+
+def test_account_of_many_payments_is_kept_in_pages_and_found_again() -> None:
+    """A daily plan: an old payment is known, reversed, and listed in its place."""
+    days = [f"2026-{month:02d}-{day:02d}" for month in (4, 5, 6) for day in range(1, 31)]
+    book = BookLedger()
+    book.open("A", [(day, 10) for day in days])
+    book.today("2026-07-01")
+    for part in (days[:70], days[70:]):
+        records = [payment("A", day) for day in part]
+        verdicts = book.verdicts("PostPayments", records, OPERATOR, amounts=[10] * len(part))
+        assert all(verdict["written"] for verdict in verdicts)
+    again = [payment("A", days[0])]
+    assert not book.verdicts("PostPayments", again, OPERATOR, amounts=[10])[0]["written"]
+    other = book.verdicts("PostPayments", again, OPERATOR, amounts=[11])[0]
+    assert "known with other content" in other["message"]
+    assert book.ask("Payment", "OperatorMSP", f"P-A-{days[0]}")["amount_paisa"] == 10
+    reversal = [{"reference": f"P-A-{days[0]}", "evidence": salted("bounced")}]
+    assert book.verdicts("ReversePayments", reversal, OPERATOR)[0]["written"]
+    listed = [(row["kind"], row["on"], row["amount_paisa"]) for row in book.ask("Payments", "A")]
+    assert listed == [*(("payment", day, 10) for day in days), ("reversal", "2026-07-01", -10)]
+    assert book.standing("A")["arrears_paisa"] == 10

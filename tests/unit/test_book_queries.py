@@ -175,7 +175,7 @@ def test_due_costs_what_it_answers_and_not_the_book(many: BookLedger) -> None:
     """A page reads its own agreements, whatever else there is."""
     _, result = many.simulate("instalments", "Due", "2026-06-20", 1, 5, "")
     assert result.status == 200
-    assert reads_of(result) <= 5 * 4 + 5
+    assert reads_of(result) <= 5 * 6 + 5
     _, nothing = many.simulate("instalments", "Due", "2026-06-20", 200, 5, "")
     assert reads_of(nothing) <= 10
 

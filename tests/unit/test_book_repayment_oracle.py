@@ -15,6 +15,7 @@ from chaincode.instalments.money import equal_instalments, parse_amount
 from tests.support.book_ledger import (
     MAKER,
     PTA,
+    SALT,
     BookLedger,
     agreement,
     officer,
@@ -65,6 +66,7 @@ def terms_record(row: dict[str, str]) -> dict[str, Any]:
     dues = due_dates(first, count, "monthly")
     amounts = equal_instalments(price - down, count)
     return {
+        "salt": SALT,
         "price_paisa": price,
         "down_payment_paisa": down,
         "currency": "PKR",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -89,7 +90,9 @@ def test_agreement_request_looks_the_device_up_under_every_key() -> None:
     assert is_pseudonym(request.argument["borrower"])
     assert is_pseudonym(request.argument["sim"])
     assert request.argument["consent"]["block"] is True
-    assert request.transient["terms"] == {
+    terms = dict(request.transient["terms"])
+    assert re.fullmatch("[0-9a-f]{32}", terms.pop("salt"))
+    assert terms == {
         "price_paisa": 2000000,
         "down_payment_paisa": 400000,
         "currency": "PKR",

@@ -313,7 +313,7 @@ def test_sweep_reads_the_keys_of_the_agreements_it_names_and_no_others() -> None
     )
     parts = namespaces_of(result)
     read = {read.key for part in parts.values() for read in part.reads}
-    assert {"docket/A1", "standing/A1", "terms/A1", "agreement/A1", "holds/A1"} <= read
+    assert {"docket/A1", "standing/A1", "plan/A1", "agreement/A1", "holds/A1"} <= read
     assert not [key for key in read if "B2" in key]
     assert not [part for part in parts.values() if part.range_queries_info]
 

@@ -6,7 +6,9 @@
 | agreements, confirmations, revisions | `agreements.py`, with `../terms.py` |
 | payments, refunds, reversals | `payments.py` |
 | write-off, death, clearance certificate | `endings.py` |
-| an agreement with its money, and its one summary key | `position.py`, `accounts.py` |
+| an agreement and its one summary key | `position.py`, `accounts.py` |
+| its money: terms, what was paid, the account | `money.py`, `../circles.py` |
+| what everybody may see of its standing | `track.py` |
 | totals, a key per transaction | `totals.py` |
 | what every function needs: signer, members | `desk.py` |
 | what the book asks of the cases | `ports.py` |

@@ -1,5 +1,8 @@
 """Agreements: opening, the confirmation of sale, revisions of the schedule.
 
+Prices and schedules go into the lender's private collection (`money`), due dates into the plan that
+everybody reads.
+
 Layout in `instalments`, beside what `position` says:
 
     confirmation/<agreement>   {"agreement","by","handed_over_on","recorded_on"}
@@ -21,14 +24,16 @@ from ..calendar import days_between
 from ..identifiers import check_reference
 from ..terms import ScheduleInput, ScheduleVersion, Terms, TermsInput
 from ..verdicts import RuleBroken
+from . import money as purse
 from .accounts import Accounts
 from .bulk import Entry, named
 from .desk import Desk
 from .devices import Plain, Register, require_not_exchanged
 from .inputs import AgreementInput, ConfirmationInput, ConsentInput, RevisionInput
 from .ports import Cases, Moved
-from .position import Position, Summary, agreement_key
+from .position import Position, agreement_key, opened, plan_key
 from .totals import Counter
+from .track import Plan, PlanVersion
 
 
 def confirmation_key(agreement: str) -> str:
@@ -49,7 +54,7 @@ class Opening:
         stub: Stub = desk.ctx.stub
         self._desk = desk
         self._stub = stub
-        self._accounts = Accounts(stub, [given.agreement for given in inputs])
+        self._accounts = Accounts(stub, [given.agreement for given in inputs], money=True)
         pseudonyms = [name for given in inputs for name in given.device]
         self._register = Register(stub, pseudonyms, pledges=True)
         self._accounts.load(self._register.pledges())
@@ -175,11 +180,14 @@ class Opening:
     def _write(self, given: AgreementInput, facts: dict[str, Any], terms: Terms) -> None:
         stub, agreement = self._stub, given.agreement
         stub.put_state(agreement_key(agreement), records.encode(facts))
-        commercial.protect(stub, agreement_key(agreement), self._policy)
-        commercial.save(stub, agreement, terms)
-        commercial.protect(stub, commercial.key_of(agreement), self._policy)
-        self._accounts.add(agreement, Position(facts, terms, Summary()))
-        self._counter.opened(facts["lender"], facts["opened_on"])
+        stub.put_state(plan_key(agreement), _plan_of(terms))
+        for key in (agreement_key(agreement), plan_key(agreement)):
+            stub.set_state_validation_parameter(key, self._policy)
+        lender = facts["lender"]
+        purse.save_terms(stub, lender, agreement, terms)
+        purse.protect_terms(stub, lender, agreement, self._policy)
+        self._accounts.put(opened(facts, terms))
+        self._counter.opened(lender, facts["opened_on"])
 
 
 def _is_same(known: Position, facts: Mapping[str, Any], first: Terms) -> bool:
@@ -187,7 +195,7 @@ def _is_same(known: Position, facts: Mapping[str, Any], first: Terms) -> bool:
     theirs = dict(known.facts)
     mine = dict(facts)
     del theirs["recorded_on"], mine["recorded_on"]
-    terms = known.terms
+    terms = known.money.terms
     return (
         theirs == mine
         and terms.currency == first.currency
@@ -195,6 +203,15 @@ def _is_same(known: Position, facts: Mapping[str, Any], first: Terms) -> bool:
         and terms.down_payment_paisa == first.down_payment_paisa
         and terms.versions[0].plain() == first.versions[0].plain()
     )
+
+
+def _plan_of(terms: Terms) -> bytes:
+    """Return the state value of the due dates that everybody may read."""
+    versions = [
+        PlanVersion(version.in_force_from, terms.dues(number), version.reason)
+        for number, version in enumerate(terms.versions, 1)
+    ]
+    return records.encode(Plan(versions).plain())
 
 
 def confirm_sale(
@@ -252,7 +269,7 @@ def revise_schedule(
     thing = named("agreement", given.agreement)
     desk.require_lender(position, "revised")
     asked = commercial.well_formed(schedule, thing)
-    terms = position.terms
+    terms = position.money.terms
     version = ScheduleVersion(
         desk.day, commercial.check_schedule(thing, asked.instalments), given.reason,
         _consent(given.consent),
@@ -277,7 +294,8 @@ def revise_schedule(
         given.agreement, terms, asked, version, may_rise_in_total=may_rise
     )
     after = position.with_terms(revised)
-    commercial.save(desk.ctx.stub, given.agreement, revised)
+    desk.ctx.stub.put_state(plan_key(given.agreement), _plan_of(revised))
+    purse.save_terms(desk.ctx.stub, position.lender, given.agreement, revised)
     accounts.put(after)
     moved: Moved | None = cases.after_change(after)
     facts = {"version": given.version, "reason": given.reason}

@@ -50,7 +50,7 @@ def end_agreement(
             4,
             "the first ending stands",
         )
-    if not position.outstanding_paisa:
+    if position.paid_in_full_on is not None:
         raise RuleBroken(
             thing, "is paid in full", 4, "issue its clearance certificate with IssueClearance"
         )

@@ -164,7 +164,7 @@ class BookFunctions:
         desk = Desk(ctx, active=False)
         schedules = commercial.given_schedules(ctx, len(revisions))
         names = [given.agreement for given in well_formed(revisions)]
-        accounts, cases = Accounts(ctx.stub, names), cases_of(ctx, names)
+        accounts, cases = Accounts(ctx.stub, names, money=True), cases_of(ctx, names)
         outcomes = weigh_all(
             revisions,
             lambda given: given.agreement,
@@ -180,7 +180,7 @@ class BookFunctions:
         desk = Desk(ctx, active=False)
         amounts = commercial.given_amounts(ctx, len(payments))
         good = well_formed(payments)
-        accounts = Accounts(ctx.stub, [given.agreement for given in good])
+        accounts = Accounts(ctx.stub, [given.agreement for given in good], money=True)
         cases = cases_of(ctx, [given.agreement for given in good])
         caller = desk.msp_id
         keys = [payment_key(given.institution or caller, given.reference) for given in good]
@@ -199,7 +199,7 @@ class BookFunctions:
         desk = Desk(ctx, active=False)
         amounts = commercial.given_amounts(ctx, len(refunds))
         good = well_formed(refunds)
-        accounts = Accounts(ctx.stub, [given.agreement for given in good])
+        accounts = Accounts(ctx.stub, [given.agreement for given in good], money=True)
         keys = [refund_key(desk.msp_id, given.reference) for given in good]
         cashier = Cashier(desk, accounts, None, keys)
         outcomes = weigh_all(

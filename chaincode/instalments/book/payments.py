@@ -1,12 +1,13 @@
 """Money that came and went: payments, refunds, reversals.
 
-Layout in `instalments`:
+Layout in `instalments`, for everybody to read:
 
     payment/<institution>/<reference>   {"institution","reference","agreement","paid_on","channel",
-                                         "amounts":paisa,"posted_by","posted_on","reversed"?}
-    refund/<lender>/<reference>         {"reference","agreement","amounts":paisa,"on"}
-    composite  booking · <agreement> · <number, 6 digits>   one entry of the agreement's account:
-                                        {"kind","institution","reference","on","amounts":paisa}
+                                         "posted_by","posted_on","reversed"?}
+    refund/<lender>/<reference>         {"reference","agreement","on"}
+
+The amounts stand as bookings in the agreement's account, in the lender's private collection
+(`money`); so whoever endorses one of these transactions is a member of that collection.
 
 Invariants: what a payment touches is its own key, the summary of its agreement and that one's
 account; so it needs neither the lender nor the regulator, and two payments about different
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
-from typing import Any, Final
 
 from chaincode.contract import Malformed, Stub
 
@@ -35,10 +35,9 @@ from .bulk import Entry, named, unknown
 from .desk import Desk
 from .devices import Plain, read_plain
 from .inputs import PaymentInput, RefundInput, ReversalInput
+from .money import Booking
 from .ports import Cases, Moved
 from .position import Position
-
-BOOKING_INDEX: Final = "booking"
 
 
 def payment_key(institution: str, reference: str) -> str:
@@ -67,7 +66,7 @@ class Cashier:
         self._known: dict[str, Plain | None] = dict(
             zip(names, read_plain(self._stub, names), strict=True)
         )
-        accounts.load([plain["agreement"] for plain in self._known.values() if plain])
+        accounts.load([plain["agreement"] for plain in self._known.values() if plain], money=True)
 
     # ---- payments
     def post(self, given: PaymentInput, amount: int | Malformed) -> Entry:
@@ -97,12 +96,15 @@ class Cashier:
             "paid_on": given.paid_on.isoformat(),
             "channel": given.channel,
         }
-        commercial.put_amounts(content, paisa)
+        position.check_money()
         known = self._known[key]
         if known is None:
             return self._book(key, content, given.paid_on, paisa)
         own_word = institution == desk.msp_id and known["posted_by"] != institution
-        is_same = all(known[name] == value for name, value in content.items())
+        is_same = (
+            all(known[name] == value for name, value in content.items())
+            and self._paisa_of("payment", known) == paisa
+        )
         if is_same and not (own_word and known.get("reversed")):
             return self._own(key, known) if own_word else Entry(False, "", given.agreement)
         if not own_word:
@@ -152,8 +154,10 @@ class Cashier:
 
     def _credit(self, content: Plain, paid_on: date, paisa: int) -> Moved | None:
         position = self._accounts.position(content["agreement"])
-        self._write_booking(position, "payment", content, content["paid_on"], paisa)
-        after = position.with_payment(paid_on, paisa)
+        booking = Booking(
+            "payment", content["institution"], content["reference"], content["paid_on"], paisa
+        )
+        after = position.with_booking(booking, paid_on)
         self._accounts.put(after)
         return None if self._cases is None else self._cases.after_payment(after, paid_on)
 
@@ -166,15 +170,19 @@ class Cashier:
 
     def _refuse_after_clearance(self, known: Plain, content: Plain, paisa: int) -> None:
         earlier = self._accounts.position(known["agreement"])
-        is_less = content["agreement"] != known["agreement"] or paisa < commercial.amounts_of(known)
+        is_less = content["agreement"] != known["agreement"] or paisa < self._paisa_of(
+            "payment", known
+        )
         if is_less and earlier.closed == "paid_off":
             raise _cleared(f"payment {known['reference']}", earlier)
 
     def _take_out(self, known: Plain) -> None:
         position = self._accounts.position(known["agreement"])
-        paisa = -commercial.amounts_of(known)
-        self._write_booking(position, "reversal", known, self._desk.day, paisa)
-        self._accounts.put(position.with_payment(date.fromisoformat(known["paid_on"]), paisa))
+        paisa = -self._paisa_of("payment", known)
+        booking = Booking(
+            "reversal", known["institution"], known["reference"], self._desk.day, paisa
+        )
+        self._accounts.put(position.with_booking(booking, date.fromisoformat(known["paid_on"])))
 
     # ---- refunds
     def refund(self, given: RefundInput, amount: int | Malformed) -> Entry:
@@ -187,10 +195,13 @@ class Cashier:
         paisa = _positive(amount, thing)
         key = refund_key(desk.msp_id, given.reference)
         content: Plain = {"reference": given.reference, "agreement": given.agreement}
-        commercial.put_amounts(content, paisa)
+        credit = position.money.credit_paisa
         known = self._known[key]
         if known is not None:
-            if any(known[name] != value for name, value in content.items()):
+            if (
+                any(known[name] != value for name, value in content.items())
+                or self._paisa_of("refund", known | {"institution": desk.msp_id}) != -paisa
+            ):
                 raise RuleBroken(
                     thing,
                     "is known with other content",
@@ -198,14 +209,13 @@ class Cashier:
                     "see the query Payments; give another refund a reference of its own",
                 )
             return Entry(False, "", given.agreement)
-        if paisa > position.credit_paisa:
+        if paisa > credit:
             raise RuleBroken(
                 thing, "is above the credit of its agreement", 2, "see the query Standing"
             )
         self._put(key, content | {"on": desk.day})
-        booked = content | {"institution": desk.msp_id}
-        self._write_booking(position, "refund", booked, desk.day, -paisa)
-        self._accounts.put(position.with_payment(desk.today, -paisa))
+        booking = Booking("refund", desk.msp_id, given.reference, desk.day, -paisa)
+        self._accounts.put(position.with_booking(booking, desk.today))
         return Entry(True, "", given.agreement, None, {"institution": desk.msp_id})
 
     # ---- reversals
@@ -244,23 +254,16 @@ class Cashier:
         facts = {"institution": institution, "evidence": given.evidence}
         return Entry(True, "", agreement, None, facts)
 
-    # ---- writing
+    # ---- the ledger
+    def _paisa_of(self, kind: str, known: Plain) -> int:
+        """Return the amount of a payment or refund that is on the ledger."""
+        booking = self._accounts.booking(
+            kind, known["agreement"], known["institution"], known["reference"]
+        )
+        return booking.paisa
+
     def _put(self, key: str, plain: Plain) -> None:
         self._known[key] = plain
-        self._stub.put_state(key, records.encode(plain))
-
-    def _write_booking(
-        self, position: Position, kind: str, content: Plain, on: str, paisa: int
-    ) -> None:
-        number = f"{position.summary.bookings + 1:06d}"
-        key = self._stub.create_composite_key(BOOKING_INDEX, (position.agreement, number))
-        plain: dict[str, Any] = {
-            "kind": kind,
-            "institution": content["institution"],
-            "reference": content["reference"],
-            "on": on,
-        }
-        commercial.put_amounts(plain, paisa)
         self._stub.put_state(key, records.encode(plain))
 
 

@@ -1,25 +1,25 @@
-"""One agreement as the ledger has it now, with its money: what every other rule asks.
+"""One agreement as the ledger has it now: what every other rule asks.
 
-Layout in `instalments`, canonical JSON:
+Layout in `instalments`, canonical JSON, for everybody to read:
 
     agreement/<agreement>   who and what, written once (key-level policy: the lender and another)
-    terms/<agreement>       price and schedules, see `terms` (the same policy)
-    standing/<agreement>    the one summary that changes: what was paid by day, confirmed, closed
+    plan/<agreement>        due dates by schedule version, see `track` (the same policy)
+    standing/<agreement>    the one summary that changes: the track, confirmed, closed
 
-    standing: {"amounts":[[day,paisa]…],"bookings":n,"due":day?,"confirmed_on":day?,"device":id?,
+    standing: {"track":[[day,covered,whole]…],"due":day?,"paid_in_full_on":day?,
+               "confirmed_on":day?,"device":id?,
                "closed":kind?,"closed_on":day?,"closed_by":msp?,"evidence":hash?}
 
-Invariants: the days of `amounts` rise and each is the sum of what was paid on it, reversed payments
-taken out and refunds taken off on their own day; nothing else of an agreement is written by a
-payment. A `Position` never changes: what a transaction does to it gives a new one, which is how
+Its money stands in the lender's private collection and is there only for those who ask for it
+(`money`). A `Position` never changes: what a transaction does to it gives a new one, which is how
 several records about one agreement see each other, since a transaction does not see its own writes.
 
-Deliberately absent: writing (`accounts`), cases (`cases`).
+Invariant: whoever changes the money brings the track up to date with it, so that nobody who reads
+the track needs the money. Deliberately absent: writing (`accounts`), cases (`cases`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -27,13 +27,14 @@ from typing import Any
 
 from chaincode.contract import ReadOnlyStub
 
-from .. import records
-from .. import terms as commercial
-from ..arrears import StandingView, standing_on
+from .. import circles, records
+from ..arrears import StandingView
 from ..terms import Terms
-
-Paid = tuple[tuple[str, int], ...]
-"""What was paid: (ISO date, paisa), dates rising."""
+from ..verdicts import RuleBroken
+from . import money as purse
+from . import track as tracks
+from .money import Booking, Money
+from .track import DueDates, Plan, Track
 
 
 def agreement_key(agreement: str) -> str:
@@ -46,14 +47,19 @@ def standing_key(agreement: str) -> str:
     return f"standing/{agreement}"
 
 
+def plan_key(agreement: str) -> str:
+    """Return the key of the due dates."""
+    return f"plan/{agreement}"
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The summary key of an agreement.
 
     Attributes:
-        paid: by day, see the module.
-        bookings: payments, refunds and reversals booked so far; numbers their entries.
+        track: see `track`.
         due: ISO date under which the agreement stands in the index of what is due, "" if nowhere.
+        paid_in_full_on: ISO date from which on the newest schedule was and stayed paid; "" if not.
         confirmed_on: ISO date on which the confirmation of sale was recorded, "" before.
         closed: "", "paid_off", "written_off" or "death".
         closed_on: ISO date of that, and
@@ -62,9 +68,9 @@ class Summary:
         device: id of the device that took the place of the first one; "" if none did.
     """
 
-    paid: Paid = ()
-    bookings: int = 0
+    track: Track = ()
     due: str = ""
+    paid_in_full_on: str = ""
     confirmed_on: str = ""
     closed: str = ""
     closed_on: str = ""
@@ -74,14 +80,11 @@ class Summary:
 
     def encode(self) -> bytes:
         """Return the state value."""
-        plain: dict[str, Any] = {"bookings": self.bookings}
-        for name in ("due", "confirmed_on", "closed", "closed_on", "closed_by", "evidence"):
+        plain: dict[str, Any] = {"track": self.track}
+        for name in _TEXTS:
             value = getattr(self, name)
             if value:
                 plain[name] = value
-        if self.device:
-            plain["device"] = self.device
-        commercial.put_amounts(plain, self.paid)
         return records.encode(plain)
 
     @classmethod
@@ -89,17 +92,35 @@ class Summary:
         """Return the summary of a state value."""
         plain = records.decode(raw)
         get = plain.get
-        return cls(
-            tuple([(day, paisa) for day, paisa in commercial.amounts_of(plain)]),
-            plain["bookings"],
-            get("due", ""),
-            get("confirmed_on", ""),
-            get("closed", ""),
-            get("closed_on", ""),
-            get("closed_by", ""),
-            get("evidence", ""),
-            get("device", ""),
+        track = tuple([(day, covered, whole) for day, covered, whole in plain["track"]])
+        return cls(track, *[get(name, "") for name in _TEXTS])
+
+    def moved(self, track: Track, paid_in_full_on: str) -> Summary:
+        """Return it after money came or went."""
+        # Spelled out: `replace` takes three times as long, for every payment.
+        return Summary(
+            track,
+            self.due,
+            paid_in_full_on,
+            self.confirmed_on,
+            self.closed,
+            self.closed_on,
+            self.closed_by,
+            self.evidence,
+            self.device,
         )
+
+
+_TEXTS = (
+    "due",
+    "paid_in_full_on",
+    "confirmed_on",
+    "closed",
+    "closed_on",
+    "closed_by",
+    "evidence",
+    "device",
+)
 
 
 def _optional(day: str) -> date | None:
@@ -108,17 +129,19 @@ def _optional(day: str) -> date | None:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One agreement with its terms and its summary.
+    """One agreement.
 
     Attributes:
         facts: the JSON object under `agreement/<agreement>`; read it, never change it.
-        terms: all versions of the schedule.
-        summary: what was paid, confirmed and closed.
+        plan: its due dates.
+        summary: how far it is paid, confirmed and closed.
+        held: its money, None where it was not asked for or may not be read.
     """
 
     facts: Mapping[str, Any]
-    terms: Terms
+    plan: DueDates
     summary: Summary
+    held: Money | None = None
 
     # ---- who and what
     @property
@@ -197,89 +220,78 @@ class Position:
         """Date on which that was recorded."""
         return _optional(self.summary.closed_on)
 
-    # ---- money
-    def paid_by(self, day: date) -> int:
-        """Return what payments with `paid_on` on or before *day* come to, in paisa; never below 0.
-
-        Reversed payments do not count, refunds are taken off from their day on.
-        """
-        return paid_by(self.summary.paid, day.isoformat())
-
-    @property
-    def paid_in_all(self) -> int:
-        """Everything paid, in paisa; never below 0."""
-        return max(0, sum([paisa for _, paisa in self.summary.paid]))
-
-    @property
-    def credit_paisa(self) -> int:
-        """What was paid above the newest schedule's total."""
-        return max(0, self.paid_in_all - self.terms.schedule().total)
-
-    @property
-    def outstanding_paisa(self) -> int:
-        """What is still to be paid of the newest schedule, due or not."""
-        return max(0, self.terms.schedule().total - self.paid_in_all)
-
+    # ---- standing
     def standing(self, day: date) -> StandingView:
         """Return the standing on *day*, by the schedule version then in force (rulebook 3)."""
-        return standing_on(self.terms.schedule_on(day.isoformat()), self.paid_by(day), day)
+        return tracks.standing_on(self.plan, self.summary.track, day)
 
     def is_due_paid_before(self, day: date) -> bool:
         """Say whether every instalment due before *day* is paid by payments up to *day*.
 
         By the schedule version in force on that day (rulebook 4, cured).
         """
-        text = day.isoformat()
-        schedule = self.terms.schedule_on(text)
-        return schedule.due_before(text) <= paid_by(self.summary.paid, text)
+        return tracks.is_due_paid_before(self.plan, self.summary.track, day)
 
     @property
     def days_of_change(self) -> tuple[str, ...]:
-        """ISO dates on which something was paid or refunded, or a schedule version began."""
-        began = [version.in_force_from for version in self.terms.versions]
-        return (*began, *[day for day, _ in self.summary.paid])
+        """ISO dates on which something was covered or a schedule version began."""
+        return (*self.plan.begins, *[step[0] for step in self.summary.track])
 
     @property
     def oldest_due(self) -> str:
         """ISO date of the oldest instalment of the newest schedule not paid yet, "" if none."""
-        return self.terms.schedule().oldest_unpaid(self.paid_in_all)
+        return tracks.oldest_unpaid(self.plan, self.summary.track)
 
     @property
     def paid_in_full_on(self) -> date | None:
         """The day from which on the newest schedule's total was and stayed paid."""
-        total = self.terms.schedule().total
-        paid, since = sum([paisa for _, paisa in self.summary.paid]), ""
-        for day, paisa in reversed(self.summary.paid):
-            if paid < total:
-                break
-            since = day
-            paid -= paisa
-        return _optional(since)
+        return _optional(self.summary.paid_in_full_on)
+
+    # ---- money
+    @property
+    def money(self) -> Money:
+        """Its money.
+
+        Raises:
+            RuleBroken: the caller is no member of the collection that keeps it.
+        """
+        if self.held is None:
+            raise RuleBroken(
+                f"agreement {self.agreement}",
+                f"has its terms in {circles.terms_of(self.lender)}, which is closed to the caller",
+                2,
+                "let a member of that collection send this: the lender, a receiving institution "
+                "that it names, or a regulator",
+            )
+        return self.held
+
+    def check_money(self) -> None:
+        """Refuse a record that needs the money of an agreement of a closed collection.
+
+        Raises:
+            RuleBroken: see `money`.
+        """
+        _ = self.money
 
     # ---- what a transaction does to it, in memory
-    def with_payment(self, paid_on: date, amount_paisa: int) -> Position:
-        """Return it with an amount more (less, if negative) on a day."""
-        known = self.summary
-        booked = Summary(  # spelled out: `replace` takes three times as long, for every payment
-            paid_with(known.paid, paid_on.isoformat(), amount_paisa),
-            known.bookings + 1,
-            known.due,
-            known.confirmed_on,
-            known.closed,
-            known.closed_on,
-            known.closed_by,
-            known.evidence,
-            known.device,
-        )
-        return Position(self.facts, self.terms, booked)
+    def with_booking(self, booking: Booking, counts_on: date) -> Position:
+        """Return it with a booking more, whose amount counts on a day."""
+        since = counts_on.isoformat()
+        money = self.money.with_booking(booking, since)
+        track = tracks.track_of(money.terms, money.paid, self.summary.track, since)
+        summary = self.summary.moved(track, money.paid_in_full_on)
+        return Position(self.facts, self.plan, summary, money)
 
     def with_terms(self, terms: Terms) -> Position:
         """Return it with a schedule version more."""
-        return Position(self.facts, terms, self.summary)
+        money = self.money.with_terms(terms)
+        track = tracks.track_of(terms, money.paid)
+        summary = self.summary.moved(track, money.paid_in_full_on)
+        return Position(self.facts, terms, summary, money)
 
     def with_summary(self, **changes: Any) -> Position:
         """Return it with fields of its summary changed."""
-        return Position(self.facts, self.terms, replace(self.summary, **changes))
+        return replace(self, summary=replace(self.summary, **changes))
 
     def with_closed(self, kind: str, on: date, by: str, evidence: str) -> Position:
         """Return it closed."""
@@ -288,41 +300,73 @@ class Position:
         )
 
 
-def paid_by(paid: Paid, day: str) -> int:
-    """Return what was paid up to and including an ISO date; never below 0."""
-    return max(0, sum([paisa for paid_on, paisa in paid if paid_on <= day]))
-
-
-def paid_with(paid: Paid, day: str, paisa: int) -> Paid:
-    """Return what was paid with an amount more on a day; a day that comes to nothing goes."""
-    if not paid or day > paid[-1][0]:
-        return (*paid, (day, paisa)) if paisa else paid
-    place = bisect_left(paid, (day,))
-    if place < len(paid) and paid[place][0] == day:
-        rest = paid[place][1] + paisa
-        return (*paid[:place], *(((day, rest),) if rest else ()), *paid[place + 1 :])
-    return (*paid[:place], (day, paisa), *paid[place:]) if paisa else paid
+def opened(facts: Mapping[str, Any], terms: Terms) -> Position:
+    """Return a new agreement."""
+    return Position(facts, terms, Summary(), Money(terms))
 
 
 def load(stub: ReadOnlyStub, agreements: Sequence[str]) -> list[Position | None]:
-    """Return the positions of several agreements, None where there is none.
+    """Return the positions of several agreements without their money, None where there is none.
 
     Args:
         stub: reads `instalments`; asked once for all keys.
     """
     count = len(agreements)
-    keys = [agreement_key(agreement) for agreement in agreements]
-    keys += [commercial.key_of(agreement) for agreement in agreements]
-    keys += [standing_key(agreement) for agreement in agreements]
+    keys = [key(agreement) for key in _PUBLIC for agreement in agreements]
     found = stub.get_states(keys)
     positions: list[Position | None] = []
-    for facts, terms, summary in zip(
+    for facts, summary, plan in zip(
         found[:count], found[count : 2 * count], found[2 * count :], strict=True
     ):
-        if facts is None or terms is None or summary is None:
+        if facts is None or summary is None or plan is None:
             positions.append(None)
         else:
             positions.append(
-                Position(records.decode(facts), commercial.decode(terms), Summary.decode(summary))
+                Position(
+                    records.decode(facts),
+                    Plan.read(records.decode(plan)),
+                    Summary.decode(summary),
+                )
             )
+    return positions
+
+
+_PUBLIC = (agreement_key, standing_key, plan_key)
+
+
+def load_held(stub: ReadOnlyStub, agreements: Sequence[str]) -> list[Position | None]:
+    """The same for a query, each with its money where this node holds it and the caller may."""
+    positions = load(stub, agreements)
+    lenders = {each.agreement: each.lender for each in positions if each is not None}
+    held = purse.load(stub, lenders, is_query=True)
+    return [
+        None if each is None else replace(each, held=held.get(each.agreement)) for each in positions
+    ]
+
+
+def load_with_money(stub: ReadOnlyStub, agreements: Sequence[str]) -> list[Position | None]:
+    """The same with the money for a transaction that changes it.
+
+    Raises:
+        PrivateDataMissing: this node is no member of a collection, or lacks something of it.
+    """
+    count = len(agreements)
+    found = stub.get_states(
+        [key(agreement) for key in (agreement_key, standing_key) for agreement in agreements]
+    )
+    facts = [None if raw is None else records.decode(raw) for raw in found[:count]]
+    lenders = {str(each["agreement"]): str(each["lender"]) for each in facts if each is not None}
+    held = purse.load(stub, lenders)
+    closed = [agreement for agreement in lenders if agreement not in held]
+    without = dict(zip(closed, load(stub, closed), strict=True)) if closed else {}
+    positions: list[Position | None] = []
+    for plain, summary in zip(facts, found[count:], strict=True):
+        if plain is None or summary is None:
+            positions.append(None)
+            continue
+        money = held.get(plain["agreement"])
+        if money is None:
+            positions.append(without[plain["agreement"]])
+        else:
+            positions.append(Position(plain, money.terms, Summary.decode(summary), money))
     return positions

@@ -1,6 +1,8 @@
 """The queries of namespace `instalments` about the book.
 
-They need no role. What a query costs follows what it answers: a list of agreements is read in one
+They need no role. Money is answered by a node that holds the collection of the lender's terms to a
+caller whose member belongs to it; to anybody else it is null, and `Payments`, which is nothing but
+money, is refused. What a query costs follows what it answers: a list of agreements is read in one
 call, what is overdue through its index, page by page.
 """
 
@@ -12,10 +14,10 @@ from typing import Annotated, Final
 
 from chaincode.contract import Bounds, Context, query
 
-from .. import records
-from .. import terms as commercial
+from .. import circles
 from ..calendar import parse_date
 from ..verdicts import RuleBroken
+from . import money as purse
 from . import views
 from .accounts import DUE_INDEX, due_key
 from .agreements import confirmation_key
@@ -24,9 +26,11 @@ from .devices import Plain, Register, read_plain, tac_key
 from .endings import clearance_key
 from .functions import cases_of
 from .inputs import MAX_RECORDS, Agreements, Pseudonyms
-from .payments import BOOKING_INDEX, payment_key
-from .position import Position, load
+from .money import Money
+from .payments import payment_key
+from .position import Position, load, load_held, plan_key
 from .totals import TotalsView, fold
+from .track import Plan
 
 _BOOKMARK: Final = re.compile(r"(\d{4}-\d{2}-\d{2})/([A-Z0-9-]{1,32})")
 
@@ -35,7 +39,7 @@ Days = Annotated[int, Bounds(0, 36_500)]
 
 
 def _position(ctx: Context, agreement: str) -> Position:
-    position = load(ctx.stub, [agreement])[0]
+    position = load_held(ctx.stub, [agreement])[0]
     if position is None:
         raise unknown("agreement", agreement, "open it first, or correct its id")
     return position
@@ -59,16 +63,15 @@ class BookQueries:
         """Return several agreements, null where there is none."""
         return [
             None if position is None else views.view_of_agreement(position)
-            for position in load(ctx.stub, agreements)
+            for position in load_held(ctx.stub, agreements)
         ]
 
     @query
     def schedules(self, ctx: Context, agreement: str) -> list[views.ScheduleView]:
         """Return all versions of a schedule."""
-        terms = commercial.load(ctx.stub, agreement)
-        if terms is None:
-            raise unknown("agreement", agreement, "open it first, or correct its id")
-        return views.view_of_schedules(terms)
+        position, plan = _position(ctx, agreement), _read(ctx, plan_key(agreement))
+        assert plan is not None
+        return views.view_of_schedules(position, Plan.read(plan))
 
     @query
     def confirmation(self, ctx: Context, agreement: str) -> views.ConfirmationView | None:
@@ -92,20 +95,21 @@ class BookQueries:
     @query
     def payments(self, ctx: Context, agreement: str) -> list[views.BookingView]:
         """Return an agreement's account in order of recording."""
-        _position(ctx, agreement)
-        found = []
-        for _key, raw in ctx.stub.get_state_by_partial_composite_key(BOOKING_INDEX, (agreement,)):
-            plain = records.decode(raw)
-            found.append(
-                views.BookingView(
-                    plain["kind"],
-                    plain["institution"],
-                    plain["reference"],
-                    plain["on"],
-                    commercial.amounts_of(plain),
-                )
+        position = _position(ctx, agreement)
+        money = position.held
+        if money is None:
+            raise RuleBroken(
+                f"the account of agreement {position.agreement}",
+                f"is kept in {circles.terms_of(position.lender)}, which this node does not hold or "
+                "the caller's member does not belong to",
+                2,
+                "ask the node of a member of that collection as one of its officers",
             )
-        return found
+        return [
+            views.BookingView(*booking)
+            for page in range(1, money.pages + 1)
+            for booking in _page(ctx, position, page)
+        ] + [views.BookingView(*booking) for booking in money.bookings]
 
     @query
     def payment(self, ctx: Context, institution: str, reference: str) -> views.PaymentView:
@@ -119,7 +123,7 @@ class BookQueries:
             reference=plain["reference"],
             agreement=plain["agreement"],
             paid_on=plain["paid_on"],
-            amount_paisa=commercial.amounts_of(plain),
+            amount_paisa=_amount_of(ctx, plain),
             channel=plain["channel"],
             posted_by=plain["posted_by"],
             posted_on=plain["posted_on"],
@@ -139,7 +143,7 @@ class BookQueries:
         self, ctx: Context, agreements: Agreements, as_of: str
     ) -> list[views.StandingAnswer | None]:
         """Return the standing of several agreements on a day, null where there is none."""
-        day, positions = _day(ctx, as_of), load(ctx.stub, agreements)
+        day, positions = _day(ctx, as_of), load_held(ctx.stub, agreements)
         cases = cases_of(ctx, [position.agreement for position in positions if position])
         return [
             None
@@ -165,7 +169,7 @@ class BookQueries:
         )
         found = [tuple(stub.split_composite_key(key)[1]) for key, _value in page.entries]
         names = [agreement for due, agreement in found if due <= latest]
-        rows = [views.row_of_due(each, day) for each in load(stub, names) if each is not None]
+        rows = [views.row_of_due(each, day) for each in load_held(stub, names) if each is not None]
         if len(names) < len(found) or not page.bookmark:
             return views.DuePage(rows, "")
         due, agreement = stub.split_composite_key(page.bookmark)[1]
@@ -211,6 +215,26 @@ class BookQueries:
 
 def _read(ctx: Context, key: str) -> Plain | None:
     return read_plain(ctx.stub, [key])[0]
+
+
+def _page(ctx: Context, position: Position, page: int) -> list[purse.Booking]:
+    return purse.older_bookings(ctx.stub, position.lender, position.agreement, page)
+
+
+def _amount_of(ctx: Context, payment: Plain) -> int | None:
+    """Return the amount of a payment, None where the account is closed to this query."""
+    position = _position(ctx, payment["agreement"])
+    money: Money | None = position.held
+    if money is None:
+        return None
+    found = purse.newest_booking(
+        money,
+        "payment",
+        payment["institution"],
+        payment["reference"],
+        lambda page: _page(ctx, position, page),
+    )
+    return None if found is None else found.paisa
 
 
 def _start_of(ctx: Context, bookmark: str) -> str:

@@ -1,6 +1,7 @@
 """What the book's queries answer: one dataclass a result.
 
-A field without a value stands as null, never left out.
+A field without a value stands as null, never left out. Money is null where the caller's member or
+the node asked is outside the collection of the lender's terms.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ..arrears import Schedule, accounting_class_of, bucket_of
+from ..arrears import accounting_class_of, bucket_of
 from ..calendar import days_between, parse_date
 from ..terms import Terms
 from .position import Position
+from .track import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class InstalmentView:
     """One instalment."""
 
     due: str
-    amount_paisa: int
+    amount_paisa: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class AgreementView:
     confirmed_on: str | None
     schedule_version: int
     closed: str
-    terms: TermsView
+    terms: TermsView | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class PaymentView:
     reference: str
     agreement: str
     paid_on: str
-    amount_paisa: int
+    amount_paisa: int | None
     channel: str
     posted_by: str
     posted_on: str
@@ -119,16 +121,16 @@ class StandingAnswer:
     as_of: str
     unpaid_instalments: int
     days_past_due: int
-    arrears_paisa: int
+    arrears_paisa: int | None
     bucket: str
     accounting_class: str
     enforcement_tier: int
     oldest_unpaid_due: str | None
     schedule_version: int
-    paid_paisa: int
-    credit_paisa: int
-    outstanding_paisa: int
-    currency: str
+    paid_paisa: int | None
+    credit_paisa: int | None
+    outstanding_paisa: int | None
+    currency: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class DueRow:
     oldest_unpaid_due: str
     days_past_due: int
     unpaid_instalments: int
-    arrears_paisa: int
+    arrears_paisa: int | None
     bucket: str
 
 
@@ -213,8 +215,8 @@ def instalments_of(pairs: Sequence[Sequence[Any]]) -> list[InstalmentView]:
 
 def view_of_agreement(position: Position) -> AgreementView:
     """Return an agreement with the schedule in force."""
-    facts, terms = position.facts, position.terms
-    consent = facts["consent"]
+    facts, consent = position.facts, position.facts["consent"]
+    terms = None if position.held is None else position.held.terms
     return AgreementView(
         agreement=position.agreement,
         lender=position.lender,
@@ -229,62 +231,75 @@ def view_of_agreement(position: Position) -> AgreementView:
         imported=position.imported,
         recorded_on=facts["recorded_on"],
         confirmed_on=position.summary.confirmed_on or None,
-        schedule_version=len(terms.versions),
+        schedule_version=len(position.plan.begins),
         closed=position.closed,
-        terms=TermsView(
-            terms.price_paisa,
-            terms.down_payment_paisa,
-            terms.currency,
-            instalments_of(terms.versions[-1].instalments),
-        ),
+        terms=None if terms is None else _view_of_terms(terms),
     )
 
 
-def view_of_schedules(terms: Terms) -> list[ScheduleView]:
+def _view_of_terms(terms: Terms) -> TermsView:
+    return TermsView(
+        terms.price_paisa,
+        terms.down_payment_paisa,
+        terms.currency,
+        instalments_of(terms.versions[-1].instalments),
+    )
+
+
+def view_of_schedules(position: Position, plan: Plan) -> list[ScheduleView]:
     """Return all versions of a schedule, the first one first."""
+    terms = None if position.held is None else position.held.terms
     return [
         ScheduleView(
-            place, version.in_force_from, version.reason, instalments_of(version.instalments)
+            place,
+            version.in_force_from,
+            version.reason,
+            [InstalmentView(due, None) for due in version.dues]
+            if terms is None
+            else instalments_of(terms.versions[place - 1].instalments),
         )
-        for place, version in enumerate(terms.versions, 1)
+        for place, version in enumerate(plan.versions, 1)
     ]
 
 
 def view_of_standing(position: Position, as_of: date, tier: int) -> StandingAnswer:
     """Return the standing of an agreement on a day (rulebook 3)."""
-    schedule: Schedule = position.terms.schedule_on(as_of.isoformat())
-    standing, paid = position.standing(as_of), position.paid_by(as_of)
-    oldest = standing.oldest_due
+    standing, text = position.standing(as_of), as_of.isoformat()
+    money, oldest = position.held, standing.oldest_due
+    paid = total = None
+    if money is not None:
+        paid, total = money.paid_by(as_of), money.terms.schedule_on(text).total
     return StandingAnswer(
         agreement=position.agreement,
-        as_of=as_of.isoformat(),
+        as_of=text,
         unpaid_instalments=standing.unpaid,
         days_past_due=standing.days_past_due,
-        arrears_paisa=standing.arrears_paisa,
+        arrears_paisa=None if money is None else money.arrears_on(as_of),
         bucket=standing.bucket,
         accounting_class=accounting_class_of(standing.days_past_due),
         enforcement_tier=tier,
         oldest_unpaid_due=None if oldest is None else oldest.isoformat(),
-        schedule_version=schedule.version,
+        schedule_version=position.plan.version_on(text),
         paid_paisa=paid,
-        credit_paisa=max(0, paid - schedule.total),
-        outstanding_paisa=max(0, schedule.total - paid),
-        currency=position.terms.currency,
+        credit_paisa=None if paid is None or total is None else max(0, paid - total),
+        outstanding_paisa=None if paid is None or total is None else max(0, total - paid),
+        currency=None if money is None else money.terms.currency,
     )
 
 
 def row_of_due(position: Position, as_of: date) -> DueRow:
     """Return what is overdue of an agreement, from the book as it stands now."""
-    schedule, paid = position.terms.schedule(), position.paid_in_all
-    due = position.oldest_due
+    money, due, text = position.held, position.oldest_due, as_of.isoformat()
     days = days_between(parse_date(due), as_of)
-    text = as_of.isoformat()
+    dues = position.plan.dues(len(position.plan.begins))
     return DueRow(
         agreement=position.agreement,
         lender=position.lender,
         oldest_unpaid_due=due,
         days_past_due=days,
-        unpaid_instalments=sum(1 for each in schedule.dues if due <= each <= text),
-        arrears_paisa=schedule.due_by(text) - paid,
+        unpaid_instalments=sum(1 for each in dues if due <= each <= text),
+        arrears_paisa=None
+        if money is None
+        else money.terms.schedule().due_by(text) - money.paid_in_all,
         bucket=bucket_of(days),
     )

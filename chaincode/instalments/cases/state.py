@@ -329,7 +329,7 @@ def _later_step(file: CaseFile, current: Round, moment: Moment, held: Sequence[S
 def trigger_holds(position: Position, day: date, days_past_due: int, held: Sequence[Span]) -> bool:
     """Say whether the agreement is far enough in arrears on *day* (rulebook 4)."""
     view = position.standing(day)
-    if view.oldest_due is None or view.arrears_paisa < view.instalment_paisa:
+    if view.oldest_due is None or not view.has_whole_instalment:
         return False
     return counted(view.oldest_due, day, held) >= days_past_due
 
