@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from pathlib import Path
 from ledger.blocks.block import Block
 from ledger.channel import ChannelLedger
 from ledger.errors import Fatal
+from ledger.state.private import LatePrivate, RefusedPrivate
 from ledger.state.snapshot import LedgerSnapshot
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
@@ -39,6 +40,7 @@ from network.policy import SignedData, why_not_valid
 from nodes.committer.committer import Committer, write_genesis
 from nodes.committer.configuration import ConfigurationRule, verify_update
 from nodes.committer.outcome import CommittedBlock
+from nodes.committer.ports import PrivateData
 from nodes.committer.signatures import SignaturePool
 from nodes.errors import AccessDenied, ChannelHalted, ChannelUnavailable
 from nodes.statuses import Statuses, TransactionStatus
@@ -115,6 +117,10 @@ class Channel:
         except BaseException:
             ledger.close()
             raise
+
+    def use_private_data(self, private: PrivateData) -> None:
+        """Take the private data of blocks from *private*; to be called before the first block."""
+        self._committer.private = private
 
     async def start(self) -> None:
         """Bind the channel to the running loop; blocks can be taken from now on."""
@@ -202,6 +208,27 @@ class Channel:
     async def accept(self, block: Block, expected: ExpectedOutcome | None = None) -> None:
         """Do what `commit` does, for an ordering engine."""
         await self.commit(block, expected)
+
+    async def add_private(self, items: Sequence[LatePrivate]) -> list[RefusedPrivate]:
+        """Take private data that came after their blocks; return those that were refused.
+
+        Raises:
+            ChannelHalted, ChannelUnavailable: nothing is written now.
+            Fatal: a write failed; channel halted.
+        """
+        if self._loop is None or self._closing:
+            raise ChannelUnavailable(f"channel {self.channel_id} takes no private data now")
+        return await self._loop.run_in_executor(self._writer, self._add_private, items)
+
+    def _add_private(self, items: Sequence[LatePrivate]) -> list[RefusedPrivate]:
+        if self.halted is not None:
+            raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
+        try:
+            return self.ledger.add_private(items)
+        except Fatal as fatal:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self.halt, fatal)
+            raise
 
     def halt(self, fatal: Fatal) -> None:
         """Refuse every further block because of *fatal*; what is stored can still be read."""

@@ -80,6 +80,22 @@ class Limits(Section):
     stop_grace_s: Annotated[float, Field(ge=0, le=600)] = 5.0
 
 
+class PrivateDataSection(Section):
+    """Private data: how long is waited for them, and how long they wait.
+
+    Attributes:
+        pull_s: how long a block may wait for private data of other members.
+        reconcile_interval_s: between two rounds for what blocks were committed without.
+        retention_blocks: after which endorsed private data that came into no block go.
+        concurrency: calls of other members' nodes at once.
+    """
+
+    pull_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    reconcile_interval_s: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    retention_blocks: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+
 class Logging(Section):
     """How much the node writes to its log."""
 
@@ -106,6 +122,7 @@ class NodeConfiguration(Section):
         channel_id: the channel it keeps.
         client: the port for clients (TLS).
         node: the port for other nodes (mutual TLS).
+        private_data: how private data travel.
     """
 
     format: Literal[1]
@@ -115,6 +132,7 @@ class NodeConfiguration(Section):
     client: Endpoint
     node: Endpoint
     limits: Limits = Limits()
+    private_data: PrivateDataSection = PrivateDataSection()
     log: Logging = Logging()
     warn: Warnings = Warnings()
 

@@ -4,6 +4,7 @@
     FOLDER/msp, tls        its identity and its TLS certificate
     FOLDER/genesis.block   the first block of its channel
     FOLDER/ledger          blocks and state
+    FOLDER/transient       private data between endorsement and commit
     FOLDER/contracts       installed contract packages
     FOLDER/clock           the operator's time, in a rehearsal only
     FOLDER/restored        the ledger came from a backup (nodes/orderer/others.py)
@@ -59,6 +60,7 @@ from nodes.operations.status import (
     program_version,
 )
 from nodes.orderer.others import OtherMembersNodes
+from nodes.private_data.room import PrivateDataRoom
 from nodes.rpc.connections import call_options
 from nodes.servers import Servers
 
@@ -66,6 +68,7 @@ __all__ = ["Node", "run"]
 
 GENESIS_FILE = "genesis.block"
 LEDGER_FOLDER = "ledger"
+TRANSIENT_FOLDER = "transient"
 MSP_FOLDER = "msp"
 TLS_FOLDER = "tls"
 
@@ -83,6 +86,7 @@ class Node:
         configuration: what `node.toml` says.
         channel: the channel it keeps.
         clock: the machine's, or in a rehearsal the operator's.
+        private: private data: kept, pushed, pulled and reconciled.
         engine: orders, or follows who does.
         servers: both ports, with their limits.
         started: set as soon as both ports take calls.
@@ -107,16 +111,25 @@ class Node:
         self._tls = tls
         self._signatures = signatures
         limits = configuration.limits
+        self._members = Members(
+            configuration.msp_id, lambda: self.channel.configuration, self._dial
+        )
+        self.private = PrivateDataRoom(
+            channel,
+            folder / TRANSIENT_FOLDER,
+            configuration.msp_id,
+            self._members,
+            configuration.private_data,
+        )
+        channel.use_private_data(self.private)
         self.endorser = Endorser(
             channel,
             contracts(folder, channel),
             signer,
             self.clock,
+            self.private,
             deadline_s=limits.simulation_deadline_s,
             threads=limits.simulation_threads,
-        )
-        self._members = Members(
-            configuration.msp_id, lambda: self.channel.configuration, self._dial
         )
         self.engine = self._make_engine()
         self.servers = Servers(
@@ -127,6 +140,7 @@ class Node:
             members=self._members,
             engine=self.engine,
             clock=self.clock,
+            private=self.private,
         )
         self._control = ControlServer(self, control, folder / CONTROL_SOCKET)
         self._opened = datetime.now(UTC)
@@ -180,6 +194,7 @@ class Node:
     def close(self) -> None:
         """Give up a node that was opened and is not to serve."""
         self.endorser.close()
+        self.private.close()
         self._signatures.close()
         self.channel.ledger.close()
         self._control.close()
@@ -197,9 +212,12 @@ class Node:
             parts.callback(self._control.stop)
             parts.push_async_callback(asyncio.to_thread, self._signatures.close)
             parts.push_async_callback(asyncio.to_thread, self.endorser.close)
+            parts.push_async_callback(asyncio.to_thread, self.private.close)
             await self.channel.start()
             parts.push_async_callback(self.channel.close)
             parts.push_async_callback(self._members.close)
+            self.private.start()
+            parts.push_async_callback(self.private.stop)
             await self.engine.start()
             parts.push_async_callback(self.engine.stop)
             parts.push_async_callback(self._finish_calls)
@@ -279,6 +297,7 @@ class Node:
                 for msp_id, member in self._members.others().items()
             ),
             certificates=self._certificates(),
+            private_data=self.private.state(),
             memory_bytes=psutil.Process().memory_info().rss,
         )
 

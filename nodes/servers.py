@@ -1,7 +1,8 @@
 """The two gRPC servers of a node: which services stand on which port, within which limits.
 
 client port (TLS)       gateway.Gateway, protos.Deliver
-node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, members' nodes only
+node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, qist.PrivateData; members' nodes
+                        only
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from nodes.gateway.endorsing import Endorsing
 from nodes.gateway.members import Members
 from nodes.gateway.service import Gateway, add_gateway_service
 from nodes.orderer.service import OrdererService, add_orderer_service
+from nodes.private_data.room import PrivateDataRoom
+from nodes.private_data.service import add_private_data_service
 from nodes.rpc.concurrency import ConcurrencyLimit
-from nodes.rpc.connections import require_member, server_options
+from nodes.rpc.connections import MemberGuard, server_options
 
 __all__ = ["Servers"]
 
@@ -41,7 +44,7 @@ class Servers:
     Args:
         configuration: addresses and limits.
         tls_folder: the node's TLS certificate and key.
-        channel, endorser, members, engine, clock: what the services stand on.
+        channel, endorser, members, engine, clock, private: what the services stand on.
 
     Attributes:
         calls: limit of Evaluate, Endorse and Submit at once.
@@ -60,6 +63,7 @@ class Servers:
         members: Members,
         engine: OrderingEngine,
         clock: Clock,
+        private: PrivateDataRoom,
     ) -> None:
         self._configuration = configuration
         self._tls_folder = tls_folder
@@ -68,6 +72,7 @@ class Servers:
         self._members = members
         self._engine = engine
         self._clock = clock
+        self._private = private
         limits = configuration.limits
         self.calls = ConcurrencyLimit("gateway", limits.gateway_concurrency)
         self.endorsements = ConcurrencyLimit("endorser", limits.endorser_concurrency)
@@ -100,6 +105,7 @@ class Servers:
             self.events,
             self.deliveries,
             self.followers,
+            self._private.work,
         ):
             limit.close()
         await self.calls.idle()
@@ -128,6 +134,7 @@ class Servers:
             endorsing=Endorsing(self._endorser, self._members, own, limits.endorsement_timeout_s),
             members=self._members,
             engine=self._engine,
+            clock=self._clock,
             address=own,
             work=self.calls,
             waiting=self.waits,
@@ -140,7 +147,11 @@ class Servers:
         add_deliver_service(
             server,
             DeliverService(
-                self._find_channel, self._clock, self.deliveries, limits.first_request_s
+                self._find_channel,
+                self._clock,
+                self._private.delivery.encode,
+                self.deliveries,
+                limits.first_request_s,
             ),
         )
         credentials = client_port_credentials(self._tls_folder)
@@ -155,10 +166,13 @@ class Servers:
             self._channel.configuration.batch.absolute_max_bytes + HEADERS_BYTES,
         )
         server = grpc.aio.server(options=server_options(largest, most_sent_bytes=-1))
-        guard = require_member(lambda: self._channel.configuration)
+        guard = MemberGuard(
+            lambda: self._channel.configuration, self._channel.wait_for_configuration
+        )
         endorsing = EndorserService(self._find_endorser, self.endorsements)
         add_endorser_service(server, endorsing, guard)
         add_orderer_service(server, self._orderer, guard)
+        add_private_data_service(server, self._private.service, guard)
         credentials = node_port_credentials(self._tls_folder, lambda: self._channel.configuration)
         _bind(server, self._configuration.node.listen, credentials)
         return server

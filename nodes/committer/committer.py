@@ -22,14 +22,17 @@ from ledger.blocks.block import Block
 from ledger.blocks.structure import verify_block_structure
 from ledger.channel import ChannelLedger, PreparedBlock
 from ledger.errors import CorruptionError, Fatal
+from ledger.state.private import NOTHING, BlockPrivate
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import CONFIG, ParsedTransaction, parse_transaction
+from ledger.transactions.private import private_collections
 from ledger.validation.judgement import CONFIG_KEY, CONFIG_NAMESPACE
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError, PolicyError
 from network.ordering.ports import ExpectedOutcome
 from nodes.committer.configuration import ConfigurationRule
 from nodes.committer.outcome import CommittedBlock, verify_outcome
+from nodes.committer.ports import PrivateData
 from nodes.committer.signatures import SignaturePool
 from nodes.committer.validator import TransactionValidator
 from nodes.errors import ChannelHalted
@@ -59,6 +62,9 @@ class Committer:
         ledger: opened; it holds the genesis block at least.
         signatures: the threads that verify.
         rule: which configuration may follow the one in force.
+
+    Attributes:
+        private: where private data come from; without it blocks are committed with their hashes.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Committer:
         self._signatures = signatures
         self._rule = rule
         self.halted: Fatal | None = None
+        self.private: PrivateData | None = None
         self.last_config_block, self.configuration = _configuration_in_force(ledger)
         self._validator = TransactionValidator(self.configuration, signatures)
 
@@ -96,9 +103,14 @@ class Committer:
             raise
 
     def write(self, staged: StagedBlock) -> CommittedBlock:
-        """Make a staged block durable and let its configuration, if it has one, take effect."""
+        """Make a staged block durable and let its configuration, if it has one, take effect.
+
+        Private data come with it as far as they can be had in the time that a block may wait.
+        """
+        prepared = staged.prepared
         try:
-            self._ledger.commit(staged.prepared)
+            private = self._gather(prepared)
+            self._ledger.commit(prepared, private)
         except Fatal as fatal:
             self.halt(fatal)
             raise
@@ -108,7 +120,25 @@ class Committer:
             self.configuration = staged.configuration
             # The caches of identities and policies go with the configuration they belong to.
             self._validator = TransactionValidator(staged.configuration, self._signatures)
+        if self.private is not None:
+            self.private.committed(committed.number, prepared.transactions, prepared.codes, private)
         return committed
+
+    def _gather(self, prepared: PreparedBlock) -> BlockPrivate:
+        """Return the private data of a block; nothing is asked for one that writes to none."""
+        if self.private is None or not any(
+            each.rwset is not None and any(private_collections(each.rwset))
+            for each in prepared.transactions
+        ):
+            return NOTHING
+        with self._ledger.snapshot() as state:
+            return self.private.gather(
+                prepared.block.number,
+                prepared.transactions,
+                prepared.codes,
+                state,
+                self.configuration,
+            )
 
     def halt(self, fatal: Fatal) -> None:
         """Take no more blocks because of *fatal*; the first reason stays."""

@@ -1,8 +1,9 @@
 """The responses of Deliver, as bytes.
 
 ``protos.DeliverResponse`` and ``orderer.DeliverResponse`` have the same first two fields: status 1
-and block 2. A full block is encoded once, whoever follows; a filtered block says of each
-transaction its id, type, verdict and events without their payload, and nothing else.
+and block 2; a block with private data is the former's field 4. A full block is encoded once,
+whoever follows; a filtered block says of each transaction its id, type, verdict and events without
+their payload, and nothing else.
 
 Source: Fabric, core/peer/deliverevents.go `toFilteredBlock`; fabric-protos, peer/events.proto,
 orderer/ab.proto.
@@ -10,15 +11,25 @@ orderer/ab.proto.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fabric_protos.peer import events_pb2
 
 from ledger.transactions.parse import ENDORSER_TRANSACTION
+from ledger.transactions.private import TxPrivate, encode_tx_private
 from ledger.validation.ranges import encode_varint
 from nodes.committer.outcome import CommittedBlock, CommittedTransaction
 
-__all__ = ["encode_block", "encode_filtered_block", "encode_status"]
+__all__ = [
+    "encode_block",
+    "encode_block_and_private_data",
+    "encode_filtered_block",
+    "encode_status",
+]
 
 _BLOCK_FIELD = b"\x12"
+_BLOCK_AND_PRIVATE_FIELD = b"\x22"
+_INNER_BLOCK_FIELD = b"\x0a"
 
 
 def encode_status(status: int) -> bytes:
@@ -31,6 +42,25 @@ def encode_block(committed: CommittedBlock) -> bytes:
     """The response that carries the whole block, this node's codes and commit hash included."""
     encoded = committed.encoded
     return b"".join((_BLOCK_FIELD, encode_varint(len(encoded)), encoded))
+
+
+def encode_block_and_private_data(
+    committed: CommittedBlock, private: Mapping[int, TxPrivate]
+) -> bytes:
+    """The response that carries the whole block and private data of its transactions.
+
+    Args:
+        committed: the block.
+        private: what the caller may have, by number of the transaction.
+    """
+    encoded = committed.encoded
+    rest = events_pb2.BlockAndPrivateData()
+    for tx_num, writes in sorted(private.items()):
+        rest.private_data_map[tx_num].MergeFromString(encode_tx_private(writes))
+    tail = rest.SerializeToString(deterministic=True)
+    head = _INNER_BLOCK_FIELD + encode_varint(len(encoded))
+    size = len(head) + len(encoded) + len(tail)
+    return b"".join((_BLOCK_AND_PRIVATE_FIELD, encode_varint(size), head, encoded, tail))
 
 
 def encode_filtered_block(committed: CommittedBlock) -> bytes:

@@ -1,7 +1,8 @@
-"""``protos.Deliver`` (fabric-protos peer/events.proto) for clients: full and filtered blocks.
+"""``protos.Deliver`` (fabric-protos peer/events.proto) for clients.
 
-Private data are not kept by this version, so `DeliverWithPrivateData` says so instead of sending
-blocks that only look complete.
+Full blocks, filtered blocks, and full blocks with private data. Of these a caller gets the
+collections whose policy it satisfies, as they were defined before the block, and as far as this
+node holds their data (Fabric, core/peer/deliverevents.go).
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from network.policy import SignedData
 from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.deliver.encoding import encode_block, encode_filtered_block
-from nodes.deliver.session import Delivery
+from nodes.deliver.session import Delivery, Encode, for_everybody
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.connections import caller_certificate_der
-from nodes.rpc.failures import RpcFailure
 from nodes.rpc.handlers import Caller, bidirectional
 
 SERVICE = "protos.Deliver"
 
 
 class DeliverService:
-    """Answers Deliver and DeliverFiltered.
+    """Answers Deliver, DeliverFiltered and DeliverWithPrivateData.
 
     Args:
         channel: returns the channel of that name, None if this node does not keep it.
         clock: what requests' timestamps are compared with.
+        with_private: encodes a block with the private data that its caller may have.
         streams: limit of streams at once.
         first_request_s: until the first request of a stream.
     """
@@ -39,17 +40,16 @@ class DeliverService:
         self,
         channel: Callable[[str], Channel | None],
         clock: Clock,
+        with_private: Encode,
         streams: ConcurrencyLimit,
         first_request_s: float,
     ) -> None:
-        self._full = Delivery(channel, clock, _access("event/Block"), encode_block, first_request_s)
-        self._filtered = Delivery(
-            channel,
-            clock,
-            _access("event/FilteredBlock"),
-            encode_filtered_block,
-            first_request_s,
-        )
+        def delivery(resource: str, encode: Encode) -> Delivery:
+            return Delivery(channel, clock, _access(resource), encode, first_request_s)
+
+        self._full = delivery("event/Block", for_everybody(encode_block))
+        self._filtered = delivery("event/FilteredBlock", for_everybody(encode_filtered_block))
+        self._with_private = delivery("event/Block", with_private)
         self._streams = streams
 
     async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
@@ -62,12 +62,12 @@ class DeliverService:
         with self._streams.enter():
             await self._filtered.serve(requests, Caller(context), caller_certificate_der(context))
 
-    async def deliver_with_private_data(self, _requests: AsyncIterator[Any], _context: Any) -> None:
-        """Say that there are none."""
-        raise RpcFailure(
-            grpc.StatusCode.UNIMPLEMENTED,
-            "this node keeps no private data yet; ask for blocks with Deliver",
-        )
+    async def deliver_with_private_data(self, requests: AsyncIterator[Any], context: Any) -> None:
+        """Send full blocks with the private data that the caller may have."""
+        with self._streams.enter():
+            await self._with_private.serve(
+                requests, Caller(context), caller_certificate_der(context)
+            )
 
 
 def _access(resource: str) -> Callable[[Channel, SignedData], Any]:

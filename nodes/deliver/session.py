@@ -1,8 +1,9 @@
 """One stream of Deliver: request after request, each answered by its blocks and then a status.
 
 After a status of success the stream waits for the next request; after any other it ends, as in
-Fabric. Access is judged at the first block and again whenever the channel configuration has
-changed; whether the caller's certificate has expired, at every block.
+Fabric. Access is judged at the first block and again as soon as the channel configuration has
+changed, also while there is no block to send; whether the caller's certificate has expired, at
+every block.
 
 Invariants: blocks are read at the caller's pace, nothing is queued for it; every block below the
 height can be had also while the channel is halted, and one that will never come ends the stream
@@ -43,7 +44,7 @@ from nodes.deliver.seek import (
 )
 from nodes.rpc.failures import RpcFailure
 
-__all__ = ["Delivery", "Stream"]
+__all__ = ["Delivery", "Encode", "Stream", "for_everybody"]
 
 SUCCESS = 200
 
@@ -51,6 +52,19 @@ log = logging.getLogger(__name__)
 
 Access = Callable[[Channel, SignedData], Awaitable[object]]
 """Returns if the signature gives access to the channel's blocks, raises Refusal if not."""
+
+
+Encode = Callable[[Channel, SignedData, CommittedBlock], Awaitable[bytes]]
+"""Makes the response that carries a block to the one who signed the request."""
+
+
+def for_everybody(encode: Callable[[CommittedBlock], bytes]) -> Encode:
+    """Make of an encoding that is the same for all callers one for each."""
+
+    async def encode_for(_channel: Channel, _caller: SignedData, block: CommittedBlock) -> bytes:
+        return encode(block)
+
+    return encode_for
 
 
 class Stream(Protocol):
@@ -71,14 +85,14 @@ class Delivery:
         channel: returns the channel of that name, None if this node does not keep it.
         clock: what timestamps and expiry are compared with.
         access: who may have the blocks.
-        encode: turns a block into the response that carries it.
+        encode: turns a block into the response that carries it to one caller.
         first_request_s: until the first request of a stream.
     """
 
     channel: Callable[[str], Channel | None]
     clock: Clock
     access: Access
-    encode: Callable[[CommittedBlock], bytes]
+    encode: Encode
     first_request_s: float
 
     async def serve(
@@ -141,12 +155,13 @@ class Delivery:
                         NOT_FOUND, f"block {number} is not there and was not to be waited for"
                     )
                 try:
-                    await channel.wait_above(number)
+                    await channel.wait_above(number, session.sequence)
                 except Unavailable as error:
                     raise DeliverRefusal(SERVICE_UNAVAILABLE, str(error)) from error
+                await session.verify()
                 continue
             await session.verify()
-            await stream.write(self.encode(committed))
+            await stream.write(await self.encode(channel, request.signed, committed))
             number += 1
 
 
@@ -157,7 +172,7 @@ class _Session:
         self._delivery = delivery
         self._channel = channel
         self._request = request
-        self._sequence = -1
+        self.sequence = -1
         self._ends = _expiry(channel, request.signed)
 
     async def verify(self) -> None:
@@ -173,13 +188,13 @@ class _Session:
                 "have the certificate renewed by the member's CA",
             )
         sequence = self._channel.configuration.sequence
-        if sequence == self._sequence:
+        if sequence == self.sequence:
             return
         try:
             await self._delivery.access(self._channel, self._request.signed)
         except Refusal as refused:
             raise DeliverRefusal(FORBIDDEN, str(refused)) from refused
-        self._sequence = sequence
+        self.sequence = sequence
 
 
 def _expiry(channel: Channel, signed: SignedData) -> datetime | None:

@@ -29,12 +29,13 @@ from chaincode.simulator import (
     SimulationResult,
     Simulator,
 )
-from ledger.transactions.rwset import decode_tx_rwset
+from ledger.state.ports import StateReader
 from network.msp import Identity, SigningIdentity
 from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.endorser.admission import Admission
 from nodes.endorser.interest import Interest, interest_of
+from nodes.endorser.ports import PrivateData
 from nodes.endorser.proposals import UnpackedProposal
 from nodes.errors import ChannelHalted
 
@@ -90,6 +91,7 @@ class Endorser:
         contracts: what can be run.
         signer: the node's identity.
         clock: what proposals' timestamps are compared with.
+        private: who may use which collection, and how their data reach other members.
         deadline_s: for one run of a contract.
         threads: simulations in threads at once.
     """
@@ -100,6 +102,7 @@ class Endorser:
         contracts: ChaincodeRegistry,
         signer: SigningIdentity,
         clock: Clock,
+        private: PrivateData,
         *,
         deadline_s: float = 30.0,
         threads: int = 2,
@@ -108,6 +111,7 @@ class Endorser:
         self._simulator = Simulator(contracts, Limits(deadline_s=deadline_s))
         self._quick_simulator = Simulator(contracts, Limits(deadline_s=LONGEST_ON_LOOP_S))
         self._signer = signer
+        self._private = private
         self._admission = Admission(channel, clock, signer.msp_id)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="simulation")
         self._seconds: OrderedDict[tuple[str, bytes], float] = OrderedDict()
@@ -153,8 +157,16 @@ class Endorser:
             self._pool, self._run, self._simulator, function, proposal, creator, with_interest
         )
 
-    def endorse(self, simulated: Simulated) -> Endorsed:
-        """Sign the payload of *simulated*, whose status is below 400."""
+    async def endorse(self, simulated: Simulated) -> Endorsed:
+        """Sign the payload of *simulated*, whose status is below 400.
+
+        What it writes to private collections is kept here and with other members before.
+
+        Raises:
+            Unavailable: fewer members took the private data than their collection demands.
+        """
+        if simulated.result.private:
+            await self._private.distribute(simulated.proposal.tx_id, simulated.result.private)
         endorser = self._signer.serialized
         signature = self._signer.sign(simulated.payload + endorser)
         return Endorsed(simulated, endorser, signature)
@@ -191,7 +203,23 @@ class Endorser:
     ) -> Simulated:
         # This thread's own time: on a busy machine the clock on the wall would make all look slow.
         started = time.thread_time()
-        invocation = Invocation(
+        state = self.channel.snapshot()
+        try:
+            invocation = self._invocation(proposal, creator, state)
+            result = simulator.simulate(state, invocation)
+            interest = None
+            if with_interest and result.status < ERROR_THRESHOLD:
+                interest = interest_of(state, result, self._private)
+            height = state.height
+        finally:
+            state.close()
+        self._remember(function, time.thread_time() - started)
+        return Simulated(proposal, result, height, _payload(proposal, result), interest)
+
+    def _invocation(
+        self, proposal: UnpackedProposal, creator: Identity, state: StateReader
+    ) -> Invocation:
+        return Invocation(
             channel_id=proposal.channel_id,
             tx_id=proposal.tx_id,
             chaincode=proposal.chaincode,
@@ -202,18 +230,8 @@ class Endorser:
             timestamp=proposal.timestamp or datetime.fromtimestamp(0, UTC),
             transient=proposal.transient,
             proposal=proposal.proposal_bytes,
+            access=self._private.access_of(creator, state),
         )
-        state = self.channel.snapshot()
-        try:
-            result = simulator.simulate(state, invocation)
-            interest = None
-            if with_interest and result.status < ERROR_THRESHOLD:
-                interest = interest_of(state, result.chaincode, decode_tx_rwset(result.rwset))
-            height = state.height
-        finally:
-            state.close()
-        self._remember(function, time.thread_time() - started)
-        return Simulated(proposal, result, height, _payload(proposal, result), interest)
 
 
 def _payload(proposal: UnpackedProposal, result: SimulationResult) -> bytes:

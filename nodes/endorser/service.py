@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2
 
+from ledger.errors import Refusal, Unavailable
 from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorser
 from nodes.endorser.proposals import ProposalRefusal, unpack_proposal
 from nodes.rpc.concurrency import ConcurrencyLimit
@@ -61,7 +62,10 @@ class EndorserService:
             response.payload = simulated.payload
             if result.status >= ERROR_THRESHOLD:
                 return response
-            endorsed = endorser.endorse(simulated)
+            try:
+                endorsed = await endorser.endorse(simulated)
+            except (Refusal, Unavailable) as error:
+                return _failed(str(error))
             response.version = 1
             response.endorsement.endorser = endorsed.endorser
             response.endorsement.signature = endorsed.signature

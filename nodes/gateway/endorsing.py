@@ -7,8 +7,10 @@ members that meets them all, those that answer first; a member that fails is rep
 layout (Fabric internal/pkg/gateway/endorse.go, with policies read by the node instead of asked of a
 discovery service).
 
-Transient data goes to this member's own node and to the organisations that the client named, and
-to nobody else.
+Transient data goes to this member's own node, to the organisations that the client named, and to
+members of all the private collections that the transaction touches; to nobody else. (Where no
+collection is touched, Fabric's gateway shows it to anybody; here the client must name them.) Who is
+no member of a collection whose plain data the transaction reads is not asked: it could not endorse.
 
 Where results differ because one node is a block ahead, the one behind waits for that block and
 both simulate again; a difference at the same height is final.
@@ -126,12 +128,10 @@ class Endorsing:
             raise RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, collection.details)
 
     async def _collect_enough(self, collection: _Collection) -> None:
-        own = self._endorser.msp_id
         simulated = await self._endorse_here(collection, with_interest=True)
-        requirements = self._requirements_of(simulated.interest)
-        endorsers: list[str] = [own]
-        if not collection.proposal.transient:
-            endorsers += self._members.others()
+        interest = simulated.interest
+        requirements = self._requirements_of(interest)
+        endorsers = self._askable(collection.proposal, interest)
         tried = False
         while True:
             layout = self._best_layout(requirements, endorsers, collection)
@@ -145,11 +145,7 @@ class Endorsing:
                         del collection.endorsements[each]
                 return
         if collection.proposal.transient and not tried:
-            raise RpcFailure(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                "the transaction carries transient data and needs endorsements of more members "
-                f"than {own}; retry specifying endorsing organization(s) to protect transient data",
-            )
+            raise self._transient_refused(interest)
         if not tried:
             raise RpcFailure(
                 grpc.StatusCode.FAILED_PRECONDITION,
@@ -157,6 +153,34 @@ class Endorsing:
                 "members without an anchor peer in the channel configuration cannot be asked",
             )
         raise RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, collection.details)
+
+    def _askable(self, proposal: UnpackedProposal, interest: Interest | None) -> list[str]:
+        """The members that can endorse, and that may see the transient data if there are any."""
+        own = self._endorser.msp_id
+        others = list(self._members.others())
+        readers = None if interest is None else interest.readers
+        if readers is not None:
+            others = [each for each in others if each in readers]
+        if proposal.transient:
+            trusted = None if interest is None else interest.trusted
+            others = [each for each in others if trusted is not None and each in trusted]
+        return [own, *others]
+
+    def _transient_refused(self, interest: Interest | None) -> RpcFailure:
+        collections = [] if interest is None else [name for _, name in interest.collections]
+        if collections:
+            return RpcFailure(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "requires endorsement from organisation(s) that are not in the distribution policy "
+                f"of the private data collection(s): [{' '.join(collections)}]; retry specifying "
+                "trusted endorsing organizations to protect transient data",
+            )
+        return RpcFailure(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "the transaction carries transient data and needs endorsements of more members than "
+            f"{self._endorser.msp_id}; retry specifying endorsing organization(s) to protect "
+            "transient data",
+        )
 
     def _best_layout(
         self, requirements: Sequence[Requirement], endorsers: Sequence[str], state: _Collection
@@ -184,7 +208,10 @@ class Endorsing:
         if result.status >= ERROR_THRESHOLD:
             words = describe_response(result.status, result.message, bool(simulated.payload))
             raise self._refused_here(words)
-        self._keep(collection, self._endorser.endorse(simulated))
+        try:
+            self._keep(collection, await self._endorser.endorse(simulated))
+        except LedgerError as error:
+            raise self._refused_here(str(error)) from error
         return simulated
 
     def _keep(self, collection: _Collection, endorsed: Endorsed) -> None:

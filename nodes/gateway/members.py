@@ -62,6 +62,7 @@ class Member:
     address: str
     _channel: grpc.aio.Channel
     _call: Any = field(init=False)
+    _calls: dict[str, Any] = field(init=False, default_factory=dict)
     _down_until: float = 0.0
     _pause_s: float = 0.0
 
@@ -109,6 +110,35 @@ class Member:
         except DecodeError as error:
             raise MemberRefused("its answer is no ProposalResponse; ask its operator") from error
         return response, read_height(told)
+
+    async def ask(self, method: str, request: bytes, timeout_s: float) -> bytes:
+        """Make one call to another service of the node.
+
+        Args:
+            method: full name, for example ``/qist.PrivateData/Pull``.
+            request: the marshalled request.
+            timeout_s: seconds for the answer.
+        Returns:
+            The marshalled answer.
+        Raises:
+            MemberUnavailable: no answer in time, or no connection.
+            MemberRefused: the node refused.
+        """
+        call = self._calls.get(method)
+        if call is None:
+            call = self._calls[method] = self._channel.unary_unary(
+                method, request_serializer=bytes, response_deserializer=bytes
+            )
+        try:
+            answer: bytes = await call(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            text = error.details() or error.code().name
+            if error.code() in _DOWN:
+                self._mark_down(text)
+                raise MemberUnavailable(text) from error
+            raise MemberRefused(text) from error
+        self._mark_up()
+        return answer
 
     def _mark_down(self, reason: str) -> None:
         if self._pause_s == 0:

@@ -47,6 +47,25 @@ class PeerState:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivateDataState:
+    """What `qist node status` says of private data.
+
+    Attributes:
+        missing: write sets that this node is entitled to and has not, as far as they were counted.
+        reconciled: sets that came late, since the start.
+        last_success: when the last one came, ISO; empty if none has.
+        last_round: when the node last asked, ISO; empty before the first time.
+        transient_bytes: what waits between endorsement and commit.
+    """
+
+    missing: int
+    reconciled: int
+    last_success: str
+    last_round: str
+    transient_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """The whole status.
 
@@ -64,6 +83,7 @@ class NodeStatus:
         ordering: the engine's state.
         peers: the other members.
         certificates: of this node.
+        private_data: what is missing, and what came late.
         memory_bytes: resident.
     """
 
@@ -85,6 +105,7 @@ class NodeStatus:
     ordering: OrderingStatus
     peers: tuple[PeerState, ...]
     certificates: tuple[CertificateState, ...]
+    private_data: PrivateDataState
     memory_bytes: int
 
     def as_json(self) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from network.ordering.ports import OrderingEngine
 from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.deliver.encoding import encode_block
-from nodes.deliver.session import Delivery
+from nodes.deliver.session import Delivery, for_everybody
 from nodes.rpc.concurrency import ConcurrencyLimit
-from nodes.rpc.connections import caller_certificate_der
-from nodes.rpc.handlers import Caller, Guard, bidirectional
+from nodes.rpc.connections import MemberGuard, caller_certificate_der
+from nodes.rpc.handlers import Caller, bidirectional
 
 SERVICE = "orderer.AtomicBroadcast"
 READERS_POLICY = "/Channel/Readers"
@@ -85,7 +85,7 @@ class OrdererService:
             channel,
             clock,
             lambda found, signed: found.authorise_by(READERS_POLICY, "Deliver", signed),
-            encode_block,
+            for_everybody(encode_block),
             first_request_s,
         )
         self._streams = streams
@@ -157,10 +157,13 @@ class OrdererService:
         return ab_pb2.BroadcastResponse(status=SUCCESS)
 
 
-def add_orderer_service(server: grpc.aio.Server, service: OrdererService, guard: Guard) -> None:
-    """Offer *service* on *server* to callers that pass *guard*."""
+def add_orderer_service(
+    server: grpc.aio.Server, service: OrdererService, guard: MemberGuard
+) -> None:
+    """Offer *service* on *server* to callers that pass *guard*, for as long as they pass it."""
+    envelope = common_pb2.Envelope
     handlers = {
-        "Broadcast": bidirectional("Broadcast", None, service.broadcast, guard),
-        "Deliver": bidirectional("Deliver", common_pb2.Envelope, service.deliver, guard),
+        "Broadcast": bidirectional("Broadcast", None, service.broadcast, guard, guard.watch),
+        "Deliver": bidirectional("Deliver", envelope, service.deliver, guard, guard.watch),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

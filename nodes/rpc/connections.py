@@ -1,22 +1,30 @@
 """Connections between nodes: gRPC's options on both ports, and whose certificate a caller showed.
 
 The node port's handshake takes a certificate of any member's TLS authority (`network.tls`); that
-it is one of a member of today, and not revoked, is asked at every call (`require_member`).
+it is one of a member of today, and not revoked, is asked at every call (`MemberGuard`), and again of
+streams at every new configuration.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 
+from ledger.errors import Unavailable
 from network.configuration import ChannelConfiguration
 from network.errors import IdentityError
 from nodes.rpc.failures import RpcFailure
 
-__all__ = ["call_options", "caller_certificate_der", "require_member", "server_options"]
+__all__ = [
+    "MemberGuard",
+    "call_options",
+    "caller_certificate_der",
+    "calling_member",
+    "server_options",
+]
 
 
 def server_options(
@@ -74,22 +82,60 @@ def caller_certificate_der(context: Any) -> bytes | None:
     return None if pem is None else ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
 
 
-def require_member(configuration: Callable[[], ChannelConfiguration]) -> Callable[[Any], None]:
+def calling_member(context: Any, configuration: ChannelConfiguration) -> str:
+    """Return the MSP id of the member whose node calls on the node port.
+
+    Args:
+        context: of the call.
+        configuration: the one in force.
+    Raises:
+        RpcFailure: PERMISSION_DENIED, the certificate is of no member, or not valid now.
+    """
+    pem = _caller_certificate(context)
+    try:
+        if pem is None:
+            raise IdentityError("the node port needs a TLS certificate of a member")
+        return configuration.msps.member_of_tls_certificate(pem)
+    except IdentityError as error:
+        raise RpcFailure(
+            grpc.StatusCode.PERMISSION_DENIED, f"this port serves members' nodes only: {error}"
+        ) from error
+
+
+class MemberGuard:
     """A check for calls on the node port: the caller's certificate is a member's, and valid now.
 
     Args:
         configuration: returns the configuration in force.
+        reconfigured: returns as soon as a configuration above a sequence is in force.
     """
 
-    def check(context: Any) -> None:
-        pem = _caller_certificate(context)
-        try:
-            if pem is None:
-                raise IdentityError("the node port needs a TLS certificate of a member")
-            configuration().msps.member_of_tls_certificate(pem)
-        except IdentityError as error:
-            raise RpcFailure(
-                grpc.StatusCode.PERMISSION_DENIED, f"this port serves members' nodes only: {error}"
-            ) from error
+    def __init__(
+        self,
+        configuration: Callable[[], ChannelConfiguration],
+        reconfigured: Callable[[int], Awaitable[ChannelConfiguration]],
+    ) -> None:
+        self._configuration = configuration
+        self._reconfigured = reconfigured
 
-    return check
+    def __call__(self, context: Any) -> None:
+        """Check a call when it begins.
+
+        Raises:
+            RpcFailure: PERMISSION_DENIED, with the reason.
+        """
+        calling_member(context, self._configuration())
+
+    async def watch(self, context: Any) -> None:
+        """Check a stream again at every new configuration; returns when no more will come.
+
+        Raises:
+            RpcFailure: PERMISSION_DENIED; the certificate is of no member any more, or revoked.
+        """
+        configuration = self._configuration()
+        while True:
+            try:
+                configuration = await self._reconfigured(configuration.sequence)
+            except Unavailable:
+                return
+            calling_member(context, configuration)

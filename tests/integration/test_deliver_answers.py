@@ -201,13 +201,6 @@ async def test_deliver_of_bytes_that_are_no_envelope_ends_the_call_and_no_more(
         assert await raw.code() is grpc.StatusCode.INTERNAL
 
 
-async def test_deliver_with_private_data_says_that_there_are_none(network: LocalNetwork) -> None:
-    """Blocks that only look complete would be worse than a plain answer."""
-    async with stream(network, "DeliverWithPrivateData") as call:
-        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "keeps no private data" in await call.details()
-
-
 async def test_deliver_of_followers_that_went_away_leaves_nothing_behind(
     network: LocalNetwork,
 ) -> None:

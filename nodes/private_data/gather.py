@@ -1,0 +1,196 @@
+"""At commit: the private write sets of a block, from the own transient store or other members.
+
+For every collection that a transaction writes to and that this node is entitled to, by the state
+before the block, a set must be found whose hash is the block's. What the endorsers pushed is here
+already. What is not is pulled, of valid transactions only, from those who endorsed and the other
+entitled members, within `pull_s` of `node.toml`: then the block is committed without, the ledger
+notes what is missing, and the reconciler goes on asking.
+
+Invariants: only sets whose hash is in the block are handed on; sets of invalid transactions are
+kept where they are at hand, as Fabric keeps them, and never asked for; the writer thread waits no
+longer than the deadline.
+
+Source: Fabric, gossip/privdata/{coordinator,pvtdataprovider}.go. A Fabric peer pulls for up to 60
+seconds a block, and by default for invalid transactions too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Final
+
+from ledger.state.ports import StateReader
+from ledger.state.private import BlockPrivate, MissingPrivate
+from ledger.transactions.codes import TxValidationCode
+from ledger.transactions.parse import ParsedTransaction
+from ledger.transactions.private import PrivateWrite, TxPrivate, matches, private_collections
+from ledger.transactions.rwset import CollectionRWSet
+from network.errors import IdentityError
+from network.msp import split_identity
+from nodes.private_data.access import Collection, Collections
+from nodes.private_data.digests import Digest
+from nodes.private_data.pulling import Pulling
+from nodes.private_data.transient import TransientRefusal, TransientStore
+
+__all__ = ["Gathering"]
+
+log = logging.getLogger(__name__)
+
+_MARGIN_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A set that a block needs here."""
+
+    digest: Digest
+    hashed: CollectionRWSet
+    members: Sequence[str]
+
+
+class Gathering:
+    """Gathers for the committer of one node; called on the writer thread.
+
+    Args:
+        own: MSP id of this node's member.
+        transient: the node's own store.
+        pulling: asks the others.
+        loop: returns the node's event loop, None while it does not run.
+        pull_s: how long a block may wait for other members.
+    """
+
+    def __init__(
+        self,
+        own: str,
+        transient: TransientStore,
+        pulling: Pulling,
+        loop: Callable[[], asyncio.AbstractEventLoop | None],
+        pull_s: float,
+    ) -> None:
+        self._own = own
+        self._transient = transient
+        self._pulling = pulling
+        self._loop = loop
+        self._pull_s = pull_s
+
+    def gather(
+        self,
+        collections: Collections,
+        number: int,
+        transactions: Sequence[ParsedTransaction],
+        codes: Sequence[TxValidationCode],
+        state: StateReader,
+    ) -> BlockPrivate:
+        """Return what is at hand and what is missing; see `nodes.committer.ports.PrivateData`."""
+        held: dict[int, list[PrivateWrite]] = {}
+        lacking: list[_Place] = []
+        missing: list[MissingPrivate] = []
+        for tx_num, (transaction, code) in enumerate(zip(transactions, codes, strict=True)):
+            if transaction.rwset is None:
+                continue
+            is_valid = code is TxValidationCode.VALID
+            kept: TxPrivate | None = None
+            for namespace, hashed in private_collections(transaction.rwset):
+                found = collections.find(state, namespace, hashed.collection)
+                if found is None or self._own not in found.members:
+                    if is_valid:
+                        missing.append(
+                            MissingPrivate(number, tx_num, namespace, hashed.collection, False)
+                        )
+                    continue
+                if kept is None:
+                    kept = self._kept(transaction.tx_id)
+                write = _matching(kept, namespace, hashed)
+                if write is not None:
+                    held.setdefault(tx_num, []).append(write)
+                elif is_valid:
+                    digest = Digest(transaction.tx_id, namespace, hashed.collection, number, tx_num)
+                    lacking.append(_Place(digest, hashed, self._sources(transaction, found)))
+        for digest, write in self._pull(lacking).items():
+            held.setdefault(digest.tx_num, []).append(write)
+        for place in lacking:
+            digest = place.digest
+            if not any(
+                each.namespace == digest.namespace and each.collection == digest.collection
+                for each in held.get(digest.tx_num, ())
+            ):
+                missing.append(
+                    MissingPrivate(number, digest.tx_num, digest.namespace, digest.collection, True)
+                )
+        if lacking:
+            eligible = sum(each.eligible for each in missing)
+            log.info(
+                "block %d: %d private write sets were asked of other members, %d are missing",
+                number, len(lacking), eligible,
+            )  # fmt: skip
+        return BlockPrivate({tx_num: tuple(writes) for tx_num, writes in held.items()}, missing)
+
+    def _kept(self, tx_id: str) -> TxPrivate:
+        try:
+            return self._transient.get(tx_id)
+        except TransientRefusal:
+            return ()  # nothing can be kept for such an id
+
+    def _sources(self, transaction: ParsedTransaction, collection: Collection) -> list[str]:
+        """The members that may have a set: those that endorsed it first, then the others.
+
+        An endorser that is no member of the collection has simulated it too, and has it still.
+        """
+        endorsers: list[str] = []
+        for endorsement in transaction.endorsements:
+            try:
+                endorsers.append(split_identity(endorsement.endorser)[0])
+            except IdentityError:
+                continue
+        asked = dict.fromkeys([*endorsers, *collection.members])
+        asked.pop(self._own, None)
+        return list(asked)
+
+    def _pull(self, lacking: Sequence[_Place]) -> Mapping[Digest, PrivateWrite]:
+        """Ask other members; wait no longer than the deadline."""
+        loop = self._loop()
+        if not lacking or loop is None or not loop.is_running():
+            return {}
+        places = {place.digest: place for place in lacking}
+        found: dict[Digest, PrivateWrite] = {}
+
+        async def accept(msp_id: str, sent: Mapping[Digest, Sequence[bytes]]) -> set[Digest]:
+            accepted: set[Digest] = set()
+            for digest, rwsets in sent.items():
+                for rwset in rwsets:
+                    write = PrivateWrite(digest.namespace, digest.collection, rwset)
+                    if matches(write, places[digest].hashed):
+                        found[digest] = write
+                        accepted.add(digest)
+                        break
+                else:
+                    log.warning(
+                        "%s sent private data of %s/%s for transaction %d of block %d whose hash "
+                        "is not the block's; another member is asked",
+                        msp_id, digest.namespace, digest.collection, digest.tx_num,
+                        digest.block_num,
+                    )  # fmt: skip
+            return accepted
+
+        wanted = {place.digest: place.members for place in lacking}
+        future = asyncio.run_coroutine_threadsafe(
+            self._pulling.pull(wanted, accept, self._pull_s), loop
+        )
+        try:
+            future.result(self._pull_s + _MARGIN_S)
+        except FutureTimeout:
+            future.cancel()
+            log.warning("the event loop is too busy to ask other members for private data")
+        return dict(found)
+
+
+def _matching(kept: TxPrivate, namespace: str, hashed: CollectionRWSet) -> PrivateWrite | None:
+    """Return the set among those kept that the block means."""
+    for each in kept:
+        if each.namespace == namespace and matches(each, hashed):
+            return each
+    return None

@@ -1,0 +1,198 @@
+"""``qist.PrivateData`` on the node port: other members' nodes push private data here, and pull.
+
+The caller's TLS certificate says which member it is (`nodes.rpc.connections`); what it may have
+follows from the policy of the collection, and nothing that the caller says counts.
+
+- *Push* is taken if this node's own member is entitled to the collection, from any member, since
+  an endorser need not be a member of it. It is on disk when it is acknowledged.
+- *Pull* is answered with the sets whose collection names the caller's member, as it was defined
+  before the block or as it is now; a caller that may have none of what it asks for is refused,
+  before anything is looked up.
+
+Invariants: no byte of a collection leaves to a member that its policy does not name; requests and
+answers are bounded.
+
+Source: Fabric, gossip/privdata/{pull,dataretriever}.go (`filterNotEligible`, `CollectionRWSet`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+from fabric_protos.gossip import message_pb2
+
+from ledger.state.ports import StateReader
+from ledger.transactions.private import TxPrivate, decode_private_rwset
+from nodes.channel import Channel
+from nodes.private_data.access import Collection, Collections
+from nodes.private_data.digests import (
+    MOST_ANSWER_BYTES,
+    SERVICE,
+    Digest,
+    Pushed,
+    encode_acknowledgement,
+    encode_response,
+    read_push,
+    read_request,
+)
+from nodes.private_data.transient import TransientFull, TransientStore
+from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.connections import calling_member
+from nodes.rpc.failures import RpcFailure
+from nodes.rpc.handlers import Guard, unary
+
+__all__ = ["PrivateDataService", "add_private_data_service"]
+
+log = logging.getLogger(__name__)
+
+
+class PrivateDataService:
+    """Answers Push and Pull.
+
+    Args:
+        channel: of the node.
+        own: MSP id of this node's member.
+        transient: where pushed sets are kept.
+        collections: returns those under the configuration in force.
+        work: limit of calls at once.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        own: str,
+        transient: TransientStore,
+        collections: Callable[[], Collections],
+        work: ConcurrencyLimit,
+    ) -> None:
+        self._channel = channel
+        self._own = own
+        self._transient = transient
+        self._collections = collections
+        self._work = work
+
+    async def push(self, message: Any, context: Any) -> Any:
+        """Keep one pushed set."""
+        with self._work.enter():
+            caller = calling_member(context, self._channel.configuration)
+            pushed = read_push(message, self._channel.channel_id)
+            decode_private_rwset(pushed.write.rwset)
+            configs = message.private_data.payload.collection_configs.SerializeToString()
+            await asyncio.to_thread(self._take, caller, pushed, configs)
+            return encode_acknowledgement(self._channel.channel_id)
+
+    async def pull(self, message: Any, context: Any) -> Any:
+        """Send the sets that the caller may have and this node holds."""
+        with self._work.enter():
+            caller = calling_member(context, self._channel.configuration)
+            digests = read_request(message, self._channel.channel_id)
+            found = await asyncio.to_thread(self._answer, caller, digests)
+            return encode_response(self._channel.channel_id, found)
+
+    def _take(self, caller: str, pushed: Pushed, configs: bytes) -> None:
+        write = pushed.write
+        if self._own not in self._members_of(pushed, configs):
+            log.warning(
+                "%s pushed private data of %s/%s, to which %s is not entitled; nothing was kept",
+                caller, write.namespace, write.collection, self._own,
+            )  # fmt: skip
+            raise RpcFailure(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{self._own} is no member of collection {write.namespace}/{write.collection}; "
+                "send its data to members only",
+            )
+        if self._channel.ledger.has_transaction(pushed.tx_id):
+            return  # too late: its block is here, and what lacked is asked for already
+        try:
+            self._transient.put(pushed.tx_id, self._channel.height, (write,))
+        except TransientFull as error:
+            raise RpcFailure(grpc.StatusCode.ABORTED, str(error)) from error
+
+    def _members_of(self, pushed: Pushed, configs: bytes) -> Sequence[str]:
+        """The members of a pushed collection, as this node's state defines it.
+
+        Where this node is behind the endorser, the definition that came with the set counts too:
+        it may have been committed since.
+        """
+        write, collections = pushed.write, self._collections()
+        state = self._channel.snapshot()
+        try:
+            found = collections.find(state, write.namespace, write.collection)
+        finally:
+            state.close()
+        if found is not None and self._own in found.members:
+            return found.members
+        if pushed.height > self._channel.height:
+            found = collections.of(configs, write.namespace, write.collection)
+        return () if found is None else found.members
+
+    def _answer(
+        self, caller: str, digests: Sequence[Digest]
+    ) -> list[tuple[Digest, Sequence[bytes]]]:
+        state = self._channel.snapshot()
+        try:
+            allowed = [each for each in digests if self._may_have(state, caller, each)]
+        finally:
+            state.close()
+        if not allowed:
+            places = sorted({f"{each.namespace}/{each.collection}" for each in digests})
+            log.warning("%s asked for private data of %s and got none", caller, ", ".join(places))
+            raise RpcFailure(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{caller} is no member of {', '.join(places[:5])}; only a collection's members "
+                "get its data",
+            )
+        found: list[tuple[Digest, Sequence[bytes]]] = []
+        size = 0
+        blocks: dict[int, dict[int, TxPrivate]] = {}
+        for digest in allowed:
+            rwsets = self._load(digest, blocks)
+            size += sum(map(len, rwsets))
+            if found and size > MOST_ANSWER_BYTES:
+                break
+            if rwsets:
+                found.append((digest, rwsets))
+        return found
+
+    def _may_have(self, state: StateReader, caller: str, digest: Digest) -> bool:
+        collections = self._collections()
+        place = (digest.namespace, digest.collection)
+        found: list[Collection | None] = [collections.find(state, *place)]
+        if digest.block_num < state.height:
+            found.append(collections.at_block(state, *place, digest.block_num))
+        return any(each is not None and caller in each.members for each in found)
+
+    def _load(self, digest: Digest, blocks: dict[int, dict[int, TxPrivate]]) -> list[bytes]:
+        """Return the sets that are held: those of a committed block, or else of the endorsed."""
+        if digest.block_num >= self._channel.ledger.height:
+            rwsets = (
+                self._transient.find(digest.tx_id, digest.namespace, digest.collection)
+                if digest.tx_id
+                else []
+            )
+            # In between the block may have been committed, and the store emptied.
+            if rwsets or digest.block_num >= self._channel.ledger.height:
+                return rwsets
+        if digest.block_num not in blocks:
+            blocks[digest.block_num] = dict(self._channel.ledger.private_data(digest.block_num))
+        return [
+            each.rwset
+            for each in blocks[digest.block_num].get(digest.tx_num, ())
+            if each.namespace == digest.namespace and each.collection == digest.collection
+        ]
+
+
+def add_private_data_service(
+    server: grpc.aio.Server, service: PrivateDataService, guard: Guard
+) -> None:
+    """Offer *service* on *server* to callers that pass *guard*."""
+    message = message_pb2.GossipMessage
+    handlers = {
+        "Push": unary("Push", message, service.push, guard),
+        "Pull": unary("Pull", message, service.pull, guard),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -1,0 +1,277 @@
+"""Private write sets between endorsement and commit, durable, beside the ledger.
+
+    s ‖ len(tx id) ‖ tx id ‖ uuid ‖ height        transientstore.TxPvtReadWriteSetWithConfigInfo
+    h ‖ height ‖ len(tx id) ‖ tx id ‖ uuid        (empty): what was received at which height
+
+Lengths are 2 bytes and heights 8, big-endian; a uuid is 16 bytes. One record holds what came in at
+once: an endorser's whole simulation, or the set of one collection that another node pushed. What a
+transaction has more than once (two endorsers push the same) is kept once.
+
+Invariants: what `put` returned from is on disk; nothing here is believed, whoever takes a set out
+compares its hash with the block; a set goes with its transaction's block, or when it is older than
+the retention.
+
+Bounded: `MOST_RECORDS` of one transaction, and bytes in all, beyond which nothing more is taken.
+
+Source: Fabric, core/transientstore/{store,store_helper}.go.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from fabric_protos.transientstore import transientstore_pb2
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+
+from ledger.errors import CorruptionError, Refusal, Unavailable
+from ledger.faults import FaultPort
+from ledger.state.leveldb import LevelDB
+from ledger.transactions.private import (
+    PrivateWrite,
+    TxPrivate,
+    decode_tx_private,
+    encode_tx_private,
+)
+
+__all__ = ["TransientFull", "TransientRefusal", "TransientStore"]
+
+MOST_RECORDS: Final = 64
+MOST_BYTES: Final = 4 * 1024 * 1024 * 1024
+MOST_TX_ID_BYTES: Final = 256
+_SET: Final = b"s"
+_HEIGHT: Final = b"h"
+_UUID_BYTES: Final = 16
+_NUMBER_BYTES: Final = 8
+
+
+class TransientRefusal(Refusal):
+    """What should be kept is not what a transaction's private data can be."""
+
+
+class TransientFull(Unavailable):
+    """The store holds as much as it may; it empties as blocks are committed."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A record that waits for its batch."""
+
+    key: bytes
+    index: bytes
+    value: bytes
+    written: bool = False
+    error: Exception | None = None
+
+
+class TransientStore:
+    """The store of one channel; safe on any thread.
+
+    Args:
+        path: its folder, made if absent.
+        most_bytes: of all sets together.
+        faults: hears of every write; for tests.
+    Raises:
+        LedgerLocked, CorruptionError, StorageError: see `LevelDB`.
+    """
+
+    def __init__(
+        self, path: Path, *, most_bytes: int = MOST_BYTES, faults: FaultPort | None = None
+    ) -> None:
+        self._database = LevelDB(path, faults=faults)
+        self._most_bytes = most_bytes
+        self._guard = threading.Lock()
+        self._writer = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._bytes = sum(len(value) for _key, value in self._items(_SET, _after(_SET)))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all sets that are kept."""
+        return self._bytes
+
+    def put(self, tx_id: str, height: int, writes: TxPrivate) -> None:
+        """Keep *writes* of a transaction, durably; what is kept already is not kept again.
+
+        Args:
+            tx_id: the transaction.
+            height: of this node's channel when they came.
+        Raises:
+            TransientRefusal: no transaction has such an id, or too many sets are kept for it.
+            TransientFull: there is no room.
+            StorageError: the disk refused.
+        """
+        prefix = _prefix(tx_id)
+        known: set[bytes] = set()
+        records = 0
+        for _key, value in self._items(prefix, _after(prefix)):
+            records += 1
+            known.update(_digest(each) for each in _decode(self._database.path, value))
+        new = tuple(each for each in writes if _digest(each) not in known)
+        if not new:
+            return
+        if records >= MOST_RECORDS:
+            raise TransientRefusal(
+                f"{MOST_RECORDS} different private write sets are kept for transaction {tx_id} "
+                "already; endorse it anew under another id"
+            )
+        value = _encode(height, new)
+        with self._guard:
+            if self._bytes + len(value) > self._most_bytes:
+                raise TransientFull(
+                    f"the transient store of this node holds {self._bytes} bytes and takes no more "
+                    "before blocks are committed; try again"
+                )
+            self._bytes += len(value)
+        unique = uuid.uuid4().bytes
+        number = height.to_bytes(_NUMBER_BYTES, "big")
+        entry = _Waiting(prefix + unique + number, _HEIGHT + number + prefix[1:] + unique, value)
+        try:
+            self._write(entry)
+        except BaseException:
+            with self._guard:
+                self._bytes -= len(value)
+            raise
+
+    def get(self, tx_id: str) -> TxPrivate:
+        """Return every set that is kept of a transaction, two of one collection if they differ."""
+        prefix = _prefix(tx_id)
+        found: list[PrivateWrite] = []
+        for _key, value in self._items(prefix, _after(prefix)):
+            found.extend(_decode(self._database.path, value))
+        return tuple(found)
+
+    def find(self, tx_id: str, namespace: str, collection: str) -> list[bytes]:
+        """Return the sets of one collection that are kept of a transaction."""
+        return [
+            each.rwset
+            for each in self.get(tx_id)
+            if each.namespace == namespace and each.collection == collection
+        ]
+
+    def ids(self) -> list[str]:
+        """Return the transactions of which something is kept."""
+        found: dict[str, None] = {}
+        for key, _value in self._items(_SET, _after(_SET)):
+            size = int.from_bytes(key[1:3], "big")
+            found[key[3 : 3 + size].decode("utf-8", "surrogatepass")] = None
+        return list(found)
+
+    def purge(self, tx_ids: Iterable[str]) -> None:
+        """Let go what is kept of these transactions, which are in a block."""
+        gone: list[tuple[bytes, int]] = []
+        for tx_id in tx_ids:
+            try:
+                prefix = _prefix(tx_id)
+            except TransientRefusal:
+                continue  # a transaction with such an id has nothing here
+            for key, value in self._items(prefix, _after(prefix)):
+                gone.append((key, len(value)))
+                gone.append((_index_of(key, prefix), 0))
+        self._delete(gone)
+
+    def purge_below(self, height: int) -> None:
+        """Let go what came when the channel was lower than *height*."""
+        gone: list[tuple[bytes, int]] = []
+        stop = _HEIGHT + height.to_bytes(_NUMBER_BYTES, "big")
+        for index, _empty in self._items(_HEIGHT, stop):
+            number = index[1 : 1 + _NUMBER_BYTES]
+            key = _SET + index[1 + _NUMBER_BYTES :] + number
+            value = self._database.get(key)
+            gone.append((key, len(value or b"")))
+            gone.append((index, 0))
+        self._delete(gone)
+
+    def close(self) -> None:
+        """Close the database; safe to repeat."""
+        self._database.close()
+
+    def _write(self, entry: _Waiting) -> None:
+        """Write *entry*, in one batch with those that wait by then: a disk's sync serves all."""
+        with self._guard:
+            self._waiting.append(entry)
+        with self._writer:
+            if not entry.written:
+                with self._guard:
+                    batch, self._waiting = self._waiting, []
+                self._write_batch(batch)
+        if entry.error is not None:
+            raise entry.error
+
+    def _write_batch(self, batch: Sequence[_Waiting]) -> None:
+        puts = [(each.key, each.value) for each in batch]
+        puts += [(each.index, b"") for each in batch]
+        error: Exception | None = None
+        try:
+            self._database.write(puts)
+        except Exception as reason:  # noqa: BLE001 - handed to each of those that wait
+            error = reason
+        for each in batch:
+            each.written = True
+            each.error = error
+
+    def _delete(self, gone: Sequence[tuple[bytes, int]]) -> None:
+        if not gone:
+            return
+        with self._writer:
+            self._database.write((), [key for key, _size in gone])
+        with self._guard:
+            self._bytes -= sum(size for _key, size in gone)
+
+    def _items(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        snapshot = self._database.snapshot()
+        try:
+            yield from snapshot.items(start, stop)
+        finally:
+            snapshot.close()
+
+
+def _prefix(tx_id: str) -> bytes:
+    raw = tx_id.encode("utf-8", "surrogatepass")
+    if not 0 < len(raw) <= MOST_TX_ID_BYTES:
+        raise TransientRefusal(
+            f"a transaction id has from 1 to {MOST_TX_ID_BYTES} bytes, this one {len(raw)}; send "
+            "the id of a transaction"
+        )
+    return _SET + len(raw).to_bytes(2, "big") + raw
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key after all that begin with *prefix*, whose last byte is not 0xff."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))
+
+
+def _index_of(key: bytes, prefix: bytes) -> bytes:
+    unique = key[len(prefix) : len(prefix) + _UUID_BYTES]
+    return _HEIGHT + key[len(prefix) + _UUID_BYTES :] + prefix[1:] + unique
+
+
+def _digest(write: PrivateWrite) -> bytes:
+    digest = sha256()
+    for part in (write.namespace.encode(), write.collection.encode(), write.rwset):
+        digest.update(len(part).to_bytes(_NUMBER_BYTES, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
+def _encode(height: int, writes: TxPrivate) -> bytes:
+    message = transientstore_pb2.TxPvtReadWriteSetWithConfigInfo(endorsed_at=height)
+    message.pvt_rwset.MergeFromString(encode_tx_private(writes))
+    raw: bytes = message.SerializeToString()
+    return raw
+
+
+def _decode(path: Path, value: bytes) -> TxPrivate:
+    try:
+        message = transientstore_pb2.TxPvtReadWriteSetWithConfigInfo.FromString(value)
+        return decode_tx_private(message.pvt_rwset.SerializeToString())
+    except (ProtobufDecodeError, Refusal) as error:
+        raise CorruptionError(
+            f"the transient store {path} is damaged ({error}); move it away and start again: what "
+            "it held is pulled from other members"
+        ) from error

@@ -1,0 +1,174 @@
+"""The store of private write sets between endorsement and commit."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import StorageError
+from ledger.faults import WriteStep
+from ledger.transactions.private import PrivateWrite
+from nodes.private_data.transient import (
+    MOST_RECORDS,
+    TransientFull,
+    TransientRefusal,
+    TransientStore,
+)
+
+TX = "ab" * 32
+OTHER = "cd" * 32
+
+
+def write(value: str, collection: str = "terms") -> PrivateWrite:
+    """A set; the store does not look into it."""
+    return PrivateWrite("book", collection, value.encode())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TransientStore]:
+    """An open store."""
+    made = TransientStore(tmp_path / "transient")
+    yield made
+    made.close()
+
+
+def test_transient_store_opened_again_has_what_was_put(tmp_path: Path) -> None:
+    """What `put` returned from is on disk."""
+    store = TransientStore(tmp_path / "transient")
+    store.put(TX, 7, (write("one"), write("two", "kyc")))
+    size = store.size_bytes
+    store.close()
+    again = TransientStore(tmp_path / "transient")
+    try:
+        assert set(again.get(TX)) == {write("one"), write("two", "kyc")}
+        assert again.find(TX, "book", "kyc") == [b"two"]
+        assert again.ids() == [TX]
+        assert again.size_bytes == size > 0
+    finally:
+        again.close()
+
+
+def test_transient_store_keeps_two_sets_of_one_collection_that_differ(
+    store: TransientStore,
+) -> None:
+    """Nothing is believed before its block, so what differs is kept side by side."""
+    store.put(TX, 7, (write("one"),))
+    store.put(TX, 8, (write("another"),))
+    assert sorted(store.find(TX, "book", "terms")) == [b"another", b"one"]
+
+
+def test_transient_store_keeps_the_same_set_once(store: TransientStore) -> None:
+    """Two endorsers push the same set; it takes room once."""
+    store.put(TX, 7, (write("one"),))
+    size = store.size_bytes
+    store.put(TX, 9, (write("one"),))
+    assert store.size_bytes == size
+    assert store.get(TX) == (write("one"),)
+
+
+def test_transient_store_purges_a_transaction_and_leaves_others(store: TransientStore) -> None:
+    """What is in a block goes; an id that begins alike stays."""
+    longer = TX + "00"
+    store.put(TX, 7, (write("one"),))
+    store.put(longer, 7, (write("two"),))
+    store.put(OTHER, 7, (write("three"),))
+    store.purge([TX, "unknown"])
+    assert store.get(TX) == ()
+    assert sorted(store.ids()) == sorted([longer, OTHER])
+    store.purge([longer, OTHER])
+    assert store.size_bytes == 0
+
+
+def test_transient_store_purges_what_is_older_than_a_height(store: TransientStore) -> None:
+    """A set that came into no block goes by its age, counted in blocks."""
+    store.put(TX, 7, (write("one"),))
+    store.put(OTHER, 8, (write("two"),))
+    store.purge_below(8)
+    assert store.get(TX) == ()
+    assert store.get(OTHER) == (write("two"),)
+    store.purge_below(9)
+    assert store.ids() == []
+    assert store.size_bytes == 0
+
+
+def test_transient_store_full_takes_nothing_until_it_is_emptied(tmp_path: Path) -> None:
+    """Its bytes are bounded, whoever pushes."""
+    store = TransientStore(tmp_path / "transient", most_bytes=600)
+    try:
+        store.put(TX, 7, (write("x" * 400),))
+        with pytest.raises(TransientFull, match="takes no more before blocks are committed"):
+            store.put(OTHER, 7, (write("y" * 400),))
+        assert store.get(OTHER) == ()
+        store.purge([TX])
+        store.put(OTHER, 7, (write("y" * 400),))
+    finally:
+        store.close()
+
+
+def test_transient_store_takes_a_bounded_number_of_sets_for_one_transaction(
+    store: TransientStore,
+) -> None:
+    """A liar cannot fill it under one id."""
+    for number in range(MOST_RECORDS):
+        store.put(TX, 7, (write(str(number)),))
+    with pytest.raises(TransientRefusal, match="endorse it anew"):
+        store.put(TX, 7, (write("one more"),))
+    assert len(store.get(TX)) == MOST_RECORDS
+
+
+@pytest.mark.parametrize("tx_id", ["", "x" * 257])
+def test_transient_store_refuses_an_id_that_is_none(store: TransientStore, tx_id: str) -> None:
+    """Ids are bounded."""
+    with pytest.raises(TransientRefusal, match="transaction id"):
+        store.put(tx_id, 7, (write("one"),))
+
+
+def test_transient_store_put_by_many_threads_keeps_all(store: TransientStore) -> None:
+    """Writers share batches; none returns before its set is there."""
+    found: list[bool] = []
+
+    def put(number: int) -> None:
+        tx_id = f"{number:064x}"
+        store.put(tx_id, number, (write(str(number)),))
+        found.append(store.get(tx_id) == (write(str(number)),))
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(24)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert found == [True] * 24
+    assert len(store.ids()) == 24
+
+
+class _Full:
+    """A disk without room."""
+
+    is_full = False
+
+    def before(self, step: WriteStep) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def after(self, step: WriteStep) -> None: ...
+
+
+def test_transient_store_on_a_full_disk_says_so_and_counts_nothing(tmp_path: Path) -> None:
+    """What is not on disk is not acknowledged."""
+    disk = _Full()
+    store = TransientStore(tmp_path / "transient", faults=disk)
+    try:
+        disk.is_full = True
+        with pytest.raises(StorageError):
+            store.put(TX, 7, (write("one"),))
+        assert store.size_bytes == 0
+        disk.is_full = False
+        store.put(TX, 7, (write("one"),))
+        assert store.get(TX) == (write("one"),)
+    finally:
+        store.close()
