@@ -26,12 +26,12 @@ from typing import Final
 from chaincode.errors import PackageError
 from chaincode.packages.manifest import MANIFEST, Manifest, decode_manifest
 
-_DOMAIN: Final = b"qist contract package 1\x00"
-_MAX_FILES: Final = 500
-_MAX_BYTES: Final = 8 * 1024 * 1024
+DOMAIN: Final = b"qist contract package 1\x00"
+MAX_FILES: Final = 500
+MAX_BYTES: Final = 8 * 1024 * 1024
 _PART: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.py)?")
-_PATH_LENGTH: Final = struct.Struct(">I")
-_CONTENT_LENGTH: Final = struct.Struct(">Q")
+PATH_LENGTH: Final = struct.Struct(">I")
+CONTENT_LENGTH: Final = struct.Struct(">Q")
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,19 @@ class ContractPackage:
     manifest: Manifest
     files: Mapping[str, bytes]
 
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 of the package, 64 hexadecimal digits."""
-        digest = hashlib.sha256(_DOMAIN)
+    @property
+    def packed(self) -> bytes:
+        """The package as one file; see `archive`."""
+        parts = [DOMAIN]
         for path, content in self.files.items():
             raw = path.encode()
-            digest.update(_PATH_LENGTH.pack(len(raw)) + raw)
-            digest.update(_CONTENT_LENGTH.pack(len(content)) + content)
-        return digest.hexdigest()
+            parts += (PATH_LENGTH.pack(len(raw)), raw, CONTENT_LENGTH.pack(len(content)), content)
+        return b"".join(parts)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the packed form, 64 hexadecimal digits."""
+        return hashlib.sha256(self.packed).hexdigest()
 
     @property
     def package_id(self) -> str:
@@ -70,9 +74,9 @@ def make_package(files: Mapping[str, bytes]) -> ContractPackage:
     """
     if MANIFEST not in files:
         raise PackageError(f"a contract package needs a {MANIFEST}; write one")
-    if len(files) > _MAX_FILES or sum(map(len, files.values())) > _MAX_BYTES:
+    if len(files) > MAX_FILES or sum(map(len, files.values())) > MAX_BYTES:
         raise PackageError(
-            f"a contract package holds at most {_MAX_FILES} files and {_MAX_BYTES} bytes; "
+            f"a contract package holds at most {MAX_FILES} files and {MAX_BYTES} bytes; "
             "leave out what is no contract"
         )
     folders = {""}
@@ -98,7 +102,7 @@ def _verify_path(path: str) -> None:
         )
 
 
-def read_package(folder: Path) -> ContractPackage:
+def read_folder(folder: Path) -> ContractPackage:
     """Read the package that *folder* holds.
 
     Raises:

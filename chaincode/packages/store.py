@@ -21,8 +21,9 @@ from typing import Final
 
 from chaincode.determinism import verify_determinism
 from chaincode.errors import PackageError
+from chaincode.packages.archive import read_package, unpack
 from chaincode.packages.loader import load_package
-from chaincode.packages.package import ContractPackage, read_package
+from chaincode.packages.package import ContractPackage, read_folder
 from chaincode.simulator.chaincode import ContractChaincode
 
 _PACKAGE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}:[0-9a-f]{64}")
@@ -78,6 +79,12 @@ class PackageStore:
         """
         return self.add(examine_package(source))
 
+    def install_packed(self, raw: bytes) -> InstalledPackage:
+        """Install a package from its packed form; see `install`."""
+        package = unpack(raw)
+        verify_determinism(package.files)
+        return self.add(package)
+
     def add(self, package: ContractPackage) -> InstalledPackage:
         """Do what `install` does, with a package that `examine_package` has returned.
 
@@ -122,6 +129,13 @@ class PackageStore:
                 return installed
         return None
 
+    def get(self, package_id: str) -> InstalledPackage | None:
+        """Return the sound package of that id, None if there is none."""
+        for installed in self.installed():
+            if installed.package_id == package_id:
+                return installed
+        return None
+
     def offers(self, name: str, version: str) -> bool:
         """Say whether contract *name* can be run here in *version*."""
         return self.find(name, version) is not None
@@ -132,12 +146,24 @@ class PackageStore:
         Raises:
             PackageError: it is not installed, was changed after it was installed, or breaks.
         """
+        folder = self._folder_of(package_id)
+        return load_package(_read_verified(folder), folder)
+
+    def packed(self, package_id: str) -> bytes:
+        """Return an installed package as one file, verified.
+
+        Raises:
+            PackageError: it is not installed, or was changed after it was installed.
+        """
+        return _read_verified(self._folder_of(package_id)).packed
+
+    def _folder_of(self, package_id: str) -> Path:
         if not _PACKAGE_ID.fullmatch(package_id):
-            raise PackageError(f"{package_id!r} is no package id; it is label:hash")
+            raise PackageError(f"{package_id[:80]!r} is no package id; it is label:hash")
         folder = self.folder / package_id
         if not folder.is_dir():
             raise PackageError(f"package {package_id} is not installed here; install it")
-        return load_package(_read_verified(folder), folder)
+        return folder
 
     def _scan(self) -> tuple[InstalledPackage, ...]:
         """Read the packages again if one came or went since the last time."""
@@ -190,7 +216,7 @@ def _refuse_same_version(package: ContractPackage, installed: InstalledPackage) 
 def _read_verified(folder: Path) -> ContractPackage:
     if not _PACKAGE_ID.fullmatch(folder.name):
         raise PackageError(f"{folder} is no installed package; move it away")
-    package = read_package(folder)
+    package = read_folder(folder)
     if package.package_id != folder.name:
         raise PackageError(
             f"package {folder.name} was changed after it was installed: its files now make "

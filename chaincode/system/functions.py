@@ -8,7 +8,9 @@ what was asked wrongly, 404 for what is not there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
 
 from chaincode.contract.context import Context
 from chaincode.contract.stub import Response
@@ -26,6 +28,7 @@ class SystemChaincode:
 
     version = VERSION
     is_system = True
+    init_required = False
 
     def __init__(
         self, name: str, queries: Mapping[str, Function], writers: Mapping[str, Function]
@@ -55,6 +58,25 @@ class SystemChaincode:
                 status=404,
             )  # fmt: skip
         return name
+
+
+def decode_argument(kind: Any, args: Sequence[bytes]) -> Any:
+    """Return the one argument of a call as a message of *kind*.
+
+    Raises:
+        ContractRefusal: there is another number of arguments, or it is no such message.
+    """
+    if len(args) != 1:
+        raise ContractRefusal(
+            "the call", f"requires exactly one argument but received {len(args)}",
+            f"marshal {kind.DESCRIPTOR.full_name}",
+        )  # fmt: skip
+    try:
+        return kind.FromString(args[0])
+    except DecodeError:
+        raise ContractRefusal(
+            "the argument", "failed to decode input arg", f"marshal {kind.DESCRIPTOR.full_name}"
+        ) from None
 
 
 def verify_channel(ctx: Context, args: Sequence[bytes]) -> None:

@@ -1,38 +1,48 @@
-"""`_lifecycle`: the definitions of contracts on the channel, in Fabric's keys and bytes.
+"""`_lifecycle`: what organisations agree to run, in Fabric's functions, keys and bytes.
 
-    CommitChaincodeDefinition(CommitChaincodeDefinitionArgs)        writes a contract's definition
-    CommitChaincodeDefinitions(CommitChaincodeDefinitionArgs, …)    writes several, all or none
-    QueryChaincodeDefinition(QueryChaincodeDefinitionArgs)          one of them
-    QueryChaincodeDefinitions(QueryChaincodeDefinitionsArgs)        all of them
+    ApproveChaincodeDefinitionForMyOrg   writes this organisation's approval of a definition
+    QueryApprovedChaincodeDefinition(s)  this organisation's approvals
+    CheckCommitReadiness                 who has approved a definition, and what others approved
+    CommitChaincodeDefinition            writes an approved definition
+    QueryChaincodeDefinition(s)          definitions in force, one with who has approved it
+    CommitChaincodeDefinitions           writes first definitions of several contracts; ours
+    (`installation` has those about packages)
 
-The second is ours: contracts that only make sense together begin together, in one transaction. The
-others are Fabric's.
+Each takes one argument, the function's name with `Args` in the package `lifecycle` of Fabric's
+protobufs. The last takes one CommitChaincodeDefinitionArgs for each contract: a network is founded
+with contracts that only make sense together, in one transaction. Nobody approves them before;
+instead a node endorses that transaction only if it has each contract installed in that version,
+nothing is defined or approved under its name, and the sequence is 1.
 
-A definition is agreed to by whoever endorses its transaction: this node's member does if the node
-has the contract installed in that version, and if nothing is defined under the name yet. The
-channel's policy for `_lifecycle` decides how many members that takes.
+An endorsement of CommitChaincodeDefinition is this organisation's word that it has approved the
+very same; the channel's policy for `_lifecycle` decides how many organisations that takes.
 
-Invariants: what is written can be used (known plugins, a policy that can be read); the bytes are
-those of Fabric for the same arguments. Source: Fabric, core/chaincode/lifecycle/{scc,lifecycle,
-serializer}.go.
-
-Absent: approvals by vote and later sequences, installing over the wire.
+Invariants: what is written can be used (known plugins, a policy that can be read, collections of
+members); the bytes are those of Fabric for the same arguments. Source: Fabric,
+core/chaincode/lifecycle/{scc,lifecycle}.go. Its peer also records a read of the older namespace
+`lscc`, which does not exist here.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fabric_protos.peer import collection_pb2, policy_pb2
-from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2, lifecycle_pb2
-from google.protobuf.message import DecodeError
+from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from chaincode.contract.context import Context
-from chaincode.errors import AccessRefused, ContractRefusal
+from chaincode.errors import ContractRefusal
+from chaincode.system.approvals import (
+    NAMESPACES,
+    Approval,
+    approve,
+    compare_approvals,
+    find_approval,
+    is_anything_approved,
+    list_approvals,
+)
+from chaincode.system.collections import implicit_collection
 from chaincode.system.definitions import (
-    DATATYPE,
     FIELDS,
     LIFECYCLE,
     METADATA_PREFIX,
@@ -42,119 +52,235 @@ from chaincode.system.definitions import (
     field_key,
     metadata_key,
 )
-from chaincode.system.functions import SystemChaincode
-from chaincode.system.ports import InstalledContracts
-
-ENDORSEMENT_PLUGIN: Final = "escc"
-VALIDATION_PLUGIN: Final = "vscc"
-CHANNEL_POLICY: Final = "/Channel/Application/Endorsement"
-"""Of a contract that names none (Fabric's default)."""
+from chaincode.system.fields import END_OF_SPACE, PrivateFields, PublicFields, store
+from chaincode.system.functions import SystemChaincode, decode_argument
+from chaincode.system.installation import Installation
+from chaincode.system.naming import shown_name, verify_definition
+from chaincode.system.parameters import Parameters
+from chaincode.system.ports import InstalledContracts, LifecycleChannel
 
 _COMMIT: Final = lifecycle_pb2.CommitChaincodeDefinitionArgs
-_NAME: Final = re.compile(r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*")
-_VERSION: Final = re.compile(r"[A-Za-z0-9_.+-]+")
-_COLLECTION: Final = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]*")
-_SYSTEM: Final = frozenset({"_lifecycle", "lscc", "cscc", "qscc", "escc", "vscc"})
-_AFTER_METADATA: Final = METADATA_PREFIX[:-1] + chr(ord(METADATA_PREFIX[-1]) + 1)
 
 
 class Lifecycle(SystemChaincode):
-    """The contract `_lifecycle` as this node runs it."""
+    """The contract `_lifecycle` as this node runs it.
 
-    def __init__(self, installed: InstalledContracts) -> None:
+    Args:
+        msp_id: the organisation of this node.
+        installed: the packages here.
+        channel: what definitions are checked against.
+    """
+
+    def __init__(
+        self, msp_id: str, installed: InstalledContracts, channel: LifecycleChannel
+    ) -> None:
+        queries = {
+            "CheckCommitReadiness": self._readiness,
+            "QueryApprovedChaincodeDefinition": self._query_approved,
+            "QueryApprovedChaincodeDefinitions": self._query_all_approved,
+            "QueryChaincodeDefinition": self._query_one,
+            "QueryChaincodeDefinitions": self._query_all,
+        }
         super().__init__(
             LIFECYCLE,
+            queries | dict(Installation(installed, self._references).functions),
             {
-                "QueryChaincodeDefinition": self._query_one,
-                "QueryChaincodeDefinitions": self._query_all,
-            },
-            {
+                "ApproveChaincodeDefinitionForMyOrg": self._approve,
                 "CommitChaincodeDefinition": self._commit,
-                "CommitChaincodeDefinitions": self._commit_all,
+                "CommitChaincodeDefinitions": self._found,
             },
         )
+        self._msp_id = msp_id
         self._installed = installed
+        self._channel = channel
+
+    # ---- approvals
+    def _approve(self, ctx: Context, args: Sequence[bytes]) -> bytes:
+        asked = decode_argument(lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs, args)
+        current = _load(ctx, asked.name)
+        parameters = verify_definition(asked, current, self._channel)
+        approve(
+            asked.name,
+            asked.sequence,
+            parameters,
+            asked.source.local_package.package_id,
+            current,
+            self._own(ctx),
+        )
+        raw: bytes = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgResult().SerializeToString()
+        return raw
+
+    def _query_approved(self, ctx: Context, args: Sequence[bytes]) -> bytes:
+        asked = decode_argument(lifecycle_pb2.QueryApprovedChaincodeDefinitionArgs, args)
+        found = self._find_approved(ctx, asked.name, asked.sequence)
+        result = lifecycle_pb2.QueryApprovedChaincodeDefinitionResult()
+        raw: bytes = _describe_approval(result, found).SerializeToString()
+        return raw
+
+    def _find_approved(self, ctx: Context, name: str, sequence: int) -> Approval:
+        """Return an approval; without a sequence the newest that still counts."""
+        asked = [sequence]
+        if not sequence:
+            current = _load(ctx, name)
+            in_force = 0 if current is None else current.sequence
+            asked = [in_force + 1, in_force]
+        for number in asked:
+            found = find_approval(self._own(ctx), name, number)
+            if found is not None:
+                return found
+        raise ContractRefusal(
+            f"the approval of {shown_name(name)}",
+            f"could not fetch approved chaincode definition (name: '{shown_name(name)}', sequence: "
+            f"'{asked[-1]}') on channel '{ctx.channel_id}'",
+            f"{self._msp_id} has not approved it",
+            status=404,
+        )
+
+    def _query_all_approved(self, ctx: Context, args: Sequence[bytes]) -> bytes:
+        decode_argument(lifecycle_pb2.QueryApprovedChaincodeDefinitionsArgs, args)
+        result = lifecycle_pb2.QueryApprovedChaincodeDefinitionsResult()
+        for found in list_approvals(self._own(ctx)):
+            added = result.approved_chaincode_definitions.add(name=found.name)
+            _describe_approval(added, found)
+        raw: bytes = result.SerializeToString()
+        return raw
+
+    def _own(self, ctx: Context) -> PrivateFields:
+        return PrivateFields(ctx.stub, implicit_collection(self._msp_id))
+
+    # ---- definitions
+    def _readiness(self, ctx: Context, args: Sequence[bytes]) -> bytes:
+        asked = decode_argument(lifecycle_pb2.CheckCommitReadinessArgs, args)
+        current = _load(ctx, asked.name)
+        parameters = verify_definition(asked, current, self._channel)
+        _verify_next(asked, current)
+        compared = compare_approvals(
+            ctx.stub, self._channel.member_ids, asked.name, asked.sequence, parameters
+        )
+        result = lifecycle_pb2.CheckCommitReadinessResult(
+            approvals={msp_id: not fields for msp_id, fields in compared.items()}
+        )
+        for msp_id, fields in compared.items():
+            if fields:
+                result.mismatches[msp_id].items.extend(fields)
+        raw: bytes = result.SerializeToString(deterministic=True)
+        return raw
 
     def _commit(self, ctx: Context, args: Sequence[bytes]) -> bytes:
-        return self._define(ctx, [_decode(_COMMIT, args)])
+        asked = decode_argument(_COMMIT, args)
+        current = _load(ctx, asked.name)
+        parameters = verify_definition(asked, current, self._channel)
+        members = self._channel.member_ids
+        if self._msp_id not in members:
+            raise ContractRefusal(
+                f"the definition of {asked.name}",
+                f"{self._msp_id} is no member of the channel any more",
+                "ask a node of a member",
+            )
+        _verify_next(asked, current)
+        compared = compare_approvals(ctx.stub, members, asked.name, asked.sequence, parameters)
+        if compared[self._msp_id]:
+            raise ContractRefusal(
+                f"the definition of {asked.name}",
+                f"chaincode definition not agreed to by this org ({self._msp_id})",
+                f"approve sequence {asked.sequence} as {self._msp_id}, with the same parameters",
+            )
+        _write(ctx, asked, parameters)
+        return _committed()
 
-    def _commit_all(self, ctx: Context, args: Sequence[bytes]) -> bytes:
+    def _found(self, ctx: Context, args: Sequence[bytes]) -> bytes:
+        """Write first definitions, all of them, or raise before anything is written."""
         if not args:
             raise ContractRefusal(
                 "the call", "requires at least one argument but received none",
                 f"marshal a {_COMMIT.DESCRIPTOR.full_name} for each contract",
             )  # fmt: skip
-        return self._define(ctx, [_decode(_COMMIT, [each]) for each in args])
-
-    def _define(self, ctx: Context, definitions: Sequence[Any]) -> bytes:
-        """Write all of them, or raise before anything is written."""
-        policies: dict[str, bytes] = {}
-        for asked in definitions:
-            policy = self._agree(ctx, asked)
-            if asked.name in policies:
+        founded: dict[str, tuple[Any, Parameters]] = {}
+        for each in args:
+            asked = decode_argument(_COMMIT, [each])
+            parameters = self._agree(ctx, asked)
+            if asked.name in founded:
                 raise ContractRefusal(
                     f"the definition of {asked.name}", "is asked for twice in one transaction",
                     "keep one of them",
                 )  # fmt: skip
-            policies[asked.name] = policy
-        for asked in definitions:
-            _write(ctx, asked, policies[asked.name])
-        raw: bytes = lifecycle_pb2.CommitChaincodeDefinitionResult().SerializeToString()
-        return raw
+            founded[asked.name] = (asked, parameters)
+        for asked, parameters in founded.values():
+            _write(ctx, asked, parameters)
+        return _committed()
 
-    def _agree(self, ctx: Context, asked: Any) -> bytes:
-        """Check a definition and return its policy; raises unless this node's member agrees."""
-        what = _verify_names(asked)
-        _verify_collections(what, asked.collections)
-        _verify_plugins(what, asked)
-        policy = _policy_of(what, asked.validation_parameter)
-        _verify_sequence(what, asked.sequence, _load(ctx, asked.name))
+    def _agree(self, ctx: Context, asked: Any) -> Parameters:
+        """Check a first definition; raises unless this organisation agrees by having it here."""
+        current = _load(ctx, asked.name)
+        parameters = verify_definition(asked, current, self._channel)
+        _verify_next(asked, current)
+        what = f"the definition of {asked.name}"
+        if current is not None or is_anything_approved(
+            ctx.stub, self._channel.member_ids, asked.name, asked.sequence
+        ):
+            raise ContractRefusal(
+                what,
+                "is no first one, or organisations have begun to approve it",
+                "commit it with CommitChaincodeDefinition, once enough have approved it",
+                status=409,
+            )
         if not self._installed.offers(asked.name, asked.version):
             raise ContractRefusal(
                 what,
-                f"chaincode definition not agreed to by this org: version {asked.version} of it is "
-                "not installed on this node",
+                f"chaincode definition not agreed to by this org ({self._msp_id}): version "
+                f"{asked.version} of it is not installed on this node",
                 "install the package that offers it",
             )
-        return policy
+        return parameters
 
     def _query_one(self, ctx: Context, args: Sequence[bytes]) -> bytes:
-        asked = _decode(lifecycle_pb2.QueryChaincodeDefinitionArgs, args)
+        asked = decode_argument(lifecycle_pb2.QueryChaincodeDefinitionArgs, args)
         found = _load(ctx, asked.name)
         if found is None:
-            shown = asked.name if _NAME.fullmatch(asked.name) else "of that name"
             raise ContractRefusal(
-                f"namespace {shown}", "is not defined", "commit its definition", status=404
-            )
-        raw: bytes = _describe(
-            lifecycle_pb2.QueryChaincodeDefinitionResult(), found
-        ).SerializeToString()
+                f"namespace {shown_name(asked.name)}", "is not defined", "commit its definition",
+                status=404,
+            )  # fmt: skip
+        parameters = Parameters.of(found)
+        compared = compare_approvals(
+            ctx.stub, self._channel.member_ids, asked.name, found.sequence, parameters
+        )
+        result = lifecycle_pb2.QueryChaincodeDefinitionResult(
+            sequence=found.sequence,
+            approvals={msp_id: not fields for msp_id, fields in compared.items()},
+        )
+        parameters.describe(result)
+        raw: bytes = result.SerializeToString(deterministic=True)
         return raw
 
     def _query_all(self, ctx: Context, args: Sequence[bytes]) -> bytes:
-        _decode(lifecycle_pb2.QueryChaincodeDefinitionsArgs, args)
+        decode_argument(lifecycle_pb2.QueryChaincodeDefinitionsArgs, args)
         result = lifecycle_pb2.QueryChaincodeDefinitionsResult()
-        for key, _value in ctx.stub.get_state_by_range(METADATA_PREFIX, _AFTER_METADATA):
-            name = key.removeprefix(METADATA_PREFIX)
-            found = _load(ctx, name)
-            if found is not None:
-                _describe(result.chaincode_definitions.add(name=name), found)
+        for name, found in _load_all(ctx).items():
+            added = result.chaincode_definitions.add(name=name, sequence=found.sequence)
+            Parameters.of(found).describe(added)
         raw: bytes = result.SerializeToString()
         return raw
 
-
-def _decode(kind: Any, args: Sequence[bytes]) -> Any:
-    if len(args) != 1:
-        raise ContractRefusal(
-            "the call", f"requires exactly one argument but received {len(args)}",
-            f"marshal {kind.DESCRIPTOR.full_name}",
-        )  # fmt: skip
-    try:
-        return kind.FromString(args[0])
-    except DecodeError:
-        raise ContractRefusal(
-            "the argument", "failed to decode input arg", f"marshal {kind.DESCRIPTOR.full_name}"
-        ) from None
+    def _references(self, ctx: Context) -> dict[str, list[tuple[str, str]]]:
+        """Return which definitions in force each package id serves here."""
+        served: dict[str, list[tuple[str, str]]] = {}
+        members = self._channel.member_ids
+        for name, found in _load_all(ctx).items():
+            approval = find_approval(self._own(ctx), name, found.sequence)
+            if approval is not None:
+                package_ids = [approval.package_id]
+            elif is_anything_approved(ctx.stub, members, name, found.sequence):
+                package_ids = []
+            else:
+                package_ids = [
+                    each.package_id
+                    for each in self._installed.installed()
+                    if name in each.contracts and each.version == found.version
+                ]
+            for package_id in package_ids:
+                served.setdefault(package_id, []).append((name, found.version))
+        return served
 
 
 def _load(ctx: Context, name: str) -> Definition | None:
@@ -166,128 +292,44 @@ def _load(ctx: Context, name: str) -> Definition | None:
     return decode_definition([metadata, sequence, *ctx.stub.get_states(keys[2:])])
 
 
-def _verify_names(asked: Any) -> str:
-    """Check name and version, and return what refusals call the definition."""
-    if not _NAME.fullmatch(asked.name) or len(asked.name) > 64:
-        raise ContractRefusal(
-            "the definition",
-            "invalid chaincode name; names can only consist of alphanumerics, '_', and '-' and can "
-            "only begin with alphanumerics",
-            "choose another of at most 64 characters",
-        )
-    what = f"the definition of {asked.name}"
-    if not _VERSION.fullmatch(asked.version) or len(asked.version) > 64:
-        raise ContractRefusal(
-            what,
-            "invalid chaincode version; versions can only consist of alphanumerics, '_', '-', '+', "
-            "and '.'",
-            "choose another of at most 64 characters",
-        )
-    if asked.name in _SYSTEM:
-        raise AccessRefused(
-            what, "chaincode name is the name of a system chaincode", "choose another"
-        )
-    return what
+def _load_all(ctx: Context) -> dict[str, Definition]:
+    """Read all definitions, by name in their order."""
+    found = {}
+    for key, _value in ctx.stub.get_state_by_range(METADATA_PREFIX, METADATA_PREFIX + END_OF_SPACE):
+        name = key.removeprefix(METADATA_PREFIX)
+        definition = _load(ctx, name)
+        if definition is not None:
+            found[name] = definition
+    return found
 
 
-def _verify_collections(what: str, package: collection_pb2.CollectionConfigPackage) -> None:
-    names = [config.static_collection_config.name for config in package.config]
-    for name in names:
-        if not _COLLECTION.fullmatch(name):
-            raise ContractRefusal(
-                what, "invalid collection name; it can only consist of alphanumerics, '_', and '-' "
-                "and cannot begin with '_'", "name the collection otherwise",
-            )  # fmt: skip
-        if names.count(name) > 1:
-            raise ContractRefusal(
-                what, f"collection-name: {name} -- found duplicate in collection configuration",
-                "keep one of them",
-            )  # fmt: skip
-
-
-def _verify_plugins(what: str, asked: Any) -> None:
-    endorsement = asked.endorsement_plugin or ENDORSEMENT_PLUGIN
-    validation = asked.validation_plugin or VALIDATION_PLUGIN
-    if endorsement != ENDORSEMENT_PLUGIN or validation != VALIDATION_PLUGIN:
-        raise ContractRefusal(
-            what,
-            f"names plugins that no node has; they are {ENDORSEMENT_PLUGIN} and "
-            f"{VALIDATION_PLUGIN}",
-            "leave them empty",
-        )
-    if asked.init_required:
-        raise ContractRefusal(
-            what, "requires an Init call, which contracts here do not have", "do not require it"
-        )
-
-
-def _policy_of(what: str, parameter: bytes) -> bytes:
-    """Return the policy to be written: the one given, or Fabric's default."""
-    if not parameter:
-        raw: bytes = policy_pb2.ApplicationPolicy(
-            channel_config_policy_reference=CHANNEL_POLICY
-        ).SerializeToString()
-        return raw
-    try:
-        kind = policy_pb2.ApplicationPolicy.FromString(parameter).WhichOneof("Type")
-    except DecodeError:
-        kind = None
-    if kind is None:
-        raise ContractRefusal(
-            what, "validation parameter is no ApplicationPolicy, so nothing could satisfy it",
-            "marshal a signature policy or a reference to a channel policy",
-        )  # fmt: skip
-    return parameter
-
-
-def _verify_sequence(what: str, sequence: int, current: Definition | None) -> None:
+def _verify_next(asked: Any, current: Definition | None) -> None:
     expected = 1 if current is None else current.sequence + 1
-    if sequence != expected:
+    if asked.sequence != expected:
         raise ContractRefusal(
-            what,
-            f"requested sequence is {sequence}, but new definition must be sequence {expected}",
+            f"the definition of {asked.name}",
+            f"requested sequence is {asked.sequence}, but new definition must be sequence "
+            f"{expected}",
             "query the definition in force",
             status=409,
         )
-    if current is not None:
-        raise ContractRefusal(
-            what,
-            f"version {current.version} is defined already",
-            "a definition that stands cannot be changed on this channel",
-            status=409,
-        )
 
 
-def _write(ctx: Context, asked: Any, policy: bytes) -> None:
-    """Write metadata and fields as Fabric's serializer does."""
-    endorsement = chaincode_definition_pb2.ChaincodeEndorsementInfo(
-        version=asked.version,
-        init_required=asked.init_required,
-        endorsement_plugin=asked.endorsement_plugin or ENDORSEMENT_PLUGIN,
-    )
-    validation = chaincode_definition_pb2.ChaincodeValidationInfo(
-        validation_plugin=asked.validation_plugin or VALIDATION_PLUGIN,
-        validation_parameter=policy,
-    )
-    fields = {
-        "Sequence": db_pb2.StateData(Int64=asked.sequence),
-        "EndorsementInfo": db_pb2.StateData(Bytes=endorsement.SerializeToString()),
-        "ValidationInfo": db_pb2.StateData(Bytes=validation.SerializeToString()),
-        "Collections": db_pb2.StateData(Bytes=asked.collections.SerializeToString()),
-    }
-    metadata = db_pb2.StateMetadata(datatype=DATATYPE, fields=FIELDS)
-    ctx.stub.put_state(metadata_key(asked.name), metadata.SerializeToString())
-    for field, data in fields.items():
-        ctx.stub.put_state(field_key(asked.name, field), data.SerializeToString())
+def _write(ctx: Context, asked: Any, parameters: Parameters) -> None:
+    store(PublicFields(ctx.stub), NAMESPACES, asked.name, parameters.defined(asked.sequence))
 
 
-def _describe(message: Any, definition: Definition) -> Any:
+def _committed() -> bytes:
+    raw: bytes = lifecycle_pb2.CommitChaincodeDefinitionResult().SerializeToString()
+    return raw
+
+
+def _describe_approval(message: Any, approval: Approval) -> Any:
     """Fill a query's result, whose fields have the same names whether one is asked for or all."""
-    message.sequence = definition.sequence
-    message.version = definition.version
-    message.endorsement_plugin = definition.endorsement_plugin
-    message.validation_plugin = definition.validation_plugin
-    message.validation_parameter = definition.policy
-    message.collections.MergeFromString(definition.collection_package)
-    message.init_required = definition.init_required
+    message.sequence = approval.sequence
+    approval.parameters.describe(message)
+    if approval.package_id:
+        message.source.local_package.package_id = approval.package_id
+    else:
+        message.source.unavailable.SetInParent()
     return message

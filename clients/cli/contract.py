@@ -51,11 +51,9 @@ def define(
     asked = [
         _definition(name, policy, version) for name, policy in zip(names, policies, strict=True)
     ]
-    # Fabric's own function where it suffices, so that its networks take the command as well.
-    function = "CommitChaincodeDefinition" if len(asked) == 1 else "CommitChaincodeDefinitions"
     try:
         outcome = caller.contract(LIFECYCLE).submit(
-            function, *asked, endorsing_organisations=endorsed_by or ()
+            "CommitChaincodeDefinitions", *asked, endorsing_organisations=endorsed_by or ()
         )
     except EndorseError as error:
         if not error.chaincode_status:

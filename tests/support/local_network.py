@@ -43,9 +43,11 @@ from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from chaincode.contract import Contract
+from chaincode.packages import InstalledPackage
 from chaincode.simulator import Chaincode, ChaincodeRegistry, ContractChaincode
 from clients.gateway.asynchronous import AsyncGateway
 from clients.gateway.connection import Endpoint as GatewayEndpoint
+from ledger.errors import Refusal
 from ledger.fsck import check_ledger
 from ledger.state.ports import StateReader
 from network.certificates import Organisation, create_organisation
@@ -53,7 +55,7 @@ from network.configuration import BatchParameters, OrganisationSpec, build_genes
 from network.msp import SigningIdentity
 from network.policy import parse_policy
 from nodes.channel import Channel
-from nodes.configuration import Endpoint, render_configuration
+from nodes.configuration import Endpoint, load_configuration, render_configuration
 from nodes.contracts import system_contracts
 from nodes.node import Node
 
@@ -66,13 +68,25 @@ VERSION = "1"
 class FixedContracts:
     """Contracts given by a test, in the place of installed packages."""
 
-    def __init__(self, chaincodes: Sequence[Chaincode], channel: Channel) -> None:
+    def __init__(self, msp_id: str, chaincodes: Sequence[Chaincode], channel: Channel) -> None:
         self._given = {each.name: each for each in chaincodes}
-        self._system = {each.name: each for each in system_contracts(self, channel)}
+        self._system = {each.name: each for each in system_contracts(msp_id, self, channel)}
 
     def offers(self, name: str, version: str) -> bool:
         """Say whether contract *name* can be run here in *version*."""
         return name in self._given and self._given[name].version == version
+
+    def installed(self) -> Sequence[InstalledPackage]:
+        """There are no packages, only what was given."""
+        return ()
+
+    def install_packed(self, raw: bytes) -> InstalledPackage:
+        """Refuse: what was given is all there is."""
+        raise Refusal("the contracts of this test are fixed")
+
+    def packed(self, package_id: str) -> bytes:
+        """Refuse: there are no packages."""
+        raise Refusal("the contracts of this test are fixed")
 
     def resolve(self, name: str, state: StateReader) -> Chaincode | None:
         """Return the contract of that name."""
@@ -161,7 +175,8 @@ class LocalNetwork:
             node.set_clock(now)
 
     def _contracts(self, folder: Path, channel: Channel) -> ChaincodeRegistry:
-        return FixedContracts(self._chaincodes, channel)
+        msp_id = load_configuration(folder).msp_id
+        return FixedContracts(msp_id, self._chaincodes, channel)
 
     # ---- clients
     def signer(self, msp_id: str, user: str = "lending") -> SigningIdentity:
@@ -200,7 +215,7 @@ class LocalNetwork:
                     validation_parameter=application.SerializeToString(),
                 )
                 await lifecycle.submit(
-                    "CommitChaincodeDefinition",
+                    "CommitChaincodeDefinitions",
                     arguments.SerializeToString(),
                     endorsing_organisations=tuple(self.members),
                 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,17 @@ from fabric_protos.peer import (
 )
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
-from chaincode.contract import Creator
-from chaincode.packages import PackageRegistry, PackageStore
-from chaincode.simulator import Invocation, SimulationResult, Simulator
-from chaincode.system import LIFECYCLE, Lifecycle, load_definition
+from chaincode.simulator import SimulationResult
+from chaincode.system import LIFECYCLE, load_definition
+from ledger.state.ports import VersionedValue
 from ledger.state.version import Version
+from ledger.transactions.private import TxPrivate, decode_private_rwset, decode_tx_private
 from ledger.transactions.rwset import NamespaceRWSet, decode_tx_rwset
+from tests.support.consortium import MEMBERS, NOW, Consortium
 from tests.support.memory_state import MemoryState
 
 VECTORS = Path(__file__).parent / "fabric-3.1.5-raft"
-
-
-class Everything:
-    """A node that has every contract installed."""
-
-    def offers(self, name: str, version: str) -> bool:
-        return True
+COMMITS = {(2, 0), (2, 1), (3, 0), (52, 0)}
 
 
 def recorded(block: int, tx: int) -> tuple[tuple[bytes, ...], NamespaceRWSet]:
@@ -53,18 +47,43 @@ def recorded(block: int, tx: int) -> tuple[tuple[bytes, ...], NamespaceRWSet]:
     return tuple(spec.input.args), next(n for n in namespaces if n.namespace == LIFECYCLE)
 
 
-def call(state: MemoryState, tmp_path: Path, *args: bytes) -> SimulationResult:
-    """Run a call of `_lifecycle`."""
-    registry = PackageRegistry(PackageStore(tmp_path), [Lifecycle(Everything())])
-    invocation = Invocation(
-        "qist-raft",
-        "ab" * 32,
-        LIFECYCLE,
-        args,
-        Creator("BankMSP"),
-        datetime(2026, 1, 1, tzinfo=UTC),
-    )
-    return Simulator(registry).simulate(state, invocation)
+def private_of(block: int, tx: int) -> TxPrivate:
+    """Return the private write sets of an approval that its own organisation's peer had."""
+    for path in (VECTORS / "pvtdata").glob(f"*/{block:06d}-{tx}.pvtrwset"):
+        return decode_tx_private(path.read_bytes())
+    return ()
+
+
+class Recorded(Consortium):
+    """The recorded organisations, whose state is that of the recording before a block."""
+
+    def __init__(self, height: int) -> None:
+        super().__init__(MEMBERS)
+        self.channel_id = "qist-raft"
+        for block, tx in ((1, 0), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3), (2, 4), (3, 0), (51, 0),
+                          (51, 1), (51, 2), (52, 0)):  # fmt: skip
+            if block < height:
+                self._apply(block, tx)
+
+    def _apply(self, block: int, tx: int) -> None:
+        version = Version(block, tx)
+        _, rwset = recorded(block, tx)
+        for write in rwset.writes:
+            self.state.put(LIFECYCLE, write.key, write.value, version)
+        for each in rwset.collections:
+            for hashed in each.hashed_writes:
+                entry = VersionedValue(hashed.value_hash, version)
+                self.state.put_hashed(LIFECYCLE, each.collection, hashed.key_hash, entry)
+        for private in private_of(block, tx):
+            for write in decode_private_rwset(private.rwset).writes:
+                self.state.put_private(
+                    LIFECYCLE, private.collection, write.key, write.value, version
+                )
+
+    def again(self, block: int, tx: int, msp_id: str) -> SimulationResult:
+        """Run a recorded call on the node of an organisation."""
+        args, _ = recorded(block, tx)
+        return self.call(msp_id, args[0].decode(), *args[1:])
 
 
 def recorded_state() -> MemoryState:
@@ -76,34 +95,74 @@ def recorded_state() -> MemoryState:
     return state
 
 
-@pytest.mark.parametrize(("block", "tx"), [(2, 0), (3, 0)], ids=["with collections", "without"])
-def test_commit_of_first_definition_writes_fabrics_keys_and_bytes(
-    block: int, tx: int, tmp_path: Path
-) -> None:
-    """For the recorded arguments, reads and writes of public keys are the recorded ones."""
-    args, expected = recorded(block, tx)
-    result = call(MemoryState(), tmp_path, *args)
+@pytest.mark.parametrize(
+    ("block", "tx", "msp_id"),
+    [
+        pytest.param(1, 0, "BankMSP", id="first approval"),
+        pytest.param(1, 1, "PtaMSP", id="second approval"),
+        pytest.param(1, 2, "OperatorMSP", id="third approval"),
+        pytest.param(2, 0, "BankMSP", id="commit with collections, too few"),
+        pytest.param(2, 1, "PtaMSP", id="commit with collections"),
+        pytest.param(2, 2, "BankMSP", id="approval without collections"),
+        pytest.param(2, 3, "PtaMSP", id="approval without collections, second"),
+        pytest.param(3, 0, "OperatorMSP", id="commit without collections"),
+        pytest.param(51, 0, "BankMSP", id="approval of an upgrade"),
+        pytest.param(51, 2, "OperatorMSP", id="approval of an upgrade, third"),
+        pytest.param(52, 0, "BankMSP", id="upgrade"),
+    ],
+)
+def test_recorded_call_leaves_the_recorded_sets(block: int, tx: int, msp_id: str) -> None:
+    """Reads and writes of `_lifecycle`, public, hashed and plain, are those of Fabric's peer.
+
+    Its peer also looks for the older kind of contract, in the namespace `lscc`.
+    """
+    result = Recorded(block).again(block, tx, msp_id)
+    _, expected = recorded(block, tx)
     assert (result.status, result.message, result.payload) == (200, "", b"")
     (found,) = decode_tx_rwset(result.rwset).namespaces
-    assert found.namespace == LIFECYCLE
-    assert found.reads == expected.reads
-    assert found.writes == expected.writes
+    assert found == expected
     assert (result.chaincode, result.version) == (LIFECYCLE, "syscc")
+    private = private_of(block, tx)
+    if private:
+        assert decode_tx_private(result.private) == private
+    else:
+        assert bool(result.private) == (block in (1, 2, 51) and (block, tx) not in COMMITS)
 
 
-def test_commit_of_next_sequence_is_refused_without_votes(tmp_path: Path) -> None:
-    """The recorded second definition needed votes, which are not counted here: it is refused."""
-    args, _ = recorded(52, 0)
-    asked = lifecycle_pb2.CommitChaincodeDefinitionArgs.FromString(args[1])
-    state = MemoryState()
-    first, _ = recorded(2, 0)
-    writes = decode_tx_rwset(call(state, tmp_path, *first).rwset).namespaces[0].writes
-    for write in writes:
-        state.put(LIFECYCLE, write.key, write.value, Version(2, 1))
-    assert asked.sequence == 2
-    result = call(state, tmp_path, *args)
-    assert result.status == 409
-    assert "is defined already" in result.message
+def test_recorded_commit_without_own_approval_is_refused() -> None:
+    """An organisation that has not approved says so in Fabric's words, and the same recorded
+    arguments are refused under another sequence.
+    """
+    world = Recorded(2)
+    world.channel.member_ids = (*MEMBERS, "MakerMSP")
+    result = world.again(2, 1, "MakerMSP")
+    assert result.status == 400
+    assert "chaincode definition not agreed to by this org (MakerMSP)" in result.message
+    late = Recorded(4).again(2, 1, "BankMSP")
+    assert late.status == 409
+    assert "requested sequence is 1, but new definition must be sequence 2" in late.message
+
+
+def test_state_after_the_recorded_calls_is_that_of_the_recording() -> None:
+    """What the calls write, one after the other, gives the recorded state of `_lifecycle`."""
+    world = Recorded(1)
+    for block, tx, msp_id in (
+        (1, 0, "BankMSP"), (1, 1, "PtaMSP"), (1, 2, "OperatorMSP"), (2, 1, "BankMSP"),
+        (2, 2, "BankMSP"), (2, 3, "PtaMSP"), (2, 4, "OperatorMSP"), (3, 0, "BankMSP"),
+        (51, 0, "BankMSP"), (51, 1, "PtaMSP"), (51, 2, "OperatorMSP"), (52, 0, "BankMSP"),
+    ):  # fmt: skip
+        result = world.again(block, tx, msp_id)
+        world.state.apply(result, "ab" * 32, NOW, Version(block, tx))
+    dump = json.loads((VECTORS / "state.json").read_bytes())
+    public = {
+        entry["key"]: (base64.b64decode(entry["value"]), tuple(entry["version"]))
+        for entry in dump["public"][LIFECYCLE]
+    }
+    found = {
+        key: (entry.value, tuple(entry.version))
+        for key, entry in world.state.range(LIFECYCLE, "", "")
+    }
+    assert found == public
 
 
 def test_definitions_of_recording_are_read_as_written() -> None:
@@ -122,32 +181,33 @@ def test_definitions_of_recording_are_read_as_written() -> None:
     assert policybook.collections == {}
 
 
-def test_query_of_definition_answers_what_was_committed(tmp_path: Path) -> None:
-    """QueryChaincodeDefinition gives back the arguments of the recorded commit."""
+def test_query_of_definition_answers_what_was_committed() -> None:
+    """QueryChaincodeDefinition gives back what the recorded commit said, and who approved it."""
     args, _ = recorded(3, 0)
     asked = lifecycle_pb2.CommitChaincodeDefinitionArgs.FromString(args[1])
-    query = lifecycle_pb2.QueryChaincodeDefinitionArgs(name="policybook").SerializeToString()
-    result = call(recorded_state(), tmp_path, b"QueryChaincodeDefinition", query)
+    query = lifecycle_pb2.QueryChaincodeDefinitionArgs(name="policybook")
+    result = Recorded(71).call("BankMSP", "QueryChaincodeDefinition", query)
     assert result.status == 200
     found = lifecycle_pb2.QueryChaincodeDefinitionResult.FromString(result.payload)
     for field in ("sequence", "version", "endorsement_plugin", "validation_plugin"):
         assert getattr(found, field) == getattr(asked, field)
     assert found.validation_parameter == asked.validation_parameter
+    assert dict(found.approvals) == {"BankMSP": True, "OperatorMSP": True, "PtaMSP": True}
     assert not result.writes
 
 
-def test_query_of_definitions_lists_all_by_name(tmp_path: Path) -> None:
+def test_query_of_definitions_lists_all_by_name() -> None:
     """QueryChaincodeDefinitions lists every definition, sorted by name."""
-    result = call(recorded_state(), tmp_path, b"QueryChaincodeDefinitions", b"")
+    result = Recorded(71).call("BankMSP", "QueryChaincodeDefinitions", b"")
     found = lifecycle_pb2.QueryChaincodeDefinitionsResult.FromString(result.payload)
     listed = [(each.name, each.sequence) for each in found.chaincode_definitions]
     assert listed == [("agreement", 2), ("policybook", 1)]
     assert len(found.chaincode_definitions[0].collections.config) == 2
 
 
-def test_query_of_unknown_definition_answers_404(tmp_path: Path) -> None:
+def test_query_of_unknown_definition_answers_404() -> None:
     """Fabric answers 404 and says that the namespace is not defined."""
-    query = lifecycle_pb2.QueryChaincodeDefinitionArgs(name="nothing").SerializeToString()
-    result = call(recorded_state(), tmp_path, b"QueryChaincodeDefinition", query)
+    query = lifecycle_pb2.QueryChaincodeDefinitionArgs(name="nothing")
+    result = Recorded(71).call("BankMSP", "QueryChaincodeDefinition", query)
     assert result.status == 404
     assert "namespace nothing: is not defined" in result.message
