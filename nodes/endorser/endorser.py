@@ -231,6 +231,7 @@ class Endorser:
             transient=proposal.transient,
             proposal=proposal.proposal_bytes,
             access=self._private.access_of(creator, state),
+            is_init=proposal.is_init,
         )
 
 

@@ -43,6 +43,7 @@ class UnpackedProposal:
         chaincode: the contract of the header extension.
         invoked: the contract named by the invocation; equal to `chaincode` in honest proposals.
         args: function name and arguments.
+        is_init: whether the call is meant to initialise the contract.
         creator: SerializedIdentity bytes.
         nonce: random bytes of the client.
         payload_input: ``ChaincodeProposalPayload.input``, the part that enters the transaction.
@@ -61,6 +62,7 @@ class UnpackedProposal:
     chaincode: str
     invoked: str
     args: tuple[bytes, ...]
+    is_init: bool
     creator: bytes
     nonce: bytes
     payload_input: bytes
@@ -121,6 +123,7 @@ def unpack_proposal(proposal_bytes: bytes, signature: bytes) -> UnpackedProposal
         chaincode=extension.chaincode_id.name,
         invoked=spec.chaincode_spec.chaincode_id.name,
         args=tuple(spec.chaincode_spec.input.args),
+        is_init=spec.chaincode_spec.input.is_init,
         creator=signature_header.creator,
         nonce=signature_header.nonce,
         payload_input=payload.input,
