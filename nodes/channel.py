@@ -126,6 +126,7 @@ class Channel:
         """Bind the channel to the running loop; blocks can be taken from now on."""
         self._loop = asyncio.get_running_loop()
         self._grown = asyncio.Event()
+        self._reconfigured = asyncio.Event()
 
     def release_waiting(self) -> None:
         """Tell everybody who waits for a block that this node is going; blocks are still taken."""
@@ -133,6 +134,7 @@ class Channel:
         self._statuses.fail(self._gone())
         if self._loop is not None:
             self._grown.set()
+            self._reconfigured.set()
 
     async def close(self) -> None:
         """Finish the block in work, release who waits, and close the ledger."""
@@ -236,6 +238,7 @@ class Channel:
         self._statuses.fail(ChannelHalted(f"channel {self.channel_id} has halted: {fatal}"))
         if self._loop is not None:
             self._grown.set()
+            self._reconfigured.set()
 
     def snapshot(self) -> LedgerSnapshot:
         """Return the world state at the present height; give it back soon."""
@@ -266,18 +269,35 @@ class Channel:
             else:
                 await self.wait_above(number)
 
-    async def wait_above(self, height: int) -> None:
+    async def wait_above(self, height: int, sequence: int | None = None) -> None:
         """Return as soon as the height is above *height*.
+
+        Args:
+            height: in blocks.
+            sequence: of a configuration; return at once, too, if another is in force.
+        Raises:
+            ChannelHalted, ChannelUnavailable: it will never be.
+        """
+        while self._height <= height and sequence in (None, self._configuration.sequence):
+            self._verify_goes_on()
+            await self._grown.wait()
+
+    async def wait_for_configuration(self, sequence: int) -> ChannelConfiguration:
+        """Return the configuration in force as soon as its sequence is above *sequence*.
 
         Raises:
             ChannelHalted, ChannelUnavailable: it will never be.
         """
-        while self._height <= height:
-            if self._leaving:
-                raise self._gone()
-            if self.halted is not None:
-                raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
-            await self._grown.wait()
+        while self._configuration.sequence <= sequence:
+            self._verify_goes_on()
+            await self._reconfigured.wait()
+        return self._configuration
+
+    def _verify_goes_on(self) -> None:
+        if self._leaving:
+            raise self._gone()
+        if self.halted is not None:
+            raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
 
     async def transaction_status(self, tx_id: str) -> TransactionStatus | None:
         """Look a transaction up; None if it is in no block of this node."""
@@ -287,23 +307,27 @@ class Channel:
         found = await asyncio.to_thread(self.ledger.transaction, tx_id)
         return None if found is None else TransactionStatus(found.code, found.block_num)
 
-    async def wait_for_transaction(self, tx_id: str) -> TransactionStatus:
+    async def wait_for_transaction(
+        self, tx_id: str, verify: Callable[[], None] | None = None
+    ) -> TransactionStatus:
         """Return the status of a transaction as soon as it is in a block.
 
         Listens first and looks then, so that nothing is missed in between. Waits without end: put
         a deadline on it.
 
+        Args:
+            tx_id: of the transaction.
+            verify: called again with every new configuration; what it raises ends the waiting.
         Raises:
             ChannelHalted, ChannelUnavailable: no block will come.
         """
-        with self._statuses.listen(tx_id) as future:
+        with self._statuses.listen(tx_id, verify) as future:
             status = await self.transaction_status(tx_id)
+            if future.done():
+                return future.result()
             if status is not None:
                 return status
-            if self.halted is not None:
-                raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
-            if self._leaving:
-                raise self._gone()
+            self._verify_goes_on()
             return await future
 
     def check_access(self, resource: str, signed: SignedData) -> Identity:
@@ -366,6 +390,7 @@ class Channel:
     def _announce(
         self, committed: CommittedBlock, configuration: ChannelConfiguration, config_block: int
     ) -> None:
+        is_new = configuration is not self._configuration
         self._configuration = configuration
         self._last_config_block = config_block
         self._last_header_hash = committed.block.header.hash()
@@ -380,7 +405,19 @@ class Channel:
                 )
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
+        if is_new:
+            self._reconfigure()
         self._tell(committed)
+
+    def _reconfigure(self) -> None:
+        """Let everybody look at the new configuration who waits for something."""
+        log.info(
+            "the channel configuration of sequence %d is in force", self._configuration.sequence,
+            extra={"channel_id": self.channel_id, "block_num": self._last_config_block},
+        )  # fmt: skip
+        self._statuses.verify_waiting()
+        reconfigured, self._reconfigured = self._reconfigured, asyncio.Event()
+        reconfigured.set()
 
     def _tell(self, committed: CommittedBlock) -> None:
         """Log the block, and each transaction that was not valid."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,7 +33,9 @@ class Statuses:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, TransactionStatus] = OrderedDict()
-        self._waiting: dict[str, set[asyncio.Future[TransactionStatus]]] = {}
+        self._waiting: dict[
+            str, dict[asyncio.Future[TransactionStatus], Callable[[], None] | None]
+        ] = {}
 
     def get(self, tx_id: str) -> TransactionStatus | None:
         """Return a status that is remembered."""
@@ -57,11 +59,29 @@ class Statuses:
                 if not future.done():
                     future.set_exception(error)
 
+    def verify_waiting(self) -> None:
+        """Ask again whether those who wait may know; who may not is told so and waits no more."""
+        for waiting in self._waiting.values():
+            for future, verify in waiting.items():
+                if verify is None or future.done():
+                    continue
+                try:
+                    verify()
+                except LedgerError as refused:
+                    future.set_exception(refused)
+
     @contextmanager
-    def listen(self, tx_id: str) -> Iterator[asyncio.Future[TransactionStatus]]:
-        """Give a future that is done as soon as the transaction is settled."""
+    def listen(
+        self, tx_id: str, verify: Callable[[], None] | None = None
+    ) -> Iterator[asyncio.Future[TransactionStatus]]:
+        """Give a future that is done as soon as the transaction is settled.
+
+        Args:
+            tx_id: of the transaction.
+            verify: raises LedgerError if who listens must not know any more.
+        """
         future: asyncio.Future[TransactionStatus] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(tx_id, set()).add(future)
+        self._waiting.setdefault(tx_id, {})[future] = verify
         try:
             yield future
         finally:
@@ -69,6 +89,6 @@ class Statuses:
             if future.done() and not future.cancelled():
                 future.exception()
             waiting = self._waiting[tx_id]
-            waiting.discard(future)
+            waiting.pop(future, None)
             if not waiting:
                 del self._waiting[tx_id]

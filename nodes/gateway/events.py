@@ -4,6 +4,8 @@ Rules (Fabric internal/pkg/gateway/chaincodeevents.go, event/*): only VALID tran
 response for a block that has a match, in order; blocks without one send nothing. A transaction id
 to continue after decides the first block if the ledger knows it, and everything up to and including
 that transaction's event is left out.
+
+A stream ends as soon as its caller has no access any more, also while there is nothing to send.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from fabric_protos.gateway import gateway_pb2
 
 from ledger.transactions.codes import TxValidationCode
 from nodes.channel import Channel, CommittedBlock
+from nodes.rpc.access import CallerAccess
 from nodes.rpc.failures import RpcFailure
 
 
@@ -56,10 +59,24 @@ class EventRequest:
         )
 
 
-async def chaincode_events(channel: Channel, request: EventRequest) -> AsyncIterator[Any]:
-    """Yield a ``gateway.ChaincodeEventsResponse`` for each block with a match, for ever."""
+async def chaincode_events(
+    channel: Channel, request: EventRequest, access: CallerAccess
+) -> AsyncIterator[Any]:
+    """Yield a ``gateway.ChaincodeEventsResponse`` for each block with a match, for ever.
+
+    Raises:
+        RpcFailure: PERMISSION_DENIED, as soon as the caller has no access any more.
+    """
     waiting_for = request.after_tx_id
-    async for committed in channel.subscribe(request.start):
+    number = request.start
+    while True:
+        committed = await channel.block(number)
+        if committed is None:
+            await channel.wait_above(number, access.sequence)
+            access.verify()
+            continue
+        access.verify()
+        number += 1
         response = None
         for event in _events_of(committed):
             if waiting_for:

@@ -25,11 +25,13 @@ from network.ordering.ports import OrderingEngine
 from network.ordering.statuses import status_name
 from network.policy import SignedData
 from nodes.channel import Channel
+from nodes.clock import Clock
 from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorser
 from nodes.endorser.proposals import ProposalRefusal, UnpackedProposal, unpack_proposal
 from nodes.gateway.endorsing import Endorsing, describe_response
 from nodes.gateway.events import EventRequest, chaincode_events
 from nodes.gateway.members import MemberRefused, Members, MemberUnavailable
+from nodes.rpc.access import CallerAccess
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.failures import Detail, RpcFailure
 from nodes.rpc.handlers import streaming, unary
@@ -47,6 +49,7 @@ class Gateway:
         endorsing: collects endorsements.
         members: the other members' nodes.
         engine: orders transactions.
+        clock: what the expiry of those who wait or listen is compared with.
         address: under which this node appears in error details.
         work: limit of Evaluate, Endorse and Submit at once.
         waiting: limit of CommitStatus at once.
@@ -64,6 +67,7 @@ class Gateway:
         endorsing: Endorsing,
         members: Members,
         engine: OrderingEngine,
+        clock: Clock,
         address: str,
         work: ConcurrencyLimit,
         waiting: ConcurrencyLimit,
@@ -77,6 +81,7 @@ class Gateway:
         self._endorsing = endorsing
         self._members = members
         self._engine = engine
+        self._clock = clock
         self._address = address
         self._work = work
         self._waiting = waiting
@@ -257,15 +262,17 @@ class Gateway:
                 raise RpcFailure(Code.INVALID_ARGUMENT, "transaction ID should not be empty")
             signed = SignedData(request.request, asked.identity, request.signature)
             channel = self._known_channel(asked.channel_id, Code.ABORTED)
-            _verify_access(channel, "gateway/CommitStatus", signed)
+            access = CallerAccess(channel, "gateway/CommitStatus", signed, self._clock)
+            access.verify()
             try:
                 async with asyncio.timeout(self._commit_status_wait_s):
-                    status = await channel.wait_for_transaction(asked.transaction_id)
+                    status = await channel.wait_for_transaction(asked.transaction_id, access.verify)
             except TimeoutError as error:
                 raise RpcFailure(
                     Code.DEADLINE_EXCEEDED,
                     f"transaction {asked.transaction_id} is in no block yet; ask again",
                 ) from error
+            access.verify()
             return gateway_pb2.CommitStatusResponse(
                 result=int(status.code), block_number=status.block_num
             )
@@ -285,11 +292,12 @@ class Gateway:
                 ) from error
             signed = SignedData(request.request, asked.identity, request.signature)
             channel = self._known_channel(asked.channel_id, Code.NOT_FOUND)
-            _verify_access(channel, "gateway/ChaincodeEvents", signed)
+            access = CallerAccess(channel, "gateway/ChaincodeEvents", signed, self._clock)
+            access.verify()
             events = EventRequest.read(channel, asked)
             # From here on nothing is missed, which a caller may want to know.
             await context.send_initial_metadata(())
-            async for response in chaincode_events(channel, events):
+            async for response in chaincode_events(channel, events, access):
                 yield response
 
     def _known_channel(self, channel_id: str, code: grpc.StatusCode) -> Channel:
@@ -306,13 +314,6 @@ def _verify_names(proposal: UnpackedProposal) -> None:
         raise ProposalRefusal("no channel id provided")
     if not proposal.invoked:
         raise ProposalRefusal(f"no chaincode name is provided, channel id [{proposal.channel_id}]")
-
-
-def _verify_access(channel: Channel, resource: str, signed: SignedData) -> None:
-    try:
-        channel.check_access(resource, signed)
-    except Refusal as error:
-        raise RpcFailure(Code.PERMISSION_DENIED, str(error)) from error
 
 
 def _result_of(answer: Any) -> bytes:

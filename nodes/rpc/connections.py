@@ -1,8 +1,8 @@
 """Connections between nodes: gRPC's options on both ports, and whose certificate a caller showed.
 
 The node port's handshake takes a certificate of any member's TLS authority (`network.tls`); that
-it is one of a member of today, and not revoked, is asked at every call (`MemberGuard`), and again of
-streams at every new configuration.
+it is one of a member of today, and not revoked, is asked at every call (`MemberGuard`), and again
+of streams at every new configuration.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -28,7 +28,9 @@ Unary = Callable[[Any, Any], Awaitable[Any]]
 Streaming = Callable[[Any, Any], AsyncGenerator[Any, None]]
 Guard = Callable[[Any], None]
 """Looks at a call's context before anything else; raises LedgerError if it may not be made."""
-Bidirectional = Callable[[AsyncIterator[Any], Any], Awaitable[None]]
+Watch = Callable[[Any], Coroutine[Any, Any, None]]
+"""Looks at a stream's context as long as it is open; raises LedgerError as soon as it must end."""
+Bidirectional = Callable[[AsyncIterator[Any], Any], Coroutine[Any, Any, None]]
 
 
 def parse_request(kind: Any, raw: bytes) -> Any:
@@ -138,10 +140,37 @@ def streaming(name: str, kind: Any, handle: Streaming) -> Handler:
     return grpc.unary_stream_rpc_method_handler(call)
 
 
+async def _watched(work: Coroutine[Any, Any, None], watch: Coroutine[Any, Any, None]) -> None:
+    """Do *work*, and give it up as soon as *watch* raises."""
+    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(watch)
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done() or watching.exception() is None:
+            await working
+        else:
+            watching.result()
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
 def bidirectional(
-    name: str, kind: Any, handle: Bidirectional, guard: Guard = _everybody
+    name: str,
+    kind: Any,
+    handle: Bidirectional,
+    guard: Guard = _everybody,
+    watch: Watch | None = None,
 ) -> Handler:
-    """A handler for a stream of requests of *kind* (as bytes if None); *handle* writes answers."""
+    """A handler for a stream of requests of *kind* (as bytes if None); *handle* writes answers.
+
+    Args:
+        name: of the RPC, for the log.
+        kind: of the requests.
+        handle: serves the stream.
+        guard: looks at the caller when the stream begins.
+        watch: looks at the caller as long as the stream is open.
+    """
 
     async def requests(raw_requests: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
         try:
@@ -154,7 +183,11 @@ def bidirectional(
     async def call(raw_requests: AsyncIterator[bytes], context: Any) -> None:
         try:
             guard(context)
-            await handle(requests(raw_requests), context)
+            serving = handle(requests(raw_requests), context)
+            if watch is None:
+                await serving
+            else:
+                await _watched(serving, watch(context))
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the process

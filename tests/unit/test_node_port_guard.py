@@ -8,12 +8,18 @@ import grpc
 import pytest
 
 from network.configuration import ChannelConfiguration
-from nodes.rpc.connections import caller_certificate_der, require_member
+from nodes.errors import ChannelUnavailable
+from nodes.rpc.connections import MemberGuard, caller_certificate_der
 from nodes.rpc.failures import RpcFailure
 from tests.support.members import Member, genesis
 
 BANK, PTA = Member("BankMSP"), Member("PtaMSP")
 CONFIGURATION = ChannelConfiguration.from_block(genesis([BANK, PTA]))
+
+
+async def never(_sequence: int) -> ChannelConfiguration:
+    """No further configuration comes."""
+    raise ChannelUnavailable("the node is leaving")
 
 
 class Call:
@@ -30,7 +36,7 @@ class Call:
 def test_guard_lets_any_members_tls_certificate_pass(member: Member) -> None:
     """Whose node it is does not matter here; what it may do is asked of its signatures."""
     tls = member.tls_identity()
-    check = require_member(lambda: CONFIGURATION)
+    check = MemberGuard(lambda: CONFIGURATION, never)
     check(Call(tls.certificate_pem))
     assert caller_certificate_der(Call(tls.certificate_pem)) == tls.certificate_der
 
@@ -48,5 +54,5 @@ def test_guard_lets_any_members_tls_certificate_pass(member: Member) -> None:
 def test_guard_refuses_every_other_certificate(call: Call) -> None:
     """PERMISSION_DENIED, with the reason."""
     with pytest.raises(RpcFailure, match="serves members' nodes only") as refused:
-        require_member(lambda: CONFIGURATION)(call)
+        MemberGuard(lambda: CONFIGURATION, never)(call)
     assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED
