@@ -122,7 +122,7 @@ _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names
 
 _COMMANDS = {
     "org": ("nodes.cli.organisations", "A member's authorities, nodes and users."),
-    "channel": ("nodes.cli.channels", "The genesis block of a channel, and what it says."),
+    "channel": ("clients.cli.channel", "A channel's genesis block and configuration, changed."),
     "node": ("nodes.cli.node", "Create, join, run, watch and save one node."),
     "network": ("nodes.cli.networks", "A whole network of several members on this machine."),
     "contract": ("clients.cli.contract", "The contracts that a channel has."),
@@ -141,6 +141,9 @@ _COMMANDS = {
 
 An application may serve several words: each then is a command of it.
 """
+
+_MORE = {"channel": ("nodes.cli.channels",)}
+"""Modules whose commands are added to those of a word."""
 
 _LATER = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
 
@@ -181,9 +184,13 @@ def command_line() -> Any:
             self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
         ) -> Any:
             """Go on in the command that stands behind the word."""
-            application: typer.Typer = import_module(_COMMANDS[str(self.name)][0]).app
+            word = str(self.name)
+            application: typer.Typer = import_module(_COMMANDS[word][0]).app
             command: Any = get_command(application)
-            command = getattr(command, "commands", {}).get(self.name, command)
+            command = getattr(command, "commands", {}).get(word, command)
+            for module in _MORE.get(word, ()):
+                added: Any = get_command(import_module(module).app)
+                command.commands.update(added.commands)
             return command.make_context(info_name, args, parent, **extra)
 
     def root(

@@ -20,12 +20,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import typer
 
-    from clients.cli import cases, contract, explorer, imports, orders, transactions
+    from clients.cli import cases, channel, contract, explorer, imports, orders, transactions
 
     application = typer.Typer(no_args_is_help=True, help="Talk to a node as a member's user.")
     for flat in (transactions, explorer):
         application.add_typer(flat.app)
     for word, module in (
+        ("channel", channel),
         ("contract", contract),
         ("case", cases),
         ("order", orders),

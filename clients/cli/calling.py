@@ -25,6 +25,8 @@ from clients.gateway.blocking import Contract, Gateway
 from clients.gateway.operations import Outcome
 from clients.gateway.profile import ConnectionProfile, load_profile
 from clients.gateway.retry import RetryPolicy
+from ledger.errors import Refusal
+from network.msp import SigningIdentity
 
 INSTALMENTS: Final = "instalments"
 ENFORCEMENT: Final = "enforcement"
@@ -32,12 +34,16 @@ PAGE: Final = 500
 REFUSED: Final = 1
 # The consortium's functions write nothing twice, so a conflict is met by another endorsement.
 IDEMPOTENT: Final = RetryPolicy()
-_SHARED: Final[Mapping[str, tuple[Any, Any]]] = {
+_SHARED: Final[dict[str, tuple[Any, Any]]] = {
     "profile": (session.Profile, inspect.Parameter.empty),
     "user": (session.User, inspect.Parameter.empty),
     "channel": (session.Channel, ""),
     "at": (session.Time, ""),
     "as_json": (session.AsJson, False),
+}
+_ALONE: Final[dict[str, tuple[Any, Any]]] = {
+    "profile": (session.OptionalProfile, None),
+    "user": (session.User, ""),
 }
 P = ParamSpec("P")
 
@@ -46,15 +52,36 @@ class Caller:
     """One person or program at one gateway, for the length of one command."""
 
     def __init__(
-        self, stack: ExitStack, profile: ConnectionProfile, user: str, channel: str, at: str
+        self, stack: ExitStack, profile: ConnectionProfile | None, user: str, channel: str, at: str
     ) -> None:
         self._stack = stack
         self._gateway: Gateway | None = None
         self._at = at
-        self.profile = profile
+        self._profile = profile
         self.user = user
         self.terminal = Terminal(False, bool(at))
         self._channel = channel
+
+    @property
+    def profile(self) -> ConnectionProfile:
+        """The member's profile.
+
+        Raises:
+            Refusal: none was given, to a command that does not always need one.
+        """
+        if self._profile is None:
+            raise Refusal("a node is asked for this: give --profile and --user")
+        return self._profile
+
+    @property
+    def has_profile(self) -> bool:
+        """Whether a node can be asked."""
+        return self._profile is not None
+
+    @property
+    def signer(self) -> SigningIdentity:
+        """The user's identity and key."""
+        return self.profile.user(self.user)
 
     @property
     def channel_id(self) -> str:
@@ -69,20 +96,23 @@ class Caller:
         moment = session.parse_time(self._at)
         return lambda: moment
 
-    def contract(self, chaincode: str) -> Contract:
-        """A contract of the channel."""
+    @property
+    def gateway(self) -> Gateway:
+        """The member's gateway, connected when it is first asked for."""
         if self._gateway is None:
             self._gateway = self._stack.enter_context(
                 session.connect(self.profile, self.user, self._at)
             )
-        return self._gateway.network(self.channel_id).contract(chaincode)
+        return self._gateway
+
+    def contract(self, chaincode: str) -> Contract:
+        """A contract of the channel."""
+        return self.gateway.network(self.channel_id).contract(chaincode)
 
     @property
     def chain(self) -> Chain:
         """The channel's blocks."""
-        self.contract("qscc")
-        assert self._gateway is not None
-        return Chain(self._gateway.network(self.channel_id))
+        return Chain(self.gateway.network(self.channel_id))
 
     def evaluate(self, namespace: str, function: str, *arguments: str) -> Any:
         """Ask a query of the consortium's contracts, whose answers are JSON."""
@@ -129,9 +159,15 @@ class Caller:
 
 
 def command(
-    app: typer.Typer, name: str
+    app: typer.Typer, name: str, *, alone: bool = False
 ) -> Callable[[Callable[Concatenate[Caller, P], None]], Callable[Concatenate[Caller, P], None]]:
-    """Register a function as a command; see the module's docstring."""
+    """Register a function as a command; see the module's docstring.
+
+    Args:
+        app: it becomes a command of.
+        name: its word.
+        alone: whether it may do without a node, and so without profile and user.
+    """
 
     def register(
         function: Callable[Concatenate[Caller, P], None],
@@ -141,11 +177,12 @@ def command(
 
         def run(context: typer.Context, **given: Any) -> None:
             shared = {shared_name: given.pop(shared_name) for shared_name in _SHARED}
+            profile = shared["profile"]
             _tell_root(context, bool(shared["at"]))
             with ExitStack() as stack:
                 caller = Caller(
                     stack,
-                    load_profile(shared["profile"]),
+                    None if profile is None else load_profile(profile),
                     shared["user"],
                     shared["channel"],
                     shared["at"],
@@ -163,7 +200,7 @@ def command(
                 inspect.Parameter(
                     shared_name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
                 )
-                for shared_name, (kind, default) in _SHARED.items()
+                for shared_name, (kind, default) in (_SHARED | (_ALONE if alone else {})).items()
             ),
         ]
         run.__signature__ = inspect.Signature(added)  # type: ignore[attr-defined]  # typer reads it

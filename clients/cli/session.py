@@ -35,6 +35,14 @@ Profile = Annotated[
         help="The member's connection profile (connection.json).",
     ),
 ]
+OptionalProfile = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        envvar="QIST_PROFILE",
+        help="The member's connection profile (connection.json), to ask its node.",
+    ),
+]
 User = Annotated[
     str,
     typer.Option("--user", envvar="QIST_USER", help="Who signs: a user that the profile names."),

@@ -51,6 +51,30 @@ def codes_of(block: Block) -> tuple[TxValidationCode, ...]:
     return known
 
 
+def last_config_of(block: Block) -> int:
+    """Return the number of the newest configuration block up to and including this one.
+
+    Raises:
+        BlockError: the block does not say.
+    """
+    signatures = b"".join(block.metadata[SIGNATURES : SIGNATURES + 1])
+    older = b"".join(block.metadata[LAST_CONFIG : LAST_CONFIG + 1])
+    try:
+        value = common_pb2.Metadata.FromString(signatures).value
+        if value:
+            return int(common_pb2.OrdererBlockMetadata.FromString(value).last_config.index)
+        # Orderers before Fabric 2 say it here alone.
+        value = common_pb2.Metadata.FromString(older).value
+        if value or block.number == 0:
+            return int(common_pb2.LastConfig.FromString(value).index)
+    except ProtobufDecodeError:
+        pass
+    raise BlockError(
+        f"block {block.number} does not say which configuration block is the newest; take it from "
+        "another node"
+    )
+
+
 def commit_hash_of(block: Block) -> bytes:
     """Return the recorded commit hash: 32 bytes, or empty if there is none (the genesis block).
 

@@ -161,7 +161,7 @@ def revoke(
         [
             f"{name} is revoked in {lists}",
             "a channel refuses it as soon as its configuration takes the lists over: "
-            f"qist channel propose --crl {organisation.msp_id} {lists}",
+            f"qist channel propose --crl {organisation.msp_id}={lists}",
         ],
     )
 
@@ -176,7 +176,7 @@ def rotate(context: typer.Context, folder: Folder, as_json: AsJson = False) -> N
         {"msp_id": msp_id, "msp": str(made.msp_folder), "renew": issued_before(made)},
         [
             f"{msp_id} has new authorities; {made.msp_folder} holds them and the old ones",
-            f"now: qist channel propose --replace-ca {msp_id} {made.msp_folder}; when the channel "
+            f"now: qist channel propose --replace-ca {msp_id}={made.msp_folder}; when the channel "
             f"has it, renew {', '.join(issued_before(made)) or 'nothing'}, then `qist org retire`",
         ],
     )
@@ -200,7 +200,7 @@ def retire(
         [
             f"the authorities before are gone from {folder}",
             f"the channel trusts them until it takes over {made.msp_folder}: "
-            f"qist channel propose --replace-ca {made.msp_id} {made.msp_folder}",
+            f"qist channel propose --replace-ca {made.msp_id}={made.msp_folder}",
         ],
     )
 
