@@ -3,24 +3,26 @@
     FOLDER/blocks/      segment files, a record a block
     FOLDER/state/       LevelDB: everything that follows from the blocks
     FOLDER/evidence/    segment files: what arrived about a block after it
+    FOLDER/private/     LevelDB: private write sets; only if there ever were any
 
-A block is *prepared*, which writes nothing, and then *committed*: appended and synced, then its
-whole effect put into the database in one atomic, synced batch. If the process dies in between,
-opening finds a block above the savepoint and takes the same way with it.
+A block is *prepared*, which writes nothing, and then *committed*: its private write sets stored,
+then the block appended and synced, then its whole effect put into the database in one atomic,
+synced batch; what it purges and lets expire goes from the private write sets last. If the process
+dies in between, opening finds a block above the savepoint and takes the same way with it.
 
 Invariants: blocks, state and hashes change together, as seen by every reader; what ``commit``
 returned from is on disk. After a failed write nothing is written until the ledger is opened again.
 
-One process has a ledger open. Reading is safe on any thread; preparing, committing and filing
-evidence belong to one thread.
+One process has a ledger open. Reading is safe on any thread; preparing, committing, filing evidence
+and adding private data belong to one thread.
 
 Absent: signatures and policies (whoever calls ``prepare`` brings the verdicts), networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ledger.blocks.block import Block
@@ -40,43 +42,33 @@ from ledger.state.batch import BlockBatch
 from ledger.state.blocks import StoredBlocks, decode_stored_block
 from ledger.state.database import ChannelDatabase, Savepoint, TransactionRecord
 from ledger.state.evidence import EvidenceStore
-from ledger.state.expiry import Expiry, plan_expiry
-from ledger.state.private import NOTHING, BlockPrivate, PrivateDataError
+from ledger.state.expiry import plan_expiry
+from ledger.state.prepared import PreparedBlock, collections_of
+from ledger.state.private import (
+    NOTHING,
+    BlockPrivate,
+    LatePrivate,
+    MissingPrivate,
+    RefusedPrivate,
+)
+from ledger.state.private_ledger import PrivateLedger
+from ledger.state.private_plan import PrivatePlan
+from ledger.state.private_store import PrivateStore
 from ledger.state.snapshot import LedgerSnapshot
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import ParsedTransaction, parse_transaction
+from ledger.transactions.private import TxPrivate
 from ledger.validation.commit_hash import compute_commit_hash
 from ledger.validation.judgement import judge_block
-from ledger.validation.updates import BlockUpdates
 
 __all__ = ["ChannelLedger", "PreparedBlock", "TransactionRecord"]
 
 BLOCKS = "blocks"
 STATE = "state"
 EVIDENCE = "evidence"
+PRIVATE = "private"
 
 _NUMBERS = range(1 << 64)
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedBlock:
-    """A block with its outcome, nothing of it written yet.
-
-    Attributes:
-        block: with the final verdicts and the commit hash in its metadata.
-        transactions: its envelopes, taken apart.
-        codes: the final verdicts, one per transaction.
-        commit_hash: 32 bytes; empty for the genesis block.
-        updates: what it changes.
-        expiry: what goes with it.
-    """
-
-    block: Block
-    transactions: Sequence[ParsedTransaction]
-    codes: tuple[TxValidationCode, ...]
-    commit_hash: bytes
-    updates: BlockUpdates
-    expiry: Expiry
 
 
 class ChannelLedger:
@@ -87,7 +79,12 @@ class ChannelLedger:
     """
 
     def __init__(
-        self, path: Path, database: ChannelDatabase, log: SegmentLog, evidence: SegmentLog
+        self,
+        path: Path,
+        database: ChannelDatabase,
+        log: SegmentLog,
+        evidence: SegmentLog,
+        private: PrivateStore,
     ) -> None:
         self.path = path
         self.recovered: tuple[str, ...] = ()
@@ -95,6 +92,7 @@ class ChannelLedger:
         self._log = log
         self._blocks = StoredBlocks(log)
         self._evidence = EvidenceStore(evidence, database)
+        self._private = PrivateLedger(private, database, self.snapshot, self.block)
         self._savepoint = database.savepoint()
         self._failed: Fatal | None = None
 
@@ -123,18 +121,18 @@ class ChannelLedger:
             path.mkdir(parents=True)
             sync_directory(path.parent)
         # The database first: it holds the lock that keeps other processes off all three folders.
-        database = ChannelDatabase(path / STATE, faults=faults)
-        logs: list[SegmentLog] = []
-        try:
+        with ExitStack() as opening:
+            database = ChannelDatabase(path / STATE, faults=faults)
+            opening.callback(database.close)
+            logs = []
             for name in (BLOCKS, EVIDENCE):
                 logs.append(SegmentLog(path / name, segment_size_bytes, faults))
-            ledger = cls(path, database, logs[0], logs[1])
+                opening.callback(logs[-1].close)
+            private = PrivateStore(path / PRIVATE, faults)
+            opening.callback(private.close)
+            ledger = cls(path, database, logs[0], logs[1], private)
             ledger._recover()
-        except BaseException:
-            database.close()
-            for log in logs:
-                log.close()
-            raise
+            opening.pop_all()
         return ledger
 
     # Reading
@@ -200,6 +198,25 @@ class ChannelLedger:
         """Return the evidence of one kind about a block, None if there is none."""
         return self._evidence.get(number, kind) if number in _NUMBERS else None
 
+    def private_data(self, number: int) -> Mapping[int, TxPrivate]:
+        """Return the private write sets held of block *number*, by transaction.
+
+        As Fabric returns them: purged keys are left out of a set, which may be empty then, and a
+        set that has expired is not there. Sets of invalid transactions are.
+        """
+        return self._private.data(number) if number in range(self.height) else {}
+
+    def missing_private(
+        self, limit: int, older_than: MissingPrivate | None = None
+    ) -> list[MissingPrivate]:
+        """Return write sets that this node is entitled to and has not, newest first.
+
+        Args:
+            limit: no more than these.
+            older_than: begin behind this one, to go on where an earlier answer ended.
+        """
+        return self._private.missing(limit, older_than, self.height)
+
     # Writing
 
     def prepare(
@@ -227,7 +244,8 @@ class ChannelLedger:
             )
         with self.snapshot() as state:
             judged = judge_block(number, transactions, codes, state)
-            expiry = plan_expiry(number, judged.updates, state)
+            collections = collections_of(number, transactions)
+            expiry = plan_expiry(number, judged.updates, (each[1:] for each in collections), state)
         commit_hash = b""
         if number > 0:
             commit_hash = compute_commit_hash(
@@ -240,6 +258,7 @@ class ChannelLedger:
             commit_hash,
             judged.updates,
             expiry,
+            collections,
         )
 
     def commit(self, prepared: PreparedBlock, private: BlockPrivate = NOTHING) -> None:
@@ -252,20 +271,40 @@ class ChannelLedger:
                 opened again; until then every further commit fails.
         """
         block = prepared.block
-        self._verify_writable()
-        if private.held:
-            raise PrivateDataError(f"block {block.number} was brought with private data to store")
         if block.number != self.height:
             raise BlockError(
                 f"block {block.number} was prepared for another height than {self.height}; "
                 "prepare it again"
             )
-        try:
+        with self._writing():
+            plan = self._private.begin(prepared, private)
             location = self._log.append(block.number, block.encode())
-            self._apply(prepared, location)
-        except Fatal as fatal:
-            self._failed = fatal
-            raise
+            self._apply(prepared, location, plan)
+            self._private.finish(block.number, plan)
+
+    def add_private(self, items: Sequence[LatePrivate]) -> list[RefusedPrivate]:
+        """Add write sets that were missing, durably; return those that are not taken, and why.
+
+        They are verified against the blocks. The plain state changes where the hash of what they
+        write is still in force; keys that were purged meanwhile are left out.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._writing():
+            return self._private.add(items)
+
+    def become_eligible(self, collections: Iterable[tuple[str, str]]) -> int:
+        """Await from now on all write sets of collections that are not held.
+
+        For collections, by namespace and name, that this node was not entitled to and now is.
+        Doing it again, or for a collection of which nothing is missing, changes nothing.
+
+        Returns:
+            How many write sets are missing.
+        """
+        with self._writing():
+            return self._private.become_eligible(collections)
 
     def add_evidence(self, number: int, kind: str, data: bytes) -> None:
         """File *data* about a committed block, durably; the same twice changes nothing.
@@ -279,12 +318,8 @@ class ChannelLedger:
             EvidenceError: there is no such block, or other evidence of this kind about it.
             StorageError: the disk refused.
         """
-        self._verify_writable()
-        try:
+        with self._writing():
             self._evidence.add(number, kind, data, self.height)
-        except Fatal as fatal:
-            self._failed = fatal
-            raise
 
     def close(self) -> None:
         """Refuse new readers, let those who read finish, and close the files; safe to repeat."""
@@ -294,15 +329,23 @@ class ChannelLedger:
     def _close_logs(self) -> None:
         self._log.close()
         self._evidence.close()
+        self._private.store.close()
 
-    def _verify_writable(self) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Write, unless a write has failed before; after one that fails here no other will."""
         if self._failed is not None:
             raise StorageError(
                 f"the ledger in {self.path} takes no more writes, since one has failed "
                 f"({self._failed}); open it again"
             ) from self._failed
+        try:
+            yield
+        except Fatal as fatal:
+            self._failed = fatal
+            raise
 
-    def _apply(self, prepared: PreparedBlock, location: Location) -> None:
+    def _apply(self, prepared: PreparedBlock, location: Location, plan: PrivatePlan) -> None:
         """Put the effect of a stored block into the database."""
         block = prepared.block
         header_hash = block.header.hash()
@@ -312,6 +355,8 @@ class ChannelLedger:
             block.number, prepared.transactions, prepared.codes, self.has_transaction
         )
         batch.add_block(block, header_hash, prepared.commit_hash, location)
+        batch.puts.extend(plan.state.puts)
+        batch.deletes.extend(plan.state.deletes)
         self._database.write(batch.puts, batch.deletes)
         self._savepoint = Savepoint(block.number + 1, header_hash, prepared.commit_hash)
 
@@ -325,6 +370,7 @@ class ChannelLedger:
         words.extend(describe_replay(first, self.height))
         for evidence in unindexed_evidence(self._evidence.log, self._database, words):
             self._evidence.index(evidence, self.height)
+        words.extend(self._private.recover(self.height))
         self.recovered = tuple(words)
 
     def replay(self, record: Record) -> PreparedBlock:
@@ -352,5 +398,5 @@ class ChannelLedger:
                 "that are recorded in it; move the state away and start again to rebuild it from "
                 "the blocks, and if that does not help fetch the channel anew from another member"
             )
-        self._apply(prepared, record.location)
+        self._apply(prepared, record.location, self._private.replay(prepared))
         return prepared

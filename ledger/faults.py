@@ -14,6 +14,7 @@ from typing import Protocol
 class WriteStep(StrEnum):
     """The steps of storing, in the order a block meets them."""
 
+    PRIVATE = "private batch"
     SEGMENT_CREATE = "segment create"
     SEGMENT_APPEND = "segment append"
     SEGMENT_SYNC = "segment sync"

@@ -26,13 +26,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ledger.blocks.segments import Record, SegmentLog, TornTail
-from ledger.channel import BLOCKS, EVIDENCE, STATE, ChannelLedger
+from ledger.channel import BLOCKS, EVIDENCE, PRIVATE, STATE, ChannelLedger
 from ledger.errors import CorruptionError, StorageError
 from ledger.state.database import EMPTY, ChannelDatabase
 from ledger.state.descriptions import describe_key, describe_value
 from ledger.state.evidence import EvidenceStore
 from ledger.state.keys import SAVEPOINT
 from ledger.state.leveldb import LevelDBSnapshot
+from ledger.state.private_store import PrivateStore
 
 SCRATCH_PREFIX = "fsck-"
 _MOST_KEPT = 1000
@@ -167,6 +168,8 @@ class LedgerCheck:
             opening.callback(self._log.close)
             self._evidence = SegmentLog(path / EVIDENCE)
             opening.callback(self._evidence.close)
+            self._private = PrivateStore(path / PRIVATE)
+            opening.callback(self._private.close)
             for left in path.glob(f"{SCRATCH_PREFIX}*"):
                 shutil.rmtree(left)
             folder = opening.enter_context(
@@ -176,7 +179,7 @@ class LedgerCheck:
                 ChannelDatabase(Path(folder) / STATE, durable=False)
             )
             self._open = opening.pop_all()
-        self._rebuilt = ChannelLedger(path, self._scratch, self._log, self._evidence)
+        self._rebuilt = ChannelLedger(path, self._scratch, self._log, self._evidence, self._private)
 
     def __enter__(self) -> LedgerCheck:
         return self

@@ -2,12 +2,13 @@
 
 A collection's definition may say ``block_to_live``. A hash written in block *w* then vanishes with
 the commit of block ``w + block_to_live + 1``, after that block was validated, unless a later block
-has changed it. What goes so takes no part in the commit hash.
+has changed it. What goes so takes no part in the commit hash. The plain write sets of block *w* go
+with the same block, those of its invalid transactions too.
 
 The definition is read from the state before the block, in ``_lifecycle``, where Fabric's peers have
 it. It is all that the ledger understands of what contracts wrote.
 
-Absent: the private data themselves, of which the ledger holds hashes only.
+Absent: the plain data themselves, see ``ledger.state.private_plan``.
 
 Source: Fabric, core/ledger/kvledger/txmgmt/privacyenabledstate and pvtstatepurgemgmt; observed in
 tests/vectors/fabric-3.1.5-raft, blocks 43, 48, 49.
@@ -15,7 +16,7 @@ tests/vectors/fabric-3.1.5-raft, blocks 43, 48, 49.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,9 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from ledger.state.keys import decode_expiry, expiry_key, hashed_prefix
 from ledger.state.ports import VersionedValue
 from ledger.validation.updates import BlockUpdates
+
+SETS = b""
+"""What stands in a schedule key in the place of a key's hash when it is about write sets."""
 
 _LIFECYCLE = "_lifecycle"
 
@@ -50,10 +54,15 @@ class Expiry:
     Attributes:
         scheduled: schedule keys to be added.
         removed: private hashes that go, and the schedule keys that are used up.
+        hashes: the private keys whose turn it is: namespace, collection, hash of the key, and
+            whether the hash goes, not being changed since.
+        sets: the plain write sets that go: number of the block, namespace, collection.
     """
 
     scheduled: tuple[bytes, ...] = ()
     removed: tuple[bytes, ...] = ()
+    hashes: tuple[tuple[str, str, bytes, bool], ...] = ()
+    sets: tuple[tuple[int, str, str], ...] = ()
 
 
 def blocks_to_live(state: SchedulingState, namespace: str, collection: str) -> int:
@@ -75,31 +84,55 @@ def blocks_to_live(state: SchedulingState, namespace: str, collection: str) -> i
     return 0
 
 
-def plan_expiry(number: int, updates: BlockUpdates, state: SchedulingState) -> Expiry:
+def plan_expiry(
+    number: int,
+    updates: BlockUpdates,
+    collections: Iterable[tuple[str, str]],
+    state: SchedulingState,
+) -> Expiry:
     """Work out what block *number* schedules and what goes with it.
 
     Args:
         number: of the block.
         updates: of the block.
+        collections: to which any of its transactions writes, valid or not.
         state: before the block.
     """
+    lives: dict[tuple[str, str], int] = {}
     scheduled: list[bytes] = []
-    for namespace, collection, changed in updates.hashed():
+    for namespace, collection in sorted(set(collections)):
         blocks = blocks_to_live(state, namespace, collection)
         if blocks:
-            expiry = number + blocks + 1
+            lives[namespace, collection] = blocks
+            scheduled.append(expiry_key(number + blocks + 1, number, namespace, collection, SETS))
+    for namespace, collection, changed in updates.hashed():
+        blocks = lives.get((namespace, collection), 0)
+        if blocks:
             scheduled.extend(
-                expiry_key(expiry, number, namespace, collection, key_hash)
+                expiry_key(number + blocks + 1, number, namespace, collection, key_hash)
                 for key_hash, update in sorted(changed.items())
                 if update.value is not None
             )
+    return _plan_removal(number, updates, state, scheduled)
+
+
+def _plan_removal(
+    number: int, updates: BlockUpdates, state: SchedulingState, scheduled: list[bytes]
+) -> Expiry:
     removed: list[bytes] = []
+    hashes: list[tuple[str, str, bytes, bool]] = []
+    sets: list[tuple[int, str, str]] = []
     for key in state.expiring(number):
         written, namespace, collection, key_hash = decode_expiry(key)
         removed.append(key)
-        if key_hash in updates.of(namespace).hashed.get(collection, ()):
+        if key_hash == SETS:
+            sets.append((written, namespace, collection))
             continue
-        entry = state.get_hashed(namespace, collection, key_hash)
-        if entry is not None and entry.version.block_num == written:
+        goes = False
+        if key_hash not in updates.of(namespace).hashed.get(collection, ()):
+            entry = state.get_hashed(namespace, collection, key_hash)
+            goes = entry is not None and entry.version.block_num == written
+        if goes:
             removed.append(hashed_prefix(namespace, collection) + key_hash)
-    return Expiry(tuple(scheduled), tuple(removed))
+        hashes.append((namespace, collection, key_hash, goes))
+    return Expiry(tuple(scheduled), tuple(removed), tuple(hashes), tuple(sets))

@@ -17,7 +17,11 @@ the last part of a key needs no length, and so keys of one namespace keep their 
     m ‖ namespace                                  nothing: some key of it ever had metadata
     x ‖ expiry u64 ‖ written u64 ‖ name(namespace) ‖ name(collection) ‖ hash
                                                    nothing: a private hash of block *written* that
-                                                   goes with block *expiry*
+                                                   goes with block *expiry*; no hash: so do the
+                                                   plain write sets of that block
+    o ‖ name(namespace) ‖ name(collection) ‖ place nothing: a private write set of a block that is
+                                                   not held
+    u ‖ name(namespace) ‖ name(collection) ‖ hash  place: where the private key was last purged
     e ‖ number u64 ‖ kind                          location: evidence about a block
     E                                              position: where the indexed evidence ends
 
@@ -52,6 +56,8 @@ HEADER_HASH = b"b"
 TRANSACTION = b"t"
 METADATA_USE = b"m"
 EXPIRY = b"x"
+ABSENT = b"o"
+PURGED = b"u"
 EVIDENCE = b"e"
 EVIDENCE_END = b"E"
 
@@ -74,7 +80,8 @@ _mark = partial(tuple.__new__, Mark)
 _version = partial(tuple.__new__, Version)
 
 
-def _name(raw: bytes) -> bytes:
+def encode_name(raw: bytes) -> bytes:
+    """Return *raw* behind its length, so that it cannot run into what follows."""
     return _U32.pack(len(raw)) + raw
 
 
@@ -86,25 +93,25 @@ def after(prefix: bytes) -> bytes:
 @lru_cache(maxsize=4096)
 def public_prefix(namespace: str) -> bytes:
     """Return what stands before the public keys of a namespace."""
-    return PUBLIC + _name(namespace.encode())
+    return PUBLIC + encode_name(namespace.encode())
 
 
 @lru_cache(maxsize=4096)
 def hashed_prefix(namespace: str, collection: str) -> bytes:
     """Return what stands before the key hashes of a collection."""
-    return HASHED + _name(namespace.encode()) + _name(collection.encode())
+    return HASHED + encode_name(namespace.encode()) + encode_name(collection.encode())
 
 
 @lru_cache(maxsize=4096)
 def private_prefix(namespace: str, collection: str) -> bytes:
     """Return what stands before the plain keys of a collection."""
-    return PRIVATE + _name(namespace.encode()) + _name(collection.encode())
+    return PRIVATE + encode_name(namespace.encode()) + encode_name(collection.encode())
 
 
 @lru_cache(maxsize=4096)
 def history_prefix(namespace: str) -> bytes:
     """Return what stands before the length-prefixed keys of a namespace in the history."""
-    return HISTORY + _name(namespace.encode())
+    return HISTORY + encode_name(namespace.encode())
 
 
 def history_key(namespace: str, key: bytes, block_num: int, tx_num: int) -> bytes:
@@ -120,7 +127,7 @@ def history_key(namespace: str, key: bytes, block_num: int, tx_num: int) -> byte
 
 def history_of(namespace: str, key: bytes) -> bytes:
     """Return what stands before the places of one key in the history."""
-    return history_prefix(namespace) + _name(key)
+    return history_prefix(namespace) + encode_name(key)
 
 
 def decode_history_version(history: bytes) -> Version:
@@ -247,12 +254,12 @@ def decode_format(raw: bytes) -> int:
 def expiry_key(
     expiry: int, written: int, namespace: str, collection: str, key_hash: bytes
 ) -> bytes:
-    """Return the schedule key of a private hash."""
+    """Return the schedule key of a private hash; of plain write sets if *key_hash* is empty."""
     return b"%b%b%b%b%b" % (
         EXPIRY,
         _EXPIRY.pack(expiry, written),
-        _name(namespace.encode()),
-        _name(collection.encode()),
+        encode_name(namespace.encode()),
+        encode_name(collection.encode()),
         key_hash,
     )
 
@@ -265,10 +272,42 @@ def expiry_prefix(expiry: int) -> bytes:
 def decode_expiry(raw: bytes) -> tuple[int, str, str, bytes]:
     """Return (block written, namespace, collection, key hash) of a schedule key."""
     _, written = _EXPIRY.unpack_from(raw, 1)
-    begin = 1 + _EXPIRY.size
+    names, key_hash = split_names(raw, 1 + _EXPIRY.size)
+    return written, *names, key_hash
+
+
+def split_names(raw: bytes, begin: int) -> tuple[tuple[str, str], bytes]:
+    """Return two length-prefixed names that stand in *raw* from *begin* on, and what follows."""
     names = []
     for _ in range(2):
         length = _U32.unpack_from(raw, begin)[0]
         names.append(raw[begin + 4 : begin + 4 + length].decode())
         begin += 4 + length
-    return written, names[0], names[1], raw[begin:]
+    return (names[0], names[1]), raw[begin:]
+
+
+def absent_prefix(namespace: str, collection: str) -> bytes:
+    """Return what stands before the places whose write set of a collection is not held."""
+    return ABSENT + encode_name(namespace.encode()) + encode_name(collection.encode())
+
+
+def purged_key(namespace: str, collection: str, key_hash: bytes) -> bytes:
+    """Return the key under which the last purge of a private key is filed."""
+    return PURGED + encode_name(namespace.encode()) + encode_name(collection.encode()) + key_hash
+
+
+def encode_place(place: Version) -> bytes:
+    """Return the stored form of a place in the chain; places sort as their bytes do."""
+    return _U64.pack(place.block_num << TX_NUM_BITS | place.tx_num)
+
+
+def decode_place(raw: bytes) -> Version:
+    """Return the place at the beginning of *raw*."""
+    place = _U64.unpack_from(raw)[0]
+    return Version(place >> TX_NUM_BITS, place & _TX_NUM_MASK)
+
+
+def turn(raw: bytes) -> bytes:
+    """Return *raw*, 8 bytes, with every bit turned: what is later then sorts first."""
+    turned: bytes = _U64.pack(_ALL_BITS ^ _U64.unpack(raw)[0])
+    return turned

@@ -32,11 +32,12 @@ _BLOOM_BITS_PER_KEY = 10
 _CLOSE_TIMEOUT_S = 5.0
 
 
-def _damaged(path: Path, error: Exception) -> CorruptionError:
-    return CorruptionError(
-        f"the database {path} is damaged ({error}); move it away and start again: the state is "
-        "rebuilt from the blocks"
-    )
+REBUILD = "move it away and start again: the state is rebuilt from the blocks"
+"""What to do about a damaged database that follows from the blocks."""
+
+
+def _damaged(path: Path, error: Exception, remedy: str) -> CorruptionError:
+    return CorruptionError(f"the database {path} is damaged ({error}); {remedy}")
 
 
 def _closed(_key: bytes) -> bytes | None:
@@ -49,6 +50,7 @@ class LevelDBSnapshot:
     def __init__(self, database: LevelDB, snapshot: Any) -> None:
         self._database: LevelDB | None = database
         self._path = database.path
+        self._remedy = database.remedy
         self._snapshot = snapshot
         self._get: Callable[[bytes], bytes | None] = partial(snapshot.get, verify_checksums=True)
 
@@ -62,7 +64,7 @@ class LevelDBSnapshot:
         try:
             return self._get(key)
         except plyvel.Error as error:
-            raise _damaged(self._path, error) from error
+            raise _damaged(self._path, error, self._remedy) from error
 
     def items(
         self, start: bytes, stop: bytes | None, *, keep_cached: bool = True
@@ -76,7 +78,7 @@ class LevelDBSnapshot:
             ) as found:
                 yield from found
         except plyvel.Error as error:
-            raise _damaged(self._path, error) from error
+            raise _damaged(self._path, error, self._remedy) from error
 
     def close(self) -> None:
         """Give the snapshot back; safe to repeat."""
@@ -99,6 +101,9 @@ class LevelDB:
         create: make it if absent; otherwise an absent one is an error.
         faults: hears of every write.
         durable: wait at each batch until it is on disk; a scratch database need not.
+        cache_bytes, write_buffer_bytes: memory of it.
+        step: what a batch of it is called when it is announced.
+        remedy: what to do when it is damaged.
 
     Raises:
         LedgerLocked: another process, or this one, has it open.
@@ -113,8 +118,14 @@ class LevelDB:
         create: bool = True,
         faults: FaultPort | None = None,
         durable: bool = True,
+        cache_bytes: int = _CACHE_BYTES,
+        write_buffer_bytes: int = _WRITE_BUFFER_BYTES,
+        step: WriteStep = WriteStep.BATCH,
+        remedy: str = REBUILD,
     ) -> None:
         self.path = path
+        self.remedy = remedy
+        self._step = step
         self._durable = durable
         self._faults = faults or NoFaults()
         self._idle = threading.Condition()
@@ -128,8 +139,8 @@ class LevelDB:
             self._db = plyvel.DB(
                 str(path),
                 create_if_missing=create,
-                lru_cache_size=_CACHE_BYTES,
-                write_buffer_size=_WRITE_BUFFER_BYTES,
+                lru_cache_size=cache_bytes,
+                write_buffer_size=write_buffer_bytes,
                 max_file_size=_TABLE_BYTES,
                 max_open_files=_MAX_OPEN_FILES,
                 bloom_filter_bits=_BLOOM_BITS_PER_KEY,
@@ -137,7 +148,7 @@ class LevelDB:
                 paranoid_checks=True,
             )
         except plyvel.CorruptionError as error:
-            raise _damaged(path, error) from error
+            raise _damaged(path, error, remedy) from error
         except (plyvel.Error, OSError) as error:
             if "lock" in str(error).lower():
                 raise LedgerLocked(
@@ -176,7 +187,7 @@ class LevelDB:
             value: bytes | None = self._db.get(key, verify_checksums=True)
             return value
         except plyvel.Error as error:
-            raise _damaged(self.path, error) from error
+            raise _damaged(self.path, error, self.remedy) from error
         finally:
             self.leave()
 
@@ -193,14 +204,14 @@ class LevelDB:
         """
         self.enter()
         try:
-            self._faults.before(WriteStep.BATCH)
+            self._faults.before(self._step)
             with self._db.write_batch(transaction=True, sync=self._durable) as batch:
                 put = batch.put
                 for key, value in puts:
                     put(key, value)
                 for key in deletes:
                     batch.delete(key)
-            self._faults.after(WriteStep.BATCH)
+            self._faults.after(self._step)
         except (plyvel.Error, OSError) as error:
             raise StorageError(
                 f"the database {self.path} could not be written: {error}; make room or repair the "

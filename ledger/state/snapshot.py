@@ -18,16 +18,20 @@ from ledger.state.blocks import StoredBlocks
 from ledger.state.keys import (
     METADATA_USE,
     SAVEPOINT,
+    absent_prefix,
     after,
     decode_entry,
     decode_history_version,
     decode_mark,
+    decode_place,
     decode_savepoint,
+    encode_place,
     expiry_prefix,
     hashed_prefix,
     history_of,
     private_prefix,
     public_prefix,
+    purged_key,
 )
 from ledger.state.leveldb import LevelDBSnapshot
 from ledger.state.ports import HistoryEntry, VersionedValue
@@ -154,9 +158,34 @@ class LedgerSnapshot:
         return known
 
     def expiring(self, number: int) -> Iterator[bytes]:
-        """Iterate over the schedule keys of the private hashes that go with block *number*."""
+        """Iterate over the schedule keys of the private data that go with block *number*."""
         for key, _ in self._snapshot.items(expiry_prefix(number), expiry_prefix(number + 1)):
             yield key
+
+    # What the planning of private data reads
+
+    def absent(self, namespace: str, collection: str, number: int) -> Iterator[Version]:
+        """Iterate over the transactions of block *number* whose write set is not held."""
+        prefix = absent_prefix(namespace, collection)
+        start, stop = (prefix + encode_place(Version(each, 0)) for each in (number, number + 1))
+        for key, _ in self._snapshot.items(start, stop):
+            yield decode_place(key[len(prefix) :])
+
+    def all_absent(self, namespace: str, collection: str) -> Iterator[Version]:
+        """Iterate over all transactions whose write set of a collection is not held."""
+        prefix = absent_prefix(namespace, collection)
+        for key, _ in self._snapshot.items(prefix, prefix + b"\xff" * 9):
+            yield decode_place(key[len(prefix) :])
+
+    def is_absent(self, namespace: str, collection: str, version: Version) -> bool:
+        """Tell whether a transaction writes to a collection and the write set is not held."""
+        key = absent_prefix(namespace, collection) + encode_place(version)
+        return self._snapshot.get(key) is not None
+
+    def purged_at(self, namespace: str, collection: str, key_hash: bytes) -> Version | None:
+        """Return the last transaction that purged a private key, None if none did."""
+        raw = self._snapshot.get(purged_key(namespace, collection, key_hash))
+        return None if raw is None else decode_place(raw)
 
     def _range(self, prefix: bytes, start_key: str, end_key: str) -> Iterator[tuple[str, bytes]]:
         begin = len(prefix)

@@ -20,14 +20,15 @@ from ledger.blocks.segments import (
     Position,
     SegmentLog,
 )
-from ledger.channel import BLOCKS, EVIDENCE, STATE
+from ledger.channel import BLOCKS, EVIDENCE, PRIVATE, STATE
 from ledger.fsck import SCRATCH_PREFIX
-from ledger.state import keys
+from ledger.state import keys, private_keys
 from ledger.state.composite import create_composite_key
 from ledger.state.evidence import encode_evidence
 from ledger.state.version import Version, encode_version
 from ledger.transactions.codes import TxValidationCode
-from ledger.transactions.rwset import encode_metadata
+from ledger.transactions.private import PrivateRWSet, encode_private_rwset
+from ledger.transactions.rwset import KVWrite, encode_metadata
 from ledger.validation.commit_hash import compute_commit_hash
 from ledger.validation.judgement import CONFIG_KEY
 from ledger.validation.ranges import MAX_DEGREE, RangeResults
@@ -42,6 +43,8 @@ EXAMPLE = re.compile(r"^```bytes ([a-z-]+)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 ITEM = hashlib.sha256(b"item 1").digest()
 RED = hashlib.sha256(b"red").digest()
 RED_ENTRY = Update(b"item 1", b"red", Version(7, 2), b"")
+SET_PLACE = private_keys.SetPlace(Version(7, 2), "shop", "terms")
+RED_SET = encode_private_rwset(PrivateRWSet((KVWrite("item 1", False, b"red"),)))
 OWNED = encode_metadata([("owner", b"7")])
 HEADER = BlockHeader(7, ITEM, compute_data_hash([b"one", b"two"]))
 
@@ -60,6 +63,15 @@ MADE = {
     "transaction": keys.encode_transaction(7, 2, TxValidationCode.MVCC_READ_CONFLICT),
     "expiry-key": keys.expiry_key(11, 7, "shop", "terms", ITEM),
     "evidence-key": keys.evidence_key(7, "seal"),
+    "private-key": keys.private_prefix("shop", "terms") + b"item 1",
+    "set-expiry-key": keys.expiry_key(11, 7, "shop", "terms", b""),
+    "absent-key": keys.absent_prefix("shop", "terms") + keys.encode_place(Version(7, 2)),
+    "purged-key": keys.purged_key("shop", "terms", ITEM),
+    "write-set-key": private_keys.set_key(SET_PLACE),
+    "write-set": private_keys.encode_set(private_keys.StoredSet(0, RED_SET)),
+    "index-key": private_keys.index_key(SET_PLACE, ITEM),
+    "awaited-key": private_keys.awaited_key(SET_PLACE),
+    "changes": private_keys.encode_changes(private_keys.Changes(((b"w", b"\x00"),), (b"i",))),
     "position": keys.encode_position(Position(0, 59)),
     "composite-key": create_composite_key("pay", ["A1", "0001"]).encode(),
     "header": HEADER.encode_asn1(),
@@ -133,10 +145,11 @@ def test_summary_of_a_scan_hashes_what_the_page_shows() -> None:
 
 
 def test_key_spaces_of_the_page_are_those_of_the_code() -> None:
-    """Each space of the database has its row, by the letter, and no letter has two meanings."""
+    """Each space of both databases has its row, by the letter; no letter has two meanings."""
     letters = [
         value.decode()
-        for name, value in vars(keys).items()
+        for module in (keys, private_keys)
+        for name, value in vars(module).items()
         if name.isupper() and isinstance(value, bytes) and len(value) == 1
     ]
     rows = re.findall(r"^\| `([A-Za-z])`", read(PAGE), flags=re.MULTILINE)
@@ -146,7 +159,7 @@ def test_key_spaces_of_the_page_are_those_of_the_code() -> None:
 def test_folders_and_fixed_keys_of_the_page_are_those_of_the_code() -> None:
     """Names that stand on disk are told as they are."""
     text = read(PAGE)
-    for name in (BLOCKS, STATE, EVIDENCE):
+    for name in (BLOCKS, STATE, EVIDENCE, PRIVATE):
         assert f"| `{name}/` |" in text
     assert f"`{SCRATCH_PREFIX}…/`" in text
     assert f"`{CONFIG_KEY}`" in text
