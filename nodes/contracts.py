@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-from chaincode.packages import Approvals, PackageRegistry, PackageStore
+from chaincode.packages import Approvals, ContractStanding, PackageRegistry, PackageStore
 from chaincode.simulator import Chaincode, ChaincodeRegistry
 from chaincode.system import BlockQueries, ConfigurationQueries, Lifecycle
 from chaincode.system.ports import InstalledContracts
+from ledger.state.ports import StateReader
 from network.errors import IdentityError
 from network.policy import SignaturePolicy
 from nodes.channel import Channel
 from nodes.configuration import load_configuration
 
-__all__ = ["CONTRACTS_FOLDER", "DefinedOn", "installed_contracts", "system_contracts"]
+__all__ = [
+    "CONTRACTS_FOLDER",
+    "DefinedOn",
+    "NodeContracts",
+    "installed_contracts",
+    "system_contracts",
+]
 
 CONTRACTS_FOLDER = "contracts"
+
+
+class NodeContracts(ChaincodeRegistry, Protocol):
+    """What a node can run, and what it says of it."""
+
+    def standings(self, state: StateReader) -> Sequence[ContractStanding]:
+        """Return how the node stands to each definition in force, by name."""
 
 
 class DefinedOn:
@@ -54,7 +69,7 @@ class DefinedOn:
         SignaturePolicy(envelope, self._channel.configuration.msps)
 
 
-def installed_contracts(folder: Path, channel: Channel) -> ChaincodeRegistry:
+def installed_contracts(folder: Path, channel: Channel) -> NodeContracts:
     """Return the contracts that the node in *folder* can run on *channel*."""
     store = PackageStore(folder / CONTRACTS_FOLDER)
     msp_id = load_configuration(folder).msp_id

@@ -35,7 +35,7 @@ import grpc
 import psutil
 import uvloop
 
-from chaincode.simulator import ChaincodeRegistry
+from chaincode.packages import ContractStanding
 from ledger.channel import ChannelLedger
 from ledger.errors import LedgerError
 from network.msp import SigningIdentity
@@ -46,7 +46,7 @@ from nodes.channel import Channel, LedgerOpener
 from nodes.clock import CLOCK_FILE, Clock, ClockRefusal, RealClock, RehearsalClock
 from nodes.committer.signatures import SignaturePool
 from nodes.configuration import NodeConfiguration, load_configuration
-from nodes.contracts import installed_contracts
+from nodes.contracts import NodeContracts, installed_contracts
 from nodes.endorser.endorser import Endorser
 from nodes.gateway.members import Members
 from nodes.opening import load_genesis, verify_channel, verify_channel_id
@@ -74,7 +74,7 @@ TLS_FOLDER = "tls"
 
 log = logging.getLogger(__name__)
 
-Contracts = Callable[[Path, Channel], ChaincodeRegistry]
+Contracts = Callable[[Path, Channel], NodeContracts]
 """From a node's folder and its channel to the contracts that it can run."""
 
 
@@ -86,6 +86,7 @@ class Node:
         configuration: what `node.toml` says.
         channel: the channel it keeps.
         clock: the machine's, or in a rehearsal the operator's.
+        contracts: what it can run.
         private: private data: kept, pushed, pulled and reconciled.
         engine: orders, or follows who does.
         servers: both ports, with their limits.
@@ -122,9 +123,10 @@ class Node:
             configuration.private_data,
         )
         channel.use_private_data(self.private)
+        self.contracts = contracts(folder, channel)
         self.endorser = Endorser(
             channel,
-            contracts(folder, channel),
+            self.contracts,
             signer,
             self.clock,
             self.private,
@@ -298,8 +300,16 @@ class Node:
             ),
             certificates=self._certificates(),
             private_data=self.private.state(),
+            contracts=self._standings(),
             memory_bytes=psutil.Process().memory_info().rss,
         )
+
+    def _standings(self) -> tuple[ContractStanding, ...]:
+        state = self.channel.snapshot()
+        try:
+            return tuple(self.contracts.standings(state))
+        finally:
+            state.close()
 
     def set_clock(self, now: datetime) -> datetime:
         """Set the time of a rehearsal and return it.

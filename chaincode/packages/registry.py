@@ -113,19 +113,14 @@ class PackageRegistry:
         for key, _entry in state.range(LIFECYCLE, METADATA_PREFIX, METADATA_PREFIX + END_OF_SPACE):
             name = key.removeprefix(METADATA_PREFIX)
             definition = load_definition(state, name)
-            if definition is not None:
-                runs = self.resolve(name, state) is not None
-                reason = "" if runs else self.explain(name, state)
-                entry = state.get(LIFECYCLE, field_key(name, "Sequence"))
-                package_id = ""
-                if runs and entry is not None:
-                    installed, _ = self._package(name, definition, entry, state)
-                    package_id = "" if installed is None else installed.package_id
-                found.append(
-                    ContractStanding(
-                        name, definition.version, definition.sequence, package_id, reason
-                    )
-                )
+            entry = state.get(LIFECYCLE, field_key(name, "Sequence"))
+            if definition is None or entry is None:
+                continue
+            installed, reason = self._package(name, definition, entry, state)
+            package_id = "" if installed is None else installed.package_id
+            found.append(
+                ContractStanding(name, definition.version, definition.sequence, package_id, reason)
+            )
         return found
 
     def _find(

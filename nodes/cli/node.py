@@ -245,6 +245,10 @@ def status_lines(value: dict[str, Any]) -> Iterator[str]:
     for peer in value["peers"]:
         state = "up" if peer["up"] else "DOWN"
         yield f"member       {peer['msp_id']} at {peer['address']}: {state}"
+    for each in value["contracts"]:
+        served = f"served by {each['package_id']}" if each["package_id"] else "NOT RUN HERE"
+        name = f"{each['name']} {each['version']}, sequence {each['sequence']}"
+        yield f"contract     {name}: {served}"
     for each in value["certificates"]:
         yield f"certificate  {each['name']} until {each['expires'][:10]}, {each['days_left']} days"
     yield f"clock        {value['clock']}{' (REHEARSAL)' if value['rehearsal'] else ''}"
@@ -253,7 +257,8 @@ def status_lines(value: dict[str, Any]) -> Iterator[str]:
 
 def warnings_in(value: dict[str, Any]) -> list[str]:
     """Return what the operator should look at in a node's status."""
-    return [each["warning"] for each in value["certificates"] if each["warning"]]
+    warnings = [each["warning"] for each in value["certificates"] if each["warning"]]
+    return warnings + [each["reason"] for each in value["contracts"] if each["reason"]]
 
 
 @app.command("clock")

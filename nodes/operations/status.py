@@ -11,6 +11,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from chaincode.packages import ContractStanding
 from network.ordering.ports import OrderingStatus
 
 
@@ -84,6 +85,7 @@ class NodeStatus:
         peers: the other members.
         certificates: of this node.
         private_data: what is missing, and what came late.
+        contracts: each definition in force, with the package that serves it here, or why none does.
         memory_bytes: resident.
     """
 
@@ -106,6 +108,7 @@ class NodeStatus:
     peers: tuple[PeerState, ...]
     certificates: tuple[CertificateState, ...]
     private_data: PrivateDataState
+    contracts: tuple[ContractStanding, ...]
     memory_bytes: int
 
     def as_json(self) -> dict[str, Any]:

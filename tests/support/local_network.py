@@ -43,8 +43,8 @@ from fabric_protos.peer import policy_pb2
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from chaincode.contract import Contract
-from chaincode.packages import InstalledPackage
-from chaincode.simulator import Chaincode, ChaincodeRegistry, ContractChaincode
+from chaincode.packages import ContractStanding, InstalledPackage
+from chaincode.simulator import Chaincode, ContractChaincode
 from clients.gateway.asynchronous import AsyncGateway
 from clients.gateway.connection import Endpoint as GatewayEndpoint
 from ledger.errors import Refusal
@@ -56,7 +56,7 @@ from network.msp import SigningIdentity
 from network.policy import parse_policy
 from nodes.channel import Channel
 from nodes.configuration import Endpoint, load_configuration, render_configuration
-from nodes.contracts import system_contracts
+from nodes.contracts import NodeContracts, system_contracts
 from nodes.node import Node
 
 CHANNEL = "qist"
@@ -75,6 +75,10 @@ class FixedContracts:
     def offers(self, name: str, version: str) -> bool:
         """Say whether contract *name* can be run here in *version*."""
         return name in self._given and self._given[name].version == version
+
+    def standings(self, state: StateReader) -> Sequence[ContractStanding]:
+        """Say nothing: what was given is always run."""
+        return ()
 
     def installed(self) -> Sequence[InstalledPackage]:
         """There are no packages, only what was given."""
@@ -174,7 +178,7 @@ class LocalNetwork:
         for node in self.running:
             node.set_clock(now)
 
-    def _contracts(self, folder: Path, channel: Channel) -> ChaincodeRegistry:
+    def _contracts(self, folder: Path, channel: Channel) -> NodeContracts:
         msp_id = load_configuration(folder).msp_id
         return FixedContracts(msp_id, self._chaincodes, channel)
 
