@@ -150,7 +150,9 @@ def main() -> int:
     parser.add_argument("--agreements", type=int, default=60_000)
     given = parser.parse_args()
     folder: Path = given.folder
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        parser.error(f"{folder} is not empty; name a new folder")
     write_agreements(folder / "agreements.csv", given.agreements)
     made = write_payments(folder / "payments.csv", given.rows, given.agreements)
     qist(folder, "network", "create", "consortium", "--base-port", "0")

@@ -253,7 +253,8 @@ async def test_block_that_the_sequencer_signed_and_that_cannot_be_halts_the_foll
     lie, words = HALTING[what]
     node = await followed(hostile, liar, lie(liar, hostile))
     try:
-        await until(lambda: node.channel.halted is not None)
+        # The writer's thread halts; the engine hears of it on the loop, a moment later.
+        await until(lambda: node.channel.halted is not None and node.engine.status().reason)
         status = node.status()
         assert words in status.halted
         assert f"block {missed(liar).number}" in status.halted
