@@ -8,7 +8,9 @@ Absent: votes on definitions, and changes of one that stands.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from fabric_protos.peer import policy_pb2
@@ -18,7 +20,9 @@ from clients.cli.calling import Caller, command
 from clients.cli.session import EndorsedBy
 from clients.gateway.errors import EndorseError
 from ledger.errors import Refusal
+from network.errors import PolicyError
 from network.policy import parse_policy
+from network.policy.collection_file import read_collections
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="The contracts that a channel has."
@@ -39,6 +43,13 @@ def define(
         ),
     ],
     version: Annotated[str, typer.Option(help="Of the installed package.")],
+    collections: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="A contract's private collections, as Fabric's tools write them; repeatable.",
+        ),
+    ] = None,
     endorsed_by: EndorsedBy = None,
 ) -> None:
     """Define contracts on the channel, all or none, and wait until they are committed."""
@@ -48,8 +59,10 @@ def define(
             f"contract {names[-1][:80]} is given without an endorsement policy; write the policy "
             "behind the name, in quotes"
         )
+    packages = _collections(collections or (), names)
     asked = [
-        _definition(name, policy, version) for name, policy in zip(names, policies, strict=True)
+        _definition(name, policy, version, packages.get(name))
+        for name, policy in zip(names, policies, strict=True)
     ]
     try:
         outcome = caller.contract(LIFECYCLE).submit(
@@ -74,7 +87,27 @@ def define(
     caller.terminal.result(value, lines)
 
 
-def _definition(name: str, policy: str, version: str) -> bytes:
+def _collections(given: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+    """Return the ``CollectionConfigPackage`` of each contract that has one.
+
+    Raises:
+        Refusal: a file cannot be read, or is none of collections.
+    """
+    found: dict[str, Any] = {}
+    for each in given:
+        name, _, file = each.partition("=")
+        if name not in names or not file or name in found:
+            raise Refusal(
+                f"--collections {each[:80]}: write NAME=FILE, once for a contract that is defined"
+            )
+        try:
+            found[name] = read_collections(Path(file).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, PolicyError) as error:
+            raise Refusal(f"the collections of {name}, {file}: {error}") from error
+    return found
+
+
+def _definition(name: str, policy: str, version: str, collections: Any = None) -> bytes:
     """Return the marshalled arguments of Fabric's function for the first definition of a contract.
 
     Raises:
@@ -86,6 +119,7 @@ def _definition(name: str, policy: str, version: str) -> bytes:
         name=name,
         version=version,
         validation_parameter=rule.SerializeToString(deterministic=True),
+        collections=collections,
     )
     raw: bytes = asked.SerializeToString(deterministic=True)
     return raw

@@ -131,16 +131,19 @@ def refuse_twice(msp_ids: list[str]) -> None:
             raise ValueError(f"{msp_id} is named twice; give each member one entry")
 
 
-def refuse_strangers(orderers: tuple[str, ...], members: list[str]) -> None:
-    """Check that those who order are members.
+def refuse_strangers(named: tuple[str, ...], members: list[str], what: str = "orderers") -> None:
+    """Check that those who are named are members.
+
+    Args:
+        what: the list in which they are named.
 
     Raises:
         ValueError: one of them is none.
     """
-    strangers = [msp_id for msp_id in orderers if msp_id not in members]
+    strangers = [msp_id for msp_id in named if msp_id not in members]
     if strangers:
         raise ValueError(
-            f"orderers names {', '.join(strangers)}, which is no member; "
+            f"{what} names {', '.join(strangers)}, which is no member; "
             f"name one of {', '.join(members)}"
         )
 

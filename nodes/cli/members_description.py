@@ -8,6 +8,8 @@
     class = "bank"                    # bank, investment_firm, operator, manufacturer, regulator
     group = "bank"                    # affiliate group: a bank and its operator count once
     name = "First Bank"               # for people; may be left out
+    terms_with = ["OperatorMSP"]      # of a lender: who else keeps its terms, beside the regulators
+    identifiers_with = ["OperatorMSP"]  # and who the raw identifiers; left out: the usual ones
 
     [policy]                          # parameters that differ from the rulebook's defaults
     trigger_days_past_due = 45
@@ -48,12 +50,25 @@ class NetworkMember(Section):
         member_class: bank, investment_firm, operator, manufacturer or regulator.
         group: its affiliate group.
         name: for people.
+        terms_with: of a lender: MSP ids of those who keep its terms beside itself and the
+            regulators; None: the usual ones (nodes/cli/lender_collections.py).
+        identifiers_with: the same of raw identifiers.
     """
 
     msp_id: MspId
     member_class: Annotated[str, Field(alias="class")]
     group: str
     name: str = ""
+    terms_with: tuple[MspId, ...] | None = None
+    identifiers_with: tuple[MspId, ...] | None = None
+
+    @model_validator(mode="after")
+    def _only_lenders_have_collections(self) -> NetworkMember:
+        if not self.may_lend and (self.terms_with or self.identifiers_with):
+            raise ValueError(
+                f"{self.msp_id} cannot lend, so nobody keeps terms or identifiers with it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_the_contracts(self) -> NetworkMember:
@@ -110,7 +125,13 @@ class MembersDescription(Section):
 
     @model_validator(mode="after")
     def _orderers_are_members(self) -> MembersDescription:
-        refuse_strangers(self.orderers, [member.msp_id for member in self.members])
+        known = [member.msp_id for member in self.members]
+        refuse_strangers(self.orderers, known)
+        for member in self.members:
+            refuse_strangers(member.terms_with or (), known, f"terms_with of {member.msp_id}")
+            refuse_strangers(
+                member.identifiers_with or (), known, f"identifiers_with of {member.msp_id}"
+            )
         return self
 
     @property

@@ -1,6 +1,7 @@
 """A whole network on one machine: its folder, what `network.toml` says of it, and how it is made.
 
     DIR/network.toml              members, addresses, contracts, first policy
+    DIR/collections.json          private collections of `instalments`, as Fabric's tools take them
     DIR/channel/channel.toml      description of the channel; DIR/channel/genesis.block
     DIR/MSPID/org                 the member's certificates (network/certificates)
     DIR/MSPID/node                the member's node (nodes/cli/node_folder.py)
@@ -30,6 +31,7 @@ from network.certificates import create_organisation
 from network.certificates.writing import make_folder, new_folder, write_new
 from nodes.cli.channels import create_channel
 from nodes.cli.connection_profile import Gateway, render_profile
+from nodes.cli.lender_collections import collections_of, render_collections
 from nodes.cli.members_description import MembersDescription, NetworkMember
 from nodes.cli.node_folder import NodePorts, init_node, issue_node, join_channel
 from nodes.cli.organisations import ROLES, issue_user
@@ -39,6 +41,7 @@ from nodes.configuration import Endpoint
 from nodes.toml_file import DescriptionRefusal, Section, load_toml
 
 NETWORK_FILE = "network.toml"
+COLLECTIONS_FILE = "collections.json"
 FOUNDING_FILE = "founding.json"
 USUAL_PORT = 7050
 PORTS_APART = 10
@@ -48,6 +51,7 @@ PORTS_APART = 10
 _NOT_EPHEMERAL = range(10_240, 32_768)
 
 ADMIN = "admin"
+INSTALMENTS = "instalments"
 HOST = "localhost"
 
 
@@ -71,10 +75,12 @@ class ContractEntry(Section):
     Attributes:
         name: its namespace.
         endorsement: its endorsement policy in words.
+        collections: file of its private collections beside this one; "" for none.
     """
 
     name: str
     endorsement: str
+    collections: str = ""
 
 
 class NetworkFile(Section):
@@ -173,6 +179,8 @@ def create_network(
             profile = _profile(made, description.channel_id, member, placed)
             write_new(own / "connection.json", profile.encode())
             write_new(own / "pseudonym-keys.toml", keys[member.msp_id].encode(), private=True)
+        collections = collections_of(placed, description.policy)
+        write_new(made / COLLECTIONS_FILE, render_collections(placed, collections).encode())
         write_new(made / NETWORK_FILE, _network_toml(description, placed, rehearsal).encode())
     return NetworkFolder.open(folder)
 
@@ -252,7 +260,11 @@ def _network_toml(
         "policy": dict(description.policy),
         "members": [each.model_dump(by_alias=True) for each in members],
         "contracts": [
-            {"name": name, "endorsement": policy}
+            {
+                "name": name,
+                "endorsement": policy,
+                "collections": COLLECTIONS_FILE if name == INSTALMENTS else "",
+            }
             for name, policy in endorsement_policies(members).items()
         ],
     }

@@ -149,6 +149,9 @@ def found_network(network: NetworkFolder, version: str, progress: Progress) -> N
     missing = [each for each in network.content.contracts if each.name not in defined]
     if missing:
         words = [word for each in missing for word in (each.name, each.endorsement)]
+        for each in missing:
+            if each.collections:
+                words += ["--collections", f"{each.name}={network.path / each.collections}"]
         outcome = client.submit("contract", "define", *words, "--version", version)
         names = " and ".join(each.name for each in missing)
         progress(f"{names} {version} defined in block {outcome['block_num']}")
