@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from ledger.blocks.block import Block
 from ledger.channel import ChannelLedger
@@ -48,6 +49,8 @@ from nodes.statuses import Statuses, TransactionStatus
 __all__ = ["Channel", "CommittedBlock", "TransactionStatus"]
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 LedgerOpener = Callable[[Path], ChannelLedger]
 """From a folder to the ledger that is kept there."""
@@ -218,15 +221,29 @@ class Channel:
             ChannelHalted, ChannelUnavailable: nothing is written now.
             Fatal: a write failed; channel halted.
         """
+        return await self._write(lambda: self.ledger.add_private(items))
+
+    async def become_eligible(self, collections: Sequence[tuple[str, str]]) -> int:
+        """Note that this node is entitled to collections; return how much it now has to ask for.
+
+        Args:
+            collections: namespace and name of each.
+        Raises:
+            ChannelHalted, ChannelUnavailable, Fatal: as `add_private`.
+        """
+        return await self._write(lambda: self.ledger.become_eligible(collections))
+
+    async def _write(self, work: Callable[[], _T]) -> _T:
+        """Do what changes the ledger between two blocks, on the thread that writes."""
         if self._loop is None or self._closing:
             raise ChannelUnavailable(f"channel {self.channel_id} takes no private data now")
-        return await self._loop.run_in_executor(self._writer, self._add_private, items)
+        return await self._loop.run_in_executor(self._writer, self._write_now, work)
 
-    def _add_private(self, items: Sequence[LatePrivate]) -> list[RefusedPrivate]:
+    def _write_now(self, work: Callable[[], _T]) -> _T:
         if self.halted is not None:
             raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
         try:
-            return self.ledger.add_private(items)
+            return work()
         except Fatal as fatal:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self.halt, fatal)

@@ -21,7 +21,7 @@ gossip/privdata/{pvtdataprovider,dataretriever,pull}.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Protocol
@@ -32,8 +32,13 @@ from fabric_protos.peer import collection_pb2
 from fabric_protos.peer.lifecycle import db_pb2
 from google.protobuf.message import DecodeError
 
-from chaincode.system.definitions import LIFECYCLE, field_key, load_definition
-from ledger.errors import Fatal, Refusal
+from chaincode.system.definitions import (
+    LIFECYCLE,
+    METADATA_PREFIX,
+    field_key,
+    load_definition,
+)
+from ledger.errors import Fatal
 from ledger.state.ports import StateReader
 from network.configuration import ChannelConfiguration
 from network.errors import IdentityError, PolicyError
@@ -41,15 +46,13 @@ from network.msp import Identity, MSPManager
 from network.policy import SignaturePolicy, parse_policy
 from nodes.committer.policies import IMPLICIT_COLLECTION, PolicyEvaluator
 
-__all__ = ["Collection", "Collections", "CreatorAccess", "UnknownCollection"]
+__all__ = ["Collection", "Collections", "CreatorAccess"]
 
 _CACHED: Final = 1024
+_AFTER_METADATA: Final = METADATA_PREFIX[:-1] + "0"
+"""The first key behind those of the metadata."""
 IMPLICIT_REQUIRED_PEERS: Final = 0
 IMPLICIT_MAXIMUM_PEERS: Final = 1
-
-
-class UnknownCollection(Refusal):
-    """No definition names this collection."""
 
 
 class _Reading(Protocol):
@@ -147,6 +150,17 @@ class Collections:
         """Return the collection of that name in a marshalled ``CollectionConfigPackage``."""
         config = _configs(package).get(name)
         return None if config is None else self._remembered(namespace, config)
+
+    def defined(self, state: StateReader) -> Iterator[Collection]:
+        """Iterate over the collections that definitions in *state* name, implicit ones left out."""
+        for key, _entry in state.range(LIFECYCLE, METADATA_PREFIX, _AFTER_METADATA):
+            namespace = key.removeprefix(METADATA_PREFIX)
+            definition = load_definition(state, namespace)
+            if definition is not None:
+                for name in _configs(definition.collection_package):
+                    found = self.of(definition.collection_package, namespace, name)
+                    if found is not None:
+                        yield found
 
     def _implicit(self, namespace: str, name: str) -> Collection | None:
         msp_id = name.removeprefix(IMPLICIT_COLLECTION)

@@ -74,6 +74,7 @@ class Reconciler:
         self._collections = collections
         self._interval_s = interval_s
         self._poked = asyncio.Event()
+        self._to_review = True
         self._turns: dict[MissingPrivate, _Turn] = {}
         self._task: asyncio.Task[None] | None = None
         self.missing = 0
@@ -97,16 +98,52 @@ class Reconciler:
         """Begin a round now; what was asked for in vain goes on waiting for its turn."""
         self._poked.set()
 
+    def review(self) -> None:
+        """Look at the definitions again, one of which has changed, and begin a round."""
+        self._to_review = True
+        self.poke()
+
     async def _work(self) -> None:
         while True:
+            try:
+                await self._claim()
+                await self.round()
+            except (Unavailable, Refusal) as error:
+                log.warning("private data could not be reconciled: %s", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):
                     await self._poked.wait()
             self._poked.clear()
-            try:
-                await self.round()
-            except (Unavailable, Refusal) as error:
-                log.warning("private data could not be reconciled: %s", error)
+
+    async def _claim(self) -> None:
+        """Let the ledger know every collection to which this node is entitled today.
+
+        What it was not entitled to when it was written, and is now, is asked for from now on.
+        """
+        if not self._to_review:
+            return
+        # First, so that a definition that changes meanwhile is looked at in the next round.
+        self._to_review = False
+        try:
+            places = await asyncio.to_thread(self._entitled)
+            found = await self._channel.become_eligible(places) if places else 0
+        except Unavailable:
+            self._to_review = True
+            raise
+        if found:
+            log.info("%s is now entitled to %d private write sets more", self._own, found)
+
+    def _entitled(self) -> list[tuple[str, str]]:
+        collections = self._collections()
+        state = self._channel.snapshot()
+        try:
+            return [
+                (each.namespace, each.name)
+                for each in collections.defined(state)
+                if self._own in each.members
+            ]
+        finally:
+            state.close()
 
     async def round(self) -> int:
         """Ask once for everything whose turn it is; return how many sets came."""

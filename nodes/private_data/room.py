@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from chaincode.simulator.ports import CollectionAccess
+from chaincode.system.definitions import LIFECYCLE
 from ledger.errors import LedgerError
 from ledger.state.ports import StateReader
 from ledger.state.private import BlockPrivate
@@ -181,8 +182,13 @@ class PrivateDataRoom:
         retention = self._settings.retention_blocks
         if number % _SWEEP_EVERY == 0 and number > retention:
             self._sweep(lambda: self.transient.purge_below(number - retention))
-        if self._loop is not None and any(each.eligible for each in private.missing):
-            self._loop.call_soon_threadsafe(self.reconciler.poke)
+        loop = self._loop
+        if loop is None:
+            return
+        if any(map(_changes_definition, transactions)):
+            loop.call_soon_threadsafe(self.reconciler.review)
+        elif any(each.eligible for each in private.missing):
+            loop.call_soon_threadsafe(self.reconciler.poke)
 
     def _sweep(self, work: Callable[[], None]) -> None:
         """Do *work* on the store in its own thread; a fault there hinders no block."""
@@ -203,3 +209,10 @@ class PrivateDataRoom:
         self.transient.purge(
             [each for each in self.transient.ids() if ledger.has_transaction(each)]
         )
+
+
+def _changes_definition(transaction: ParsedTransaction) -> bool:
+    """Whether a transaction writes a contract's definition, valid or not."""
+    return transaction.rwset is not None and any(
+        each.namespace == LIFECYCLE and each.writes for each in transaction.rwset.namespaces
+    )
