@@ -2,14 +2,15 @@
 
 It reads every block (checksum, number, hashes, well-formed envelopes, verdicts, commit hash), makes
 the state from them anew in a scratch database, on the code path of a commit, and compares that key
-by key with the stored one: world state with versions and metadata, hashed private state, history,
-expiry, indexes, evidence, savepoint. It is the oracle of the crash tests.
+by key with the stored one: world state with versions and metadata, hashed and plain private state,
+history, expiry, indexes, evidence, savepoint. Private write sets, which do not follow from the
+blocks, are compared with the hashes there. It is the oracle of the crash tests.
 
 Invariants: nothing of the ledger is changed; memory does not grow with the ledger; nobody else has
 the ledger open meanwhile. A finding names file and offset, or the key.
 
-What a crash may leave is no damage: blocks or evidence that are stored but not yet applied, and a
-torn tail. They are reported as *pending*; opening the ledger settles them.
+What a crash may leave is no damage: blocks, evidence or private write sets that are stored but not
+yet applied, and a torn tail. They are reported as *pending*; opening the ledger settles them.
 
 Absent: the command, repair, and signatures over blocks, which need the channel's
 identities.
@@ -33,6 +34,7 @@ from ledger.state.descriptions import describe_key, describe_value
 from ledger.state.evidence import EvidenceStore
 from ledger.state.keys import SAVEPOINT
 from ledger.state.leveldb import LevelDBSnapshot
+from ledger.state.private_audit import StoreAudit, unsettled_keys
 from ledger.state.private_store import PrivateStore
 
 SCRATCH_PREFIX = "fsck-"
@@ -73,6 +75,7 @@ class FsckCounts:
         transactions: in them.
         keys: of the stored database, compared.
         evidence: records read.
+        private_sets: private write sets held, compared with the blocks.
         damage: findings of that kind.
         pending: findings of that kind.
     """
@@ -81,6 +84,7 @@ class FsckCounts:
     transactions: int = 0
     keys: int = 0
     evidence: int = 0
+    private_sets: int = 0
     damage: int = 0
     pending: int = 0
 
@@ -215,6 +219,7 @@ class LedgerCheck:
                 )
             yield from self._read_evidence()
             yield from self._compare()
+            yield from self._audit_private()
             yield from self._read_blocks(blocks, None)
         except CorruptionError as error:
             # The message names file and offset; what lies behind them cannot be judged.
@@ -283,16 +288,26 @@ class LedgerCheck:
             closing(self.stored.snapshot()) as stored,
             closing(self._scratch.snapshot()) as rebuilt,
         ):
+            unsettled = unsettled_keys(self._private)
             for key, was, should in _merge(_items(stored), _items(rebuilt)):
                 self.counts.keys += 1
                 if self.counts.keys % 1000 == 0:
                     self._progress(self.counts)
-                if was == should:
+                if was == should or key in unsettled:
                     continue
                 where = describe_key(key)
                 holds = "is missing" if was is None else f"holds {describe_value(key, was)}"
                 says = "nothing of it" if should is None else describe_value(key, should)
                 yield Finding(FindingKind.DAMAGE, where, f"{holds}; the blocks say {says}")
+
+    def _audit_private(self) -> Iterator[Finding]:
+        """Check the private write sets against the state that was made of them."""
+        with self._rebuilt.snapshot() as state:
+            audit = StoreAudit(self._private, state, self._rebuilt.block)
+            for is_pending, where, what in audit.findings():
+                kind = FindingKind.PENDING if is_pending else FindingKind.DAMAGE
+                yield Finding(kind, where, what)
+            self.counts.private_sets = audit.sets
 
     def _compare_heights(self, height: int) -> Iterator[Finding]:
         if self._rebuilt.height != height:

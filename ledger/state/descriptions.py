@@ -1,7 +1,7 @@
 """Keys and values of the database in words, for people who read a finding.
 
-Values are shown by version, length and the beginning of their SHA-256, never as they are. Damaged
-ones are described as well: nothing here raises.
+Values are shown by version, length and the beginning of their SHA-256, never as they are, and
+private keys by their SHA-256. Damaged ones are described as well: nothing here raises.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import struct
 
 from ledger.state.keys import (
+    ABSENT,
     EVIDENCE,
     EVIDENCE_END,
     EXPIRY,
@@ -19,7 +20,9 @@ from ledger.state.keys import (
     HISTORY,
     METADATA_USE,
     NUMBER,
+    PRIVATE,
     PUBLIC,
+    PURGED,
     SAVEPOINT,
     TRANSACTION,
     decode_entry,
@@ -27,6 +30,7 @@ from ledger.state.keys import (
     decode_history_version,
     decode_location,
     decode_number,
+    decode_place,
     decode_position,
     decode_savepoint,
     decode_transaction,
@@ -54,8 +58,8 @@ def _describe_place(rest: bytes) -> str:
 def _describe_expiry(key: bytes) -> str:
     written, namespace, collection, key_hash = decode_expiry(key)
     return (
-        f"expiry in block {decode_number(key[1:])} of {key_hash.hex()} of {namespace!r}/"
-        f"{collection!r}, written in block {written}"
+        f"expiry in block {decode_number(key[1:])} of {key_hash.hex() or 'the write sets'} of "
+        f"{namespace!r}/{collection!r}, written in block {written}"
     )
 
 
@@ -63,6 +67,14 @@ def _describe_state(space: bytes, rest: bytes) -> str:
     names, key = _names(rest, 1 if space == PUBLIC else 2)
     if space == PUBLIC:
         return f"state of key {key.decode()!r} of {names[0]!r}"
+    if space == ABSENT:
+        place = tuple(decode_place(key))
+        return f"lack of the write set of transaction {place} to {names[0]!r}/{names[1]!r}"
+    if space == PURGED:
+        return f"last purge of key {key.hex()} of {names[0]!r}/{names[1]!r}"
+    if space == PRIVATE:
+        digest = hashlib.sha256(key).hexdigest()
+        return f"plain state of key {digest} of {names[0]!r}/{names[1]!r}"
     return f"hashed state of key {key.hex()} of {names[0]!r}/{names[1]!r}"
 
 
@@ -70,7 +82,7 @@ def describe_key(key: bytes) -> str:
     """Say what a key of the database stands for."""
     space, rest = key[:1], key[1:]
     try:
-        if space in (PUBLIC, HASHED):
+        if space in (PUBLIC, HASHED, PRIVATE, ABSENT, PURGED):
             return _describe_state(space, rest)
         if space == HISTORY:
             return _describe_place(rest)
@@ -96,12 +108,14 @@ def describe_value(key: bytes, raw: bytes) -> str:
     """Say what the value *raw* of *key* says."""
     space = key[:1]
     try:
-        if space in (PUBLIC, HASHED):
+        if space in (PUBLIC, HASHED, PRIVATE):
             entry = decode_entry(raw)
             return (
                 f"version {tuple(entry.version)}, value {_digest(entry.value)}, "
                 f"metadata {_digest(entry.metadata)}"
             )
+        if space == PURGED:
+            return f"transaction {tuple(decode_place(raw))}"
         if space == SAVEPOINT:
             height, header_hash, commit_hash = decode_savepoint(raw)
             return f"height {height}, header {header_hash.hex()}, commit hash {commit_hash.hex()}"

@@ -126,6 +126,10 @@ class PrivateStore:
         raw = self._database.get(set_key(place)) if self._database is not None else None
         return None if raw is None else self._decode(place, raw)
 
+    def has(self, key: bytes) -> bool:
+        """Tell whether anything stands under a key."""
+        return self._database is not None and self._database.get(key) is not None
+
     def of_block(self, number: int) -> dict[SetPlace, StoredSet]:
         """Return the write sets held of block *number*."""
         return {

@@ -57,7 +57,8 @@ def _lines(folder: Path, report: FsckReport) -> list[str]:
     word = "clean" if report.is_clean else f"DAMAGED in {counts.damage} places"
     return [
         f"{folder}: {word}; height {report.height}, {counts.transactions} transactions, "
-        f"{counts.keys} keys, {counts.evidence} records of evidence",
+        f"{counts.keys} keys, {counts.evidence} records of evidence, "
+        f"{counts.private_sets} private write sets",
         f"  header hash {report.header_hash.hex()}",
         f"  commit hash {report.commit_hash.hex() or '-'}",
         *(f"  {finding}" for finding in report.findings),
@@ -73,6 +74,7 @@ def _as_json(folder: Path, report: FsckReport) -> dict[str, Any]:
         "commit_hash": report.commit_hash.hex(),
         "transactions": report.counts.transactions,
         "keys": report.counts.keys,
+        "private_sets": report.counts.private_sets,
         "damage": report.counts.damage,
         "pending": report.counts.pending,
         "findings": [
