@@ -125,7 +125,7 @@ _COMMANDS = {
     "channel": ("clients.cli.channel", "A channel's genesis block and configuration, changed."),
     "node": ("nodes.cli.node", "Create, join, run, watch and save one node."),
     "network": ("nodes.cli.networks", "A whole network of several members on this machine."),
-    "contract": ("clients.cli.contract", "The contracts that a channel has."),
+    "contract": ("clients.cli.approvals", "The contracts that a channel has."),
     "submit": ("clients.cli.transactions", "Submit a transaction to a contract."),
     "evaluate": ("clients.cli.transactions", "Ask a contract."),
     "history": ("clients.cli.explorer", "Everything that was written to a key."),
@@ -143,7 +143,7 @@ _COMMANDS = {
 An application may serve several words: each then is a command of it.
 """
 
-_MORE = {"channel": ("nodes.cli.channels",)}
+_MORE = {"channel": ("nodes.cli.channels",), "contract": ("nodes.cli.contract_packages",)}
 """Modules whose commands are added to those of a word."""
 
 _LATER = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}

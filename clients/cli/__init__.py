@@ -20,14 +20,14 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import typer
 
-    from clients.cli import cases, channel, contract, explorer, imports, orders, transactions
+    from clients.cli import approvals, cases, channel, explorer, imports, orders, transactions
 
     application = typer.Typer(no_args_is_help=True, help="Talk to a node as a member's user.")
     for flat in (transactions, explorer):
         application.add_typer(flat.app)
     for word, module in (
         ("channel", channel),
-        ("contract", contract),
+        ("contract", approvals),
         ("case", cases),
         ("order", orders),
         ("import", imports),

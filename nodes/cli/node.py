@@ -119,7 +119,10 @@ def install(
     context: typer.Context,
     folder: Folder,
     package: Annotated[
-        Path | None, typer.Option(help="Folder of a contract package; left out: the consortium's.")
+        Path | None,
+        typer.Option(
+            help="Folder, wheel or packed file of a contract package; left out: the consortium's."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
