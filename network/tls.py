@@ -30,7 +30,7 @@ from network.msp import MSP, Certificate
 from network.msp.identity import SigningIdentity
 from network.ordering.ports import NodeTls
 
-__all__ = ["TlsIdentity", "client_port_credentials", "node_port_credentials"]
+__all__ = ["OwnTls", "TlsIdentity", "client_port_credentials", "node_port_credentials"]
 
 CERTIFICATE_FILE: Final = "server.crt"
 KEY_FILE: Final = "server.key"
@@ -90,9 +90,8 @@ class TlsIdentity:
             IdentityError: the channel has no such member.
             ConfigurationError: the member's MSP names no TLS authority.
         """
-        return NodeTls(
-            self.credentials(tls_authorities(configuration.msps.msp(msp_id))), self.certificate_der
-        )
+        roots = join_pem(tls_authorities(configuration.msps.msp(msp_id)))
+        return NodeTls(self.credentials([roots]), self.certificate_der, trusted=roots)
 
     def to_orderer(self, configuration: ChannelConfiguration) -> NodeTls:
         """Return how this node reaches the channel's first orderer endpoint.
@@ -108,6 +107,53 @@ class TlsIdentity:
                 "endpoint of a member: create the network with the sequencer's node port in it"
             )
         return self.to_member(configuration, owners[0])
+
+
+class OwnTls:
+    """A node's TLS certificate and key as they stand in its folder now.
+
+    They are read again when the files have changed. Files that cannot be read, or do not fit, as
+    while they are being replaced, leave the ones before in use.
+
+    Args:
+        folder: the node's TLS folder.
+    Raises:
+        ConfigurationError: see `TlsIdentity.load`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen = file_stamps(folder)
+        self._identity = TlsIdentity.load(folder)
+
+    @property
+    def identity(self) -> TlsIdentity:
+        """The certificate and key to be shown on a new connection."""
+        try:
+            stamps = file_stamps(self._folder)
+            if stamps != self._seen:
+                self._identity, self._seen = TlsIdentity.load(self._folder), stamps
+        except ConfigurationError:
+            pass
+        return self._identity
+
+
+def file_stamps(folder: Path) -> tuple[object, ...]:
+    """Return what changes when certificate or key in a TLS folder are replaced.
+
+    Raises:
+        ConfigurationError: one of them is not there.
+    """
+    stamps: list[object] = []
+    for name in (CERTIFICATE_FILE, KEY_FILE):
+        try:
+            status = (folder / name).stat()
+        except OSError as reason:
+            raise ConfigurationError(
+                f"{folder / name} cannot be read: {reason.strerror}"
+            ) from reason
+        stamps += (status.st_mtime_ns, status.st_ino, status.st_size)
+    return tuple(stamps)
 
 
 def join_pem(blocks: Iterable[bytes]) -> bytes:
@@ -200,17 +246,8 @@ class _Source:
         return loaded
 
     def _state(self) -> tuple[object, ...]:
-        stamps: list[object] = []
-        for name in (CERTIFICATE_FILE, KEY_FILE):
-            try:
-                status = (self._folder / name).stat()
-            except OSError as reason:
-                raise ConfigurationError(
-                    f"{self._folder / name} cannot be read: {reason.strerror}"
-                ) from reason
-            stamps += (status.st_mtime_ns, status.st_ino, status.st_size)
         configuration = None if self._configuration is None else self._configuration()
-        return (*stamps, configuration)
+        return (*file_stamps(self._folder), configuration)
 
     def _load(self) -> grpc.ServerCertificateConfiguration:
         identity = TlsIdentity.load(self._folder)

@@ -41,7 +41,7 @@ from ledger.errors import LedgerError
 from network.msp import SigningIdentity
 from network.ordering.ports import NodeTls, OrderingEngine
 from network.ordering.solo import Follower, Sequencer
-from network.tls import TlsIdentity
+from network.tls import OwnTls
 from nodes.channel import Channel, LedgerOpener
 from nodes.clock import CLOCK_FILE, Clock, ClockRefusal, RealClock, RehearsalClock
 from nodes.committer.signatures import SignaturePool
@@ -98,7 +98,7 @@ class Node:
         folder: Path,
         configuration: NodeConfiguration,
         signer: SigningIdentity,
-        tls: TlsIdentity,
+        tls: OwnTls,
         channel: Channel,
         signatures: SignaturePool,
         contracts: Contracts,
@@ -171,7 +171,7 @@ class Node:
         """
         configuration = load_configuration(folder)
         signer = SigningIdentity.load(folder / MSP_FOLDER, configuration.msp_id)
-        tls = TlsIdentity.load(folder / TLS_FOLDER)
+        tls = OwnTls(folder / TLS_FOLDER)
         genesis = load_genesis(folder / GENESIS_FILE)
         control = bind_control_socket(folder)
         signatures = SignaturePool()
@@ -254,7 +254,7 @@ class Node:
         machine = datetime.now(UTC)
         return (
             certificate_state("identity", self._signer.not_after, self.clock.now(), warn),
-            certificate_state("tls", self._tls.not_after, machine, warn),
+            certificate_state("tls", self._tls.identity.not_after, machine, warn),
         )
 
     async def _finish_calls(self) -> None:
@@ -338,9 +338,7 @@ class Node:
         )
 
     def _tls_to(self, msp_id: str) -> NodeTls:
-        # Read anew, so that a renewed certificate is shown without a restart.
-        tls = TlsIdentity.load(self.folder / TLS_FOLDER)
-        return tls.to_member(self.channel.configuration, msp_id)
+        return self._tls.identity.to_member(self.channel.configuration, msp_id)
 
     def _make_engine(self) -> OrderingEngine:
         channel = self.channel.configuration
@@ -355,7 +353,10 @@ class Node:
                 self.folder,
             )
             return Sequencer(self.channel, self._signer, self.clock, others=others)
-        return Follower(self.channel, self._signer, self._tls.to_orderer(channel), self.clock)
+        return Follower(self.channel, self._signer, self._tls_to_orderer, self.clock)
+
+    def _tls_to_orderer(self) -> NodeTls:
+        return self._tls.identity.to_orderer(self.channel.configuration)
 
 
 def _clock_of(folder: Path, channel: Channel) -> Clock:

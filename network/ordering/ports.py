@@ -88,11 +88,18 @@ class NodeTls:
         certificate_der: this node's TLS certificate; its SHA-256 binds Deliver requests to the
             connection (Fabric, common/deliver/binding.go).
         options: further arguments of the gRPC channel.
+        trusted: TLS authorities in PEM that may vouch for the other node.
     """
 
     credentials: grpc.ChannelCredentials
     certificate_der: bytes
     options: Sequence[tuple[str, str | int]] = field(default=())
+    trusted: bytes = b""
+
+    @property
+    def rests_on(self) -> tuple[bytes, bytes]:
+        """What the connection is made of; where it is another, a new one must be made."""
+        return self.certificate_der, self.trusted
 
 
 class OrderingEngine(Protocol):

@@ -17,6 +17,7 @@ from network.certificates import Organisation, create_organisation
 from network.configuration import ChannelConfiguration, OrganisationSpec, build_genesis
 from network.errors import ConfigurationError, IdentityError
 from network.tls import (
+    OwnTls,
     TlsIdentity,
     client_port_credentials,
     members_tls_authorities,
@@ -241,3 +242,22 @@ def test_member_without_tls_authority_is_named(tmp_path) -> None:
         bank.tls_identity().to_orderer(configuration)
     with pytest.raises(IdentityError, match="PtaMSP is not defined"):
         bank.tls_identity().to_member(configuration, "PtaMSP")
+
+
+def test_own_certificate_is_read_again_when_it_was_replaced(tmp_path) -> None:
+    """Files that do not fit, as between the two writes of a renewal, leave the old one in use."""
+    bank = create_organisation(tmp_path / "org", "BankMSP")
+    folder = bank.add_node("node0") / "tls"
+    own = OwnTls(folder)
+    first = own.identity
+    assert own.identity is first
+    other = bank.add_node("node1") / "tls"
+    key = (folder / "server.key").read_bytes()
+    (folder / "server.key").write_bytes((other / "server.key").read_bytes())
+    assert own.identity is first
+    (folder / "server.key").unlink()
+    assert own.identity is first
+    (folder / "server.key").write_bytes(key)
+    bank.renew("node0")
+    assert own.identity.certificate_der != first.certificate_der
+    assert own.identity.key_pem == first.key_pem

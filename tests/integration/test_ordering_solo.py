@@ -126,12 +126,29 @@ async def test_stranger_in_the_sequencers_place_is_not_followed(network, tmp_pat
     member = network.members[2]
     tls = network.tls[member.msp_id].to_member(network.orderer.sink.configuration, member.msp_id)
     sink = MemorySink(network.genesis)
-    follower = Follower(sink, network.nodes[2].signer, tls, MachineTime())
+    follower = Follower(sink, network.nodes[2].signer, lambda: tls, MachineTime())
     await follower.start()
     await eventually(lambda: "is away" in follower.status().reason)
     with pytest.raises(OrderingUnavailable, match="nothing can be submitted now"):
         await follower.submit(_envelope(network))
     await follower.stop()
+
+
+async def test_renewed_certificate_is_shown_at_the_next_connection(network) -> None:
+    """Renewing a follower's TLS certificate needs no restart of it."""
+    member, follower = network.members[1], network.followers[0]
+    before = network.tls[member.msp_id]
+    assert before.certificate_pem in _endpoint(network).followers
+    network.tls[member.msp_id] = member.tls_identity()
+    await network.stop_orderer()
+    await eventually(lambda: not follower.engine.status().accepting)
+    network.nodes[0] = replace(network.orderer, engine=network._engine(network.orderer))
+    await network.start_orderer()
+    await network.accepting()
+    assert network.tls[member.msp_id].certificate_pem in _endpoint(network).followers
+    assert before.certificate_pem not in _endpoint(network).followers
+    await follower.engine.submit(_envelope(network))
+    await settled(network.nodes)
 
 
 # --- lies and differences -------------------------------------------------------------------------

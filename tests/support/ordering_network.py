@@ -30,7 +30,7 @@ from ledger.transactions.codes import TxValidationCode
 from network.configuration import BatchParameters, ChannelConfiguration, build_genesis
 from network.errors import Divergence, OrderingRefusal, OrderingUnavailable
 from network.msp import Certificate, SigningIdentity
-from network.ordering.ports import ExpectedOutcome, OrderingEngine
+from network.ordering.ports import ExpectedOutcome, NodeTls, OrderingEngine
 from network.ordering.solo import Follower, Sequencer
 from network.ordering.solo.seek import SERVED
 from network.policy import SignedData
@@ -118,6 +118,7 @@ class OrdererEndpoint:
 
     Attributes:
         change: what is done to a block before it is delivered.
+        followers: TLS certificates of those who have asked for blocks, in PEM.
         swallow: whether envelopes are taken and never answered.
     """
 
@@ -127,6 +128,7 @@ class OrdererEndpoint:
         self.change: Callable[[Block], Block] = lambda block: block
         self.swallow = False
         self.received = asyncio.Event()
+        self.followers: set[bytes] = set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
@@ -171,6 +173,7 @@ class OrdererEndpoint:
 
     async def deliver(self, requests: Any, context: Any) -> None:
         msp_id, pem = self._caller(context)
+        self.followers.add(pem)
         await context.send_initial_metadata((SERVED,))
         async for raw in requests:
             status = await self._serve(raw, msp_id, pem, context)
@@ -256,7 +259,10 @@ class SoloNetwork:
     def _engine(self, node: OrderingNode) -> OrderingEngine:
         if node.msp_id == MSP_IDS[0]:
             return Sequencer(node.sink, node.signer, MachineTime())
-        tls = self.tls[node.msp_id].to_orderer(node.sink.configuration)
+
+        def tls() -> NodeTls:
+            return self.tls[node.msp_id].to_orderer(node.sink.configuration)
+
         return Follower(node.sink, node.signer, tls, MachineTime())
 
     @property

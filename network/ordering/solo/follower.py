@@ -12,6 +12,8 @@ Invariants:
   and asks again, for the connection may be at fault.
 - While the sequencer is away `submit` refuses at once and says plainly that nothing can be
   submitted; what the node has is still there to be read.
+- Before each attempt it is looked up where the sequencer is, whom to trust there and what to show:
+  renewed certificates and new addresses need no restart.
 
 Absent: ordering itself (`sequencer.py`), choosing another sequencer: a `solo` channel has one.
 """
@@ -21,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 
 import grpc
 from fabric_protos.common import common_pb2
@@ -29,7 +32,7 @@ from google.protobuf.message import DecodeError
 
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import TRANSACTIONS_FILTER, commit_hash_of
-from ledger.errors import BlockError, Fatal, Unavailable
+from ledger.errors import BlockError, Fatal, Refusal, Unavailable
 from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
 from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
@@ -70,26 +73,27 @@ class Follower:
     Args:
         sink: this node's committer.
         signer: the node's identity, with which it asks for blocks.
-        tls: how to reach the sequencer's node port.
+        tls: tells how to reach the sequencer's node port now.
         clock: what goes into the requests as their time.
-        endpoint: host and port of the sequencer's node port; by default the first of the channel
-            configuration's orderer endpoints.
+        endpoint: tells host and port of the sequencer's node port; by default the first of the
+            channel configuration's orderer endpoints.
     """
 
     def __init__(
         self,
         sink: BlockSink,
         signer: SigningIdentity,
-        tls: NodeTls,
+        tls: Callable[[], NodeTls],
         clock: Clock,
         *,
-        endpoint: tuple[str, int] | None = None,
+        endpoint: Callable[[], tuple[str, int]] | None = None,
     ) -> None:
         self._sink = sink
         self._signer = signer
-        self._tls = tls
+        self._tls_now = tls
+        self._tls: NodeTls | None = None
         self._clock = clock
-        self._fixed_endpoint = endpoint
+        self._endpoint_now = endpoint or self._configured_endpoint
         self._endpoint = ""
         self._why_not = "the follower has not been started"
         self._halted: Fatal | None = None
@@ -101,20 +105,41 @@ class Follower:
         """Begin to follow, from the sink's height on."""
         if self._task is not None:
             return
-        host, port = self._fixed_endpoint or self._configured_endpoint()
-        self._endpoint = f"{host}:{port}"
+        await self._dial()
         self._why_not = f"the sequencer {self._endpoint} has not answered yet"
-        self._channel = grpc.aio.secure_channel(
-            self._endpoint, self._tls.credentials, options=(*CHANNEL_OPTIONS, *self._tls.options)
-        )
-        self._broadcast = BroadcastStream(self._channel, self._endpoint)
         self._task = asyncio.create_task(self._follow(), name=f"follow {self._endpoint}")
         self._task.add_done_callback(self._ended)
+
+    async def _dial(self) -> None:
+        """Open the connection, anew if anything that it rests on has changed.
+
+        Raises:
+            OrderingUnavailable, ConfigurationError: the channel names no orderer that can be
+                reached; an open connection stays.
+        """
+        host, port = self._endpoint_now()
+        endpoint, tls = f"{host}:{port}", self._tls_now()
+        if self._tls is not None and (endpoint, tls.rests_on) == (
+            self._endpoint,
+            self._tls.rests_on,
+        ):
+            return
+        before, broadcast_before = self._channel, self._broadcast
+        self._endpoint, self._tls = endpoint, tls
+        self._channel = grpc.aio.secure_channel(
+            endpoint, tls.credentials, options=(*CHANNEL_OPTIONS, *tls.options)
+        )
+        self._broadcast = BroadcastStream(self._channel, endpoint)
+        if broadcast_before is not None:
+            await broadcast_before.close()
+        if before is not None:
+            logger.info("the sequencer is reached anew, at %s", endpoint)
+            await before.close(None)
 
     async def stop(self) -> None:
         """End both streams; envelopes without an answer are told that their outcome is unknown."""
         task, channel, broadcast = self._task, self._channel, self._broadcast
-        self._task = self._channel = self._broadcast = None
+        self._task = self._channel = self._broadcast = self._tls = None
         self._why_not = "the follower is being stopped"
         if task is not None:
             task.cancel()
@@ -160,6 +185,7 @@ class Follower:
         while True:
             height = self._sink.height
             try:
+                await self._dial()
                 await self._take_blocks()
             except _Interrupted as interrupted:
                 self._away(str(interrupted))
@@ -170,6 +196,8 @@ class Follower:
                 self._away(f"a block of the sequencer {self._endpoint} was refused: {refused}")
             except Unavailable as closed:
                 self._away(f"this node takes no blocks now: {closed}")
+            except Refusal as wrong:
+                self._away(f"the sequencer cannot be reached: {wrong}")
             except Fatal as fatal:
                 self._halt(fatal)
                 return
@@ -205,11 +233,12 @@ class Follower:
             BlockError: a block was refused as a whole.
             Fatal: the channel must halt.
         """
-        if self._channel is None:
+        if self._channel is None or self._tls is None:
             raise _Interrupted("the follower is being stopped")
+        tls = self._tls
         call = self._channel.stream_stream(DELIVER, None, None)(None)
         try:
-            request = await asyncio.to_thread(self._request)
+            request = await asyncio.to_thread(self._request, tls)
             try:
                 await call.write(request)
             except asyncio.InvalidStateError:
@@ -237,12 +266,12 @@ class Follower:
                 f"the sequencer {self._endpoint} sent what is no DeliverResponse"
             ) from None
 
-    def _request(self) -> bytes:
+    def _request(self, tls: NodeTls) -> bytes:
         return signed_seek(
             blocks_from(self._sink.height),
             channel_id=self._sink.channel_id,
             signer=self._signer,
-            certificate_der=self._tls.certificate_der,
+            certificate_der=tls.certificate_der,
             now=self._clock.now(),
         )
 
