@@ -15,16 +15,24 @@ import grpc
 from fabric_protos.gateway import gateway_pb2_grpc
 from fabric_protos.peer import events_pb2_grpc
 
-from clients.gateway import bulk, messages, operations
+from clients.gateway import bulk, operations
 from clients.gateway.bulk import BulkOutcome, BulkRequest
 from clients.gateway.connection import Endpoint, Timeouts, gateway_error
-from clients.gateway.drafting import Argument, Clock, ContractDrafting, OfflineDrafting, Transient
+from clients.gateway.drafting import (
+    Argument,
+    Clock,
+    ContractDrafting,
+    NetworkDrafting,
+    OfflineDrafting,
+    Transient,
+)
 from clients.gateway.errors import EventsError, GatewayError
 from clients.gateway.events import ChaincodeEvent, checked_delivery, events_of
 from clients.gateway.messages import CommitRequest, ProposalDraft, TransactionDraft
 from clients.gateway.operations import Call, CommitStatus, Operation, Outcome, Pause, T
 from clients.gateway.ports import Checkpointer, Signer
 from clients.gateway.profile import ConnectionProfile
+from clients.gateway.requests import BlocksRequest, EventsRequest
 from clients.gateway.retry import RetryPolicy
 from clients.gateway.rota import Line, Rota, endpoints_of, is_for_another_gateway, unreachable
 
@@ -158,9 +166,12 @@ class Gateway(OfflineDrafting):
         assert failure is not None
         raise failure
 
-    def _chaincode_events(self, request: Any) -> Iterator[ChaincodeEvent]:
+    def chaincode_events(
+        self, request: EventsRequest, *, timeout_s: float | None = None
+    ) -> Iterator[ChaincodeEvent]:
+        """Events that a drafted request asks for, in order; without *timeout_s*, without end."""
         line = self._rota.current
-        call = line.stubs.gateway.ChaincodeEvents(request)
+        call = line.stubs.gateway.ChaincodeEvents(request.signed(), timeout=timeout_s)
         try:
             for response in call:
                 yield from events_of(response)
@@ -169,9 +180,13 @@ class Gateway(OfflineDrafting):
         finally:
             call.cancel()
 
-    def _blocks(self, rpc: str, envelope: Any) -> Iterator[Any]:
+    def block_events(
+        self, request: BlocksRequest, *, timeout_s: float | None = None
+    ) -> Iterator[Any]:
+        """Blocks that a drafted request asks for, in order, as the request's kind has them."""
         line = self._rota.current
-        call = getattr(line.stubs.deliver, rpc)(iter([envelope]))
+        deliver = getattr(line.stubs.deliver, request.rpc)
+        call = deliver(iter([request.signed()]), timeout=timeout_s)
         try:
             for response in call:
                 delivered = checked_delivery(response)
@@ -191,12 +206,15 @@ class Gateway(OfflineDrafting):
         return failure
 
 
-class Network:
-    """One channel, seen through one gateway."""
+class Network(NetworkDrafting):
+    """One channel, seen through one gateway.
+
+    Streams end with EventsError DEADLINE_EXCEEDED after *timeout_s*, if one is given.
+    """
 
     def __init__(self, gateway: Gateway, channel_id: str) -> None:
+        super().__init__(gateway.identity, channel_id, gateway._clock)
         self._gateway = gateway
-        self.channel_id = channel_id
 
     def contract(self, chaincode: str, contract: str = "") -> Contract:
         """A contract of the channel."""
@@ -208,16 +226,13 @@ class Network:
         *,
         start_block: int | None = None,
         checkpoint: Checkpointer | None = None,
+        timeout_s: float | None = None,
     ) -> Iterator[ChaincodeEvent]:
         """Events of a contract in order, without end; from the checkpoint where it has one."""
-        request = messages.chaincode_events_request(
-            self._gateway.identity,
-            self.channel_id,
-            chaincode,
-            start_block=_start(start_block, checkpoint),
-            after_tx_id=checkpoint.tx_id if checkpoint else "",
+        request = self.new_chaincode_events_request(
+            chaincode, start_block=start_block, checkpoint=checkpoint
         )
-        return self._gateway._chaincode_events(request)
+        return self._gateway.chaincode_events(request, timeout_s=timeout_s)
 
     def block_events(
         self,
@@ -225,9 +240,13 @@ class Network:
         start_block: int | None = None,
         stop_block: int | None = None,
         checkpoint: Checkpointer | None = None,
+        timeout_s: float | None = None,
     ) -> Iterator[Any]:
         """Blocks (``common.Block``) in order; without *stop_block*, without end."""
-        return self._blocks("Deliver", start_block, stop_block, checkpoint)
+        request = self.new_block_events_request(
+            start_block=start_block, stop_block=stop_block, checkpoint=checkpoint
+        )
+        return self._gateway.block_events(request, timeout_s=timeout_s)
 
     def filtered_block_events(
         self,
@@ -235,25 +254,27 @@ class Network:
         start_block: int | None = None,
         stop_block: int | None = None,
         checkpoint: Checkpointer | None = None,
+        timeout_s: float | None = None,
     ) -> Iterator[Any]:
         """Filtered blocks (``protos.FilteredBlock``): ids and codes, no content."""
-        return self._blocks("DeliverFiltered", start_block, stop_block, checkpoint)
-
-    def _blocks(
-        self,
-        rpc: str,
-        start_block: int | None,
-        stop_block: int | None,
-        checkpoint: Checkpointer | None,
-    ) -> Iterator[Any]:
-        envelope = messages.seek_envelope(
-            self._gateway.identity,
-            self.channel_id,
-            _start(start_block, checkpoint),
-            stop_block,
-            now=self._gateway._clock() if self._gateway._clock else None,
+        request = self.new_filtered_block_events_request(
+            start_block=start_block, stop_block=stop_block, checkpoint=checkpoint
         )
-        return self._gateway._blocks(rpc, envelope)
+        return self._gateway.block_events(request, timeout_s=timeout_s)
+
+    def private_block_events(
+        self,
+        *,
+        start_block: int | None = None,
+        stop_block: int | None = None,
+        checkpoint: Checkpointer | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[Any]:
+        """Blocks (``protos.BlockAndPrivateData``) with the private data that the member may see."""
+        request = self.new_private_block_events_request(
+            start_block=start_block, stop_block=stop_block, checkpoint=checkpoint
+        )
+        return self._gateway.block_events(request, timeout_s=timeout_s)
 
 
 class Contract(ContractDrafting):
@@ -339,9 +360,3 @@ class Contract(ContractDrafting):
             )
 
         return self._gateway._run(bulk.submit_bulk(new_draft, len(records), most, retry))
-
-
-def _start(start_block: int | None, checkpoint: Checkpointer | None) -> int | None:
-    if checkpoint is not None and checkpoint.block_num is not None:
-        return checkpoint.block_num
-    return start_block

@@ -254,6 +254,14 @@ def chaincode_events_request(
     after_tx_id: str,
 ) -> Any:
     """The signed request for a contract's events; without a start, from the next commit on."""
+    raw = events_request_bytes(signer, channel_id, chaincode, start_block, after_tx_id)
+    return gateway_pb2.SignedChaincodeEventsRequest(request=raw, signature=signer.sign(raw))
+
+
+def events_request_bytes(
+    signer: Signer, channel_id: str, chaincode: str, start_block: int | None, after_tx_id: str
+) -> bytes:
+    """The bytes to sign of a request for a contract's events."""
     request = gateway_pb2.ChaincodeEventsRequest(
         channel_id=channel_id,
         chaincode_id=chaincode,
@@ -261,8 +269,7 @@ def chaincode_events_request(
         start_position=_start_position(start_block),
         after_transaction_id=after_tx_id,
     )
-    raw = request.SerializeToString()
-    return gateway_pb2.SignedChaincodeEventsRequest(request=raw, signature=signer.sign(raw))
+    return bytes(request.SerializeToString())
 
 
 def seek_envelope(
@@ -273,7 +280,20 @@ def seek_envelope(
     *,
     now: datetime | None = None,
 ) -> Any:
-    """The signed envelope that asks a Deliver service for blocks.
+    """The signed envelope that asks a Deliver service for blocks; see `seek_payload`."""
+    raw = seek_payload(signer, channel_id, start_block, stop_block, now=now)
+    return common_pb2.Envelope(payload=raw, signature=signer.sign(raw))
+
+
+def seek_payload(
+    signer: Signer,
+    channel_id: str,
+    start_block: int | None,
+    stop_block: int | None = None,
+    *,
+    now: datetime | None = None,
+) -> bytes:
+    """The bytes to sign of a request for blocks.
 
     Without *start_block* from the next commit on, without *stop_block* for ever.
     The signature header has no nonce and the channel header no transaction id,
@@ -289,8 +309,7 @@ def seek_envelope(
         signature_header=_signature_header(signer.serialized, b""),
     )
     payload = common_pb2.Payload(header=header, data=seek.SerializeToString())
-    raw = payload.SerializeToString()
-    return common_pb2.Envelope(payload=raw, signature=signer.sign(raw))
+    return bytes(payload.SerializeToString())
 
 
 def _start_position(block_num: int | None) -> Any:
