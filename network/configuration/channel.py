@@ -58,7 +58,7 @@ _CHANNEL_ID = re.compile(r"[a-z][a-z0-9.-]{0,248}")
 _ALL_AT_ONCE = 0xFFFFFFFF
 _CONFIG = 1
 _GROUPS = frozenset({"Application", "Orderer"})
-_CONSORTIUMS = "Consortiums"
+CONSORTIUMS = "Consortiums"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class ChannelConfiguration:
         acls: resources for which the channel names another policy than Fabric's default.
         organisations: the members of the group Application, by MSP id.
         orderer_organisations: MSP ids in the group Orderer, sorted.
-        orderer_groups: MSP id of each group in the group Orderer, by the group's name.
+        member_groups: MSP id of each member's group, by the group's path.
         consensus_type: `solo`, or another engine's name.
         consensus_metadata: the engine's own bytes.
         consenters: the orderers of a BFT engine, by whose numbers they sign blocks.
@@ -184,9 +184,9 @@ class ChannelConfiguration:
         self.organisations = members.read_application(application_group)
         addresses = channel["OrdererAddresses"].addresses
         self.orderer_endpoints = members.read_orderer(orderer_group, addresses)
-        self.orderer_organisations = tuple(sorted(set(members.orderers.values())))
-        self.orderer_groups: Mapping[str, str] = MappingProxyType(members.orderers)
+        self.orderer_organisations = tuple(sorted(members.orderers))
         members.read_consortiums(root)
+        self.member_groups: Mapping[str, str] = MappingProxyType(members.groups)
         if "V3_0" in self.capabilities.channel:
             _verify_endpoints(addresses, members.without_endpoints)
         self.msps = MSPManager(list(members.msps.values()))
@@ -297,10 +297,10 @@ def _absolute(reference: str) -> str:
 
 def _verify_groups(root: Any) -> None:
     names = set(root.groups)
-    if not names >= _GROUPS or names - _GROUPS - {_CONSORTIUMS}:
+    if not names >= _GROUPS or names - _GROUPS - {CONSORTIUMS}:
         raise ConfigurationError(
             f"the channel group has the groups {sorted(names)}: it must have Application and "
-            f"Orderer, may have {_CONSORTIUMS}, and no other"
+            f"Orderer, may have {CONSORTIUMS}, and no other"
         )
 
 
@@ -342,7 +342,8 @@ class _Members:
         self._ed25519_allowed = ed25519_allowed
         self._definitions: dict[str, bytes] = {}
         self.msps: dict[str, MSP] = {}
-        self.orderers: dict[str, str] = {}
+        self.groups: dict[str, str] = {}
+        self.orderers: set[str] = set()
         self.without_endpoints: list[str] = []
 
     def _read_msp(self, config: Any, where: str) -> MSP:
@@ -361,7 +362,9 @@ class _Members:
             if inner.groups:
                 raise ConfigurationError(f"{where} has groups below it: a member has none")
             values = read_values(inner, known, where)
-            yield name, where, self._read_msp(values["MSP"], where), values
+            msp = self._read_msp(values["MSP"], where)
+            self.groups[where] = msp.msp_id
+            yield name, where, msp, values
 
     def read_application(self, group: Any) -> Mapping[str, Organisation]:
         """Return the members of the group Application by MSP id."""
@@ -380,7 +383,7 @@ class _Members:
         found = [("", *each) for each in _endpoints(addresses, "OrdererAddresses")]
         known = ORDERER_ORGANISATION_VALUES
         for name, where, msp, values in self._read_groups(group, known, "/Channel/Orderer"):
-            self.orderers[name] = msp.msp_id
+            self.orderers.add(msp.msp_id)
             own = values["Endpoints"].addresses
             if not own:
                 self.without_endpoints.append(name)
@@ -393,10 +396,10 @@ class _Members:
         A channel made out of a configuration that was an orderers' one may still have it.
         Source: Fabric common/channelconfig/{consortiums,consortium}.go.
         """
-        if _CONSORTIUMS not in root.groups:
+        if CONSORTIUMS not in root.groups:
             return
-        for name, consortium in root.groups[_CONSORTIUMS].groups.items():
-            path = f"/Channel/{_CONSORTIUMS}/{name}"
+        for name, consortium in root.groups[CONSORTIUMS].groups.items():
+            path = f"/Channel/{CONSORTIUMS}/{name}"
             read_values(consortium, CONSORTIUM_VALUES, path)
             for _ in self._read_groups(consortium, CONSORTIUM_ORGANISATION_VALUES, path):
                 pass
