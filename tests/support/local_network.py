@@ -9,7 +9,8 @@
 - The nodes run on the test's own event loop and speak gRPC over TLS on loopback; ledgers are on
   disk under the folder. The first member's node orders, the others follow it.
 - `local_network` takes contracts as instances of `chaincode.contract.Contract` and defines each on
-  the channel, by `_lifecycle` and with the endorsement of every node, under *policy*.
+  the channel, by `_lifecycle` and with the endorsement of every node, under *policy*. Without any,
+  the nodes run what packages are installed in their folders.
 - `network.gateway(msp_id, user)` is a client (`AsyncGateway`) of that member's node,
   `network.signer(msp_id, user)` the identity alone. Users are made when first asked for, with the
   attribute ``qist.role`` equal to their name; "admin" gets the unit admin.
@@ -56,7 +57,7 @@ from network.msp import SigningIdentity
 from network.policy import parse_policy
 from nodes.channel import Channel
 from nodes.configuration import Endpoint, load_configuration, render_configuration
-from nodes.contracts import NodeContracts, system_contracts
+from nodes.contracts import NodeContracts, installed_contracts, system_contracts
 from nodes.node import Node
 
 CHANNEL = "qist"
@@ -142,7 +143,8 @@ class LocalNetwork:
         for msp_id in msp_ids or self.members:
             member = self.members[msp_id]
             assert member.node is None, f"the node of {msp_id} runs already"
-            node = await asyncio.to_thread(Node.open, member.folder, contracts=self._contracts)
+            contracts = self._contracts if self._chaincodes else installed_contracts
+            node = await asyncio.to_thread(Node.open, member.folder, contracts=contracts)
             task = asyncio.create_task(node.serve(), name=f"node of {msp_id}")
             started = asyncio.create_task(node.started.wait())
             await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
