@@ -177,12 +177,18 @@ def tls_authorities(msp: MSP) -> tuple[bytes, ...]:
 def members_tls_authorities(configuration: ChannelConfiguration) -> bytes:
     """Return the TLS authorities of all members in one PEM text.
 
+    A member that names none cannot connect; that is no reason to shut the others out.
+
     Raises:
-        ConfigurationError: a member has none.
+        ConfigurationError: no member has one.
     """
-    authorities: list[bytes] = []
-    for msp_id in sorted(configuration.msps.msps):
-        authorities.extend(tls_authorities(configuration.msps.msp(msp_id)))
+    msps = [configuration.msps.msp(msp_id) for msp_id in sorted(configuration.msps.msps)]
+    authorities = [each for msp in msps if msp.tls_roots for each in tls_authorities(msp)]
+    if not authorities:
+        raise ConfigurationError(
+            f"no member of channel {configuration.channel_id} names a TLS authority: put its "
+            "certificate into tlscacerts of its MSP"
+        )
     return join_pem(authorities)
 
 
@@ -204,7 +210,7 @@ def node_port_credentials(folder: Path, configuration: Configuration) -> grpc.Se
         folder: the node's TLS folder.
         configuration: gives the channel configuration in force; called from gRPC's threads.
     Raises:
-        ConfigurationError: see `TlsIdentity.load`; or a member has no TLS authority.
+        ConfigurationError: see `TlsIdentity.load`; or no member has a TLS authority.
     """
     return _port_credentials(_Source(folder, configuration), mutual=True)
 

@@ -113,7 +113,10 @@ class Node:
         self._signatures = signatures
         limits = configuration.limits
         self._members = Members(
-            configuration.msp_id, lambda: self.channel.configuration, self._dial
+            configuration.msp_id,
+            lambda: self.channel.configuration,
+            self._dial,
+            lambda: tls.identity.certificate_der,
         )
         self.private = PrivateDataRoom(
             channel,

@@ -39,7 +39,7 @@ from network.configuration.values import (
 )
 from network.decoding import decode_message
 from network.errors import ConfigurationError, IdentityError
-from network.msp import Certificate
+from network.msp import MSP, Certificate
 from network.msp.settings import RevocationList, read_revocation_list
 
 __all__ = [
@@ -63,13 +63,18 @@ def add_member(config: Any, spec: OrganisationSpec) -> None:
     """Add a member to the group Application.
 
     Raises:
-        ConfigurationError: it is a member already.
+        ConfigurationError: it is a member already, or names no TLS authority.
     """
     groups = config.channel_group.groups["Application"].groups
     if _group_of(groups, spec.msp_id) is not None or spec.msp_id in groups:
         raise ConfigurationError(
             f"{spec.msp_id} is a member of the channel already: replace its authorities with "
             "--replace-ca, or its node's address with --anchor"
+        )
+    if not MSP.from_config(spec.msp_config, ed25519_allowed=True).tls_roots:
+        raise ConfigurationError(
+            f"the MSP folder of {spec.msp_id} has no certificate in tlscacerts, and its nodes "
+            "could not connect to any other: have the member give its TLS authority, too"
         )
     groups[spec.msp_id].CopyFrom(application_member_group(spec))
 

@@ -2,7 +2,9 @@
 
 One long-lived gRPC channel to the node port of each member, by mutual TLS, trusting for each member
 only that member's own TLS authority, so that no other can stand in for it. Addresses are the anchor
-peers of the channel configuration and follow it.
+peers of the channel configuration and follow it; a connection is made anew when an address, the
+member's TLS authorities or this node's own certificate have become others, and calls at work on the
+old one are finished.
 
 A node that fails to answer is *down* for a moment that doubles with each failure; it is then asked
 only when no others would do. That is a hint for choosing, never a verdict.
@@ -22,6 +24,8 @@ from google.protobuf.message import DecodeError
 
 from ledger.errors import Unavailable
 from network.configuration import ChannelConfiguration
+from network.errors import ConfigurationError
+from network.tls import tls_authorities
 from nodes.endorser.service import HEIGHT_KEY, PROCESS_PROPOSAL, read_height
 
 log = logging.getLogger(__name__)
@@ -39,6 +43,9 @@ _DOWN = frozenset(
 
 Dial = Callable[[str, str], grpc.aio.Channel]
 """Opens a channel to (``host:port``, MSP id)."""
+
+_LAST_CALLS_S = 30.0
+"""How long calls may be at work on a connection that another has replaced."""
 
 
 class MemberUnavailable(Unavailable):
@@ -61,6 +68,7 @@ class Member:
     msp_id: str
     address: str
     _channel: grpc.aio.Channel
+    _rests_on: object = None
     _call: Any = field(init=False)
     _calls: dict[str, Any] = field(init=False, default_factory=dict)
     _down_until: float = 0.0
@@ -151,9 +159,13 @@ class Member:
             log.info("member %s at %s answers again", self.msp_id, self.address)
             self._pause_s = self._down_until = 0.0
 
-    async def close(self) -> None:
-        """Give the connection up."""
-        await self._channel.close(None)
+    def is_made_of(self, address: str, rests_on: object) -> bool:
+        """Tell whether the connection goes there, and on the same terms."""
+        return (address, rests_on) == (self.address, self._rests_on)
+
+    async def close(self, grace_s: float | None = None) -> None:
+        """Give the connection up, after the calls that are at work if they end in time."""
+        await self._channel.close(grace_s)
 
 
 class Members:
@@ -163,41 +175,55 @@ class Members:
         own: MSP id of this node's member; it is not among the others.
         configuration: returns the configuration in force.
         dial: opens a connection.
+        own_certificate: returns this node's TLS certificate, as it is shown on new connections.
     """
 
     def __init__(
-        self, own: str, configuration: Callable[[], ChannelConfiguration], dial: Dial
+        self,
+        own: str,
+        configuration: Callable[[], ChannelConfiguration],
+        dial: Dial,
+        own_certificate: Callable[[], bytes] = lambda: b"",
     ) -> None:
         self._own = own
         self._configuration = configuration
         self._dial = dial
-        self._seen: ChannelConfiguration | None = None
+        self._own_certificate = own_certificate
+        self._seen: tuple[object, ...] = ()
         self._members: dict[str, Member] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def others(self) -> dict[str, Member]:
         """The other members that have an address, by MSP id."""
-        configuration = self._configuration()
-        if configuration is not self._seen:
-            self._seen = configuration
-            self._follow(configuration)
+        configuration, certificate = self._configuration(), self._own_certificate()
+        # A configuration never changes, so the object stands for what is in it.
+        if (configuration, certificate) != self._seen:
+            self._seen = configuration, certificate
+            self._follow(configuration, certificate)
         return self._members
 
-    def _follow(self, configuration: ChannelConfiguration) -> None:
-        wanted = {
-            msp_id: f"{organisation.anchor_peers[0][0]}:{organisation.anchor_peers[0][1]}"
-            for msp_id, organisation in configuration.organisations.items()
-            if msp_id != self._own and organisation.anchor_peers
-        }
+    def _follow(self, configuration: ChannelConfiguration, certificate: bytes) -> None:
+        wanted: dict[str, tuple[str, object]] = {}
+        for msp_id, organisation in configuration.organisations.items():
+            if msp_id == self._own or not organisation.anchor_peers:
+                continue
+            host, port = organisation.anchor_peers[0]
+            try:
+                trusted = tls_authorities(configuration.msps.msp(msp_id))
+            except ConfigurationError as error:
+                log.warning("the node of %s cannot be reached: %s", msp_id, error)
+                continue
+            wanted[msp_id] = (f"{host}:{port}", (certificate, trusted))
         for msp_id, member in list(self._members.items()):
-            if wanted.get(msp_id) != member.address:
-                task = asyncio.get_running_loop().create_task(member.close())
+            if msp_id not in wanted or not member.is_made_of(*wanted[msp_id]):
+                task = asyncio.get_running_loop().create_task(member.close(_LAST_CALLS_S))
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
                 del self._members[msp_id]
-        for msp_id, address in wanted.items():
+        for msp_id, (address, rests_on) in wanted.items():
             if msp_id not in self._members:
-                self._members[msp_id] = Member(msp_id, address, self._dial(address, msp_id))
+                channel = self._dial(address, msp_id)
+                self._members[msp_id] = Member(msp_id, address, channel, rests_on)
 
     async def close(self) -> None:
         """Give all connections up."""

@@ -236,12 +236,24 @@ def test_member_without_tls_authority_is_named(tmp_path) -> None:
     spec = OrganisationSpec("BankMSP", bank.msp_config(tls_root_certs=None), [("h", 1)], [("h", 1)])
     block = build_genesis(CHANNEL, [spec], orderers=["BankMSP"], when=NOW)
     configuration = ChannelConfiguration.from_block(block)
-    with pytest.raises(ConfigurationError, match="BankMSP names no TLS authority"):
+    with pytest.raises(ConfigurationError, match="no member of channel qist names a TLS authority"):
         members_tls_authorities(configuration)
     with pytest.raises(ConfigurationError, match="BankMSP names no TLS authority"):
         bank.tls_identity().to_orderer(configuration)
     with pytest.raises(IdentityError, match="PtaMSP is not defined"):
         bank.tls_identity().to_member(configuration, "PtaMSP")
+
+
+def test_member_without_tls_authority_shuts_no_other_out(tmp_path) -> None:
+    """A configuration that lets one in leaves the others' connections as they are."""
+    bank, pta = Member("BankMSP"), Member("PtaMSP")
+    specs = [
+        bank.spec(orders=True),
+        OrganisationSpec("PtaMSP", pta.msp_config(tls_root_certs=None), [("localhost", 9)]),
+    ]
+    block = build_genesis(CHANNEL, specs, orderers=["BankMSP"], when=NOW)
+    configuration = ChannelConfiguration.from_block(block)
+    assert members_tls_authorities(configuration) == bank.tls.pem
 
 
 def test_own_certificate_is_read_again_when_it_was_replaced(tmp_path) -> None:
