@@ -69,7 +69,7 @@ def read_block(delivered: DeliveredBlock, expected_number: int) -> Block:
         ) from error
     if block.encode() != delivered.raw:
         raise _damage(
-            block.number,
+            expected_number,
             "encoding of the block",
             delivered.place,
             "the bytes are not the one encoding of the block that they hold",

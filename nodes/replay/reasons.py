@@ -33,6 +33,7 @@ from network.policy.words import policy_in_words
 from nodes.committer.endorsement import Unsatisfied
 from nodes.committer.signatures import SignaturePool
 from nodes.committer.validator import TransactionValidator
+from nodes.replay.delivered import Outcome
 from nodes.replay.difference import Difference
 from nodes.replay.support import UnsupportedChannel, follow_update
 
@@ -68,7 +69,7 @@ _CHECK = {
 
 def explain_verdict(
     prepared: PreparedBlock,
-    theirs: bytes,
+    outcome: Outcome,
     configuration: ChannelConfiguration,
     ledger: ChannelLedger,
     signatures: SignaturePool,
@@ -77,13 +78,14 @@ def explain_verdict(
 
     Args:
         prepared: the block with our codes; not committed yet.
-        theirs: the peer's codes.
+        outcome: what the peer recorded; its codes are not ours.
         configuration: in force before the block.
         ledger: at the height before the block.
         signatures: the threads that verify.
     Raises:
         UnsupportedChannel: it hangs on a contract whose rules are not here.
     """
+    theirs = outcome.codes or b""
     place = next(n for n, code in enumerate(prepared.codes) if code != theirs[n])
     transaction = prepared.transactions[place]
     ours, their_code = prepared.codes[place], TxValidationCode(theirs[place])
@@ -103,6 +105,8 @@ def explain_verdict(
         if ours is _VALID:
             check = f"{_CHECK.get(their_code, 'a check')}: passed here"
             detail = [*explainer.what_was_judged(transaction), *detail]
+    if prepared.commit_hash == outcome.commit_hash:
+        detail.append("the recorded commit hash is that of our codes: the recorded code is damaged")
     return Difference(
         prepared.block.number,
         check,
@@ -287,7 +291,7 @@ def _conflicts(
                 yield (
                     _CHECK[TxValidationCode.PHANTOM_READ_CONFLICT],
                     f"{each.namespace}: from {query.start_key!r} to {query.end_key!r}",
-                    _phantom(query, each.namespace, state),
+                    _phantom(query, each.namespace, updates, state),
                 )
         for collection in each.collections:
             hashed = changed.hashed.get(collection.collection, {})
@@ -311,17 +315,25 @@ def _moved(read: Version | None, committed: Version | None, in_block: Version | 
     return found
 
 
-def _phantom(query: RangeQuery, namespace: str, state: LedgerSnapshot) -> list[str]:
+def _phantom(
+    query: RangeQuery, namespace: str, updates: BlockUpdates, state: LedgerSnapshot
+) -> list[str]:
+    changed = updates.of(namespace)
+    found = [
+        f"{key!r} changed in this block by transaction {changed.public[key].version.tx_num}"
+        for key in changed.public_range(query.start_key, query.end_key)[:_SHOWN]
+    ]
     if query.raw_reads is None:
-        return ["the summary of the results is another one now"]
+        return [*found, "the summary of the results is another one now"]
     now = state.range_versions(namespace, query.start_key, query.end_key)
-    for read, found in zip_longest(query.raw_reads, now):
-        if read != found:
+    for read, committed in zip_longest(query.raw_reads, now):
+        if read != committed:
             return [
+                *found,
                 f"recorded: {'the end' if read is None else _read(*read)}",
-                f"committed before the block: {'the end' if found is None else _read(*found)}",
+                f"committed: {'the end' if committed is None else _read(*committed)}",
             ]
-    return ["an earlier transaction of the block changes a key in the range"]
+    return found
 
 
 def _read(key: str, version: Version | None) -> str:

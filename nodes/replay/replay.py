@@ -155,7 +155,7 @@ class Replay:
                     raise Disagreement(
                         explain_verdict(
                             staged.prepared,
-                            outcome.codes,
+                            outcome,
                             committer.configuration,
                             self._ledger,
                             self._signatures,
