@@ -15,8 +15,8 @@ A node lives on one event loop: two gRPC servers, the ordering engine and the co
 the reverse order: no new calls, those at work finished, waiting ones told, the block in work
 committed, the ledger closed.
 
-Whether this node orders is said by the channel configuration: it does if the first orderer endpoint
-is its own node port; otherwise it follows that endpoint.
+Whether this node orders is said by the channel configuration in force: it does if the first orderer
+endpoint is its own node port; otherwise it follows that endpoint.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ import uvloop
 from chaincode.packages import ContractStanding
 from ledger.channel import ChannelLedger
 from ledger.errors import LedgerError
+from network.configuration import ChannelConfiguration
 from network.msp import SigningIdentity
 from network.ordering.ports import NodeTls, OrderingEngine
-from network.ordering.solo import Follower, Sequencer
+from network.ordering.solo import Follower, Sequencer, SoloEngine
 from network.tls import OwnTls
 from nodes.channel import Channel, LedgerOpener
 from nodes.clock import CLOCK_FILE, Clock, ClockRefusal, RealClock, RehearsalClock
@@ -344,18 +345,24 @@ class Node:
         return self._tls.identity.to_member(self.channel.configuration, msp_id)
 
     def _make_engine(self) -> OrderingEngine:
-        channel = self.channel.configuration
-        _msp_id, host, port = channel.orderer_endpoints[0]
-        if f"{host}:{port}" == self.configuration.node.reachable:
-            others = OtherMembersNodes(
-                channel.channel_id,
-                self._members,
-                self._signer,
-                self._tls_to,
-                self.clock,
-                self.folder,
-            )
-            return Sequencer(self.channel, self._signer, self.clock, others=others)
+        return SoloEngine(self.channel, self._orders, self._make_sequencer, self._make_follower)
+
+    def _orders(self, configuration: ChannelConfiguration) -> bool:
+        _msp_id, host, port = configuration.orderer_endpoints[0]
+        return f"{host}:{port}" == self.configuration.node.reachable
+
+    def _make_sequencer(self) -> OrderingEngine:
+        others = OtherMembersNodes(
+            self.channel.channel_id,
+            self._members,
+            self._signer,
+            self._tls_to,
+            self.clock,
+            self.folder,
+        )
+        return Sequencer(self.channel, self._signer, self.clock, others=others, orders=self._orders)
+
+    def _make_follower(self) -> OrderingEngine:
         return Follower(self.channel, self._signer, self._tls_to_orderer, self.clock)
 
     def _tls_to_orderer(self) -> NodeTls:

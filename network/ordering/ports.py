@@ -147,6 +147,13 @@ class BlockSink(Protocol):
     def configuration(self) -> ChannelConfiguration:
         """The configuration in force after the last committed block."""
 
+    async def wait_for_configuration(self, sequence: int) -> ChannelConfiguration:
+        """Return the configuration in force as soon as its sequence is above *sequence*.
+
+        Raises:
+            Unavailable: no further block will come.
+        """
+
     async def accept(self, block: Block, expected: ExpectedOutcome | None = None) -> None:
         """Validate *block* and commit it durably.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from hypothesis import given
@@ -16,6 +17,7 @@ class Waits:
     number: int
     size_bytes: int
     since: float
+    alone: bool = False
 
 
 limits = st.builds(
@@ -30,9 +32,11 @@ limits = st.builds(
 sizes = st.lists(st.integers(1, 140), max_size=30)
 
 
-def _filled(sizes: list[int]) -> tuple[Cutter[Waits], list[Waits]]:
+def _filled(sizes: list[int], alone: Collection[int] = ()) -> tuple[Cutter[Waits], list[Waits]]:
     cutter: Cutter[Waits] = Cutter()
-    waiting = [Waits(number, size, float(number)) for number, size in enumerate(sizes)]
+    waiting = [
+        Waits(number, size, float(number), number in alone) for number, size in enumerate(sizes)
+    ]
     for each in waiting:
         cutter.add(each)
     return cutter, waiting
@@ -56,6 +60,20 @@ def test_blocks_are_the_queue_in_its_order_and_as_full_as_the_limits_allow(batch
                 or size + following[0].size_bytes > batch.preferred_max_bytes
             )
     assert cutter.cut(batch) == []
+
+
+@given(batch=limits, sizes=sizes, alone=st.sets(st.integers(0, 29), max_size=4))
+def test_what_must_stand_alone_does_and_is_waited_for_by_nothing(batch, sizes, alone) -> None:
+    """It is due at once with all that waits before it, and its block holds nothing else."""
+    cutter, waiting = _filled(sizes, alone)
+    cut: list[Waits] = []
+    while len(cutter):
+        if any(each.alone for each in waiting[len(cut) :]):
+            assert cutter.due_in(batch, -1.0, idle=False) == 0
+        block = cutter.cut(batch)
+        assert len(block) == 1 or not any(each.alone for each in block)
+        cut += block
+    assert cut == waiting
 
 
 @given(batch=limits, sizes=sizes, later=st.floats(0, 20), idle=st.booleans())

@@ -27,7 +27,13 @@ from ledger.blocks.metadata import commit_hash_of, with_validation
 from ledger.blocks.structure import verify_block_structure
 from ledger.errors import Fatal, LedgerError, Unavailable
 from ledger.transactions.codes import TxValidationCode
-from network.configuration import BatchParameters, ChannelConfiguration, build_genesis
+from network.configuration import (
+    BatchParameters,
+    ChannelConfiguration,
+    build_genesis,
+    config_of_block,
+    verify_config_envelope,
+)
 from network.errors import Divergence, OrderingRefusal, OrderingUnavailable
 from network.msp import Certificate, SigningIdentity
 from network.ordering.ports import ExpectedOutcome, NodeTls, OrderingEngine
@@ -96,11 +102,21 @@ class MemorySink:
         if expected is not None and expected != ExpectedOutcome(bytes(codes), commit_hash):
             raise Divergence(f"block {block.number}: the outcome here is another one")
         async with self._changed:
+            found = config_of_block(block)
+            if found is not None:
+                self.configuration = verify_config_envelope(self.configuration, found[1])
+                self.last_config_block = block.number
             self.blocks.append(with_validation(block, codes, commit_hash))
             self._changed.notify_all()
 
     def halt(self, fatal: Fatal) -> None:
         self.halted = fatal
+
+    async def wait_for_configuration(self, sequence: int) -> ChannelConfiguration:
+        """Wait until the configuration has a sequence above *sequence*."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.configuration.sequence > sequence)
+        return self.configuration
 
     async def wait_for_height(self, height: int) -> None:
         """Wait until there are *height* blocks."""

@@ -1,6 +1,7 @@
 """The engine `solo`: one member's node orders, the others follow it.
 
-`cutter.py` decides where a block ends, `sequencer.py` orders and signs. `follower.py` takes the
+`engine.py` lets a node do one or the other. `cutter.py` decides where a block ends, `building.py`
+makes one, `sequencer.py` orders. `follower.py` takes the
 sequencer's committed blocks, which it asks for as `seek.py` writes, and forwards this node's
 envelopes by the stream of `broadcast.py`.
 
@@ -9,7 +10,8 @@ and the other nodes say so. What it cannot do unseen is change a result: every f
 for itself, compares, and halts at the first difference.
 """
 
+from network.ordering.solo.engine import SoloEngine
 from network.ordering.solo.follower import Follower
 from network.ordering.solo.sequencer import Sequencer
 
-__all__ = ["Follower", "Sequencer"]
+__all__ = ["Follower", "Sequencer", "SoloEngine"]

@@ -12,8 +12,8 @@ Invariants:
   and asks again, for the connection may be at fault.
 - While the sequencer is away `submit` refuses at once and says plainly that nothing can be
   submitted; what the node has is still there to be read.
-- Before each attempt it is looked up where the sequencer is, whom to trust there and what to show:
-  renewed certificates and new addresses need no restart.
+- Before each attempt, and after each configuration block, it is looked up where the sequencer is,
+  whom to trust there and what to show: renewed certificates and new addresses need no restart.
 
 Absent: ordering itself (`sequencer.py`), choosing another sequencer: a `solo` channel has one.
 """
@@ -117,12 +117,8 @@ class Follower:
             OrderingUnavailable, ConfigurationError: the channel names no orderer that can be
                 reached; an open connection stays.
         """
-        host, port = self._endpoint_now()
-        endpoint, tls = f"{host}:{port}", self._tls_now()
-        if self._tls is not None and (endpoint, tls.rests_on) == (
-            self._endpoint,
-            self._tls.rests_on,
-        ):
+        endpoint, tls = self._where()
+        if self._is_dialled(endpoint, tls):
             return
         before, broadcast_before = self._channel, self._broadcast
         self._endpoint, self._tls = endpoint, tls
@@ -135,6 +131,17 @@ class Follower:
         if before is not None:
             logger.info("the sequencer is reached anew, at %s", endpoint)
             await before.close(None)
+
+    def _where(self) -> tuple[str, NodeTls]:
+        host, port = self._endpoint_now()
+        return f"{host}:{port}", self._tls_now()
+
+    def _is_dialled(self, endpoint: str, tls: NodeTls) -> bool:
+        """Tell whether the connection goes there, and rests on the same certificates."""
+        return self._tls is not None and (endpoint, tls.rests_on) == (
+            self._endpoint,
+            self._tls.rests_on,
+        )
 
     async def stop(self) -> None:
         """End both streams; envelopes without an answer are told that their outcome is unknown."""
@@ -302,4 +309,7 @@ class Follower:
                 f"block {number} came without the sequencer's validation codes; "
                 "only committed blocks can be followed"
             )
+        before = self._sink.configuration
         await self._sink.accept(block, ExpectedOutcome(codes, commit_hash_of(block)))
+        if self._sink.configuration is not before and not self._is_dialled(*self._where()):
+            raise _Interrupted(f"block {number} names another way to the node that orders")
