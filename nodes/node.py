@@ -3,6 +3,7 @@
     FOLDER/node.toml       what the node is told (nodes/configuration.py)
     FOLDER/msp, tls        its identity and its TLS certificate
     FOLDER/genesis.block   the first block of its channel
+    FOLDER/configuration.block  the configuration with which it joined, if that was not the first
     FOLDER/ledger          blocks and state
     FOLDER/transient       private data between endorsement and commit
     FOLDER/contracts       installed contract packages
@@ -17,6 +18,9 @@ committed, the ledger closed.
 
 Whether this node orders is said by the channel configuration in force: it does if the first orderer
 endpoint is its own node port; otherwise it follows that endpoint.
+
+A node that is behind goes by the configuration with which it joined until its ledger has come so
+far. It is ready as soon as the channel takes its identity.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from ledger.channel import ChannelLedger
 from ledger.errors import LedgerError
 from network.configuration import ChannelConfiguration
 from network.msp import SigningIdentity
-from network.ordering.ports import NodeTls, OrderingEngine
+from network.ordering.ports import OrderingEngine
 from network.ordering.solo import Follower, Sequencer, SoloEngine
 from network.tls import OwnTls
 from nodes.channel import Channel, LedgerOpener
@@ -50,7 +54,14 @@ from nodes.configuration import NodeConfiguration, load_configuration
 from nodes.contracts import NodeContracts, installed_contracts
 from nodes.endorser.endorser import Endorser
 from nodes.gateway.members import Members
-from nodes.opening import load_genesis, verify_channel, verify_channel_id
+from nodes.membership import Membership, newest_of
+from nodes.opening import (
+    CONFIGURATION_FILE,
+    load_genesis,
+    load_joined_configuration,
+    verify_channel,
+    verify_channel_id,
+)
 from nodes.operations.control import CONTROL_SOCKET, ControlServer, bind_control_socket
 from nodes.operations.logs import start_logging
 from nodes.operations.status import (
@@ -104,6 +115,7 @@ class Node:
         signatures: SignaturePool,
         contracts: Contracts,
         control: socket.socket,
+        joined: ChannelConfiguration | None = None,
     ) -> None:
         self.folder = folder
         self.configuration = configuration
@@ -111,13 +123,14 @@ class Node:
         self.clock = _clock_of(folder, channel)
         self._signer = signer
         self._tls = tls
+        self._membership = Membership(channel, joined, signer, tls)
         self._signatures = signatures
         limits = configuration.limits
         self._members = Members(
             configuration.msp_id,
-            lambda: self.channel.configuration,
+            self._membership.configuration,
             self._dial,
-            lambda: tls.identity.certificate_der,
+            self._membership.own_certificate,
         )
         self.private = PrivateDataRoom(
             channel,
@@ -187,8 +200,11 @@ class Node:
             channel = Channel.open(
                 folder / LEDGER_FOLDER, genesis, signatures=signatures, open_ledger=open_ledger
             )
-            verify_channel(channel.configuration, signer, folder)
-            return cls(folder, configuration, signer, tls, channel, signatures, contracts, control)
+            joined = load_joined_configuration(folder / CONFIGURATION_FILE, channel.channel_id)
+            verify_channel(newest_of(channel.configuration, joined), signer, folder)
+            return cls(
+                folder, configuration, signer, tls, channel, signatures, contracts, control, joined
+            )
         except BaseException:
             if channel is not None:
                 channel.ledger.close()
@@ -280,7 +296,7 @@ class Node:
 
     def status(self) -> NodeStatus:
         """Return the present status."""
-        channel = self.channel
+        channel, outside = self.channel, self._membership.outside()
         return NodeStatus(
             name=self.configuration.name,
             msp_id=self.configuration.msp_id,
@@ -289,8 +305,9 @@ class Node:
             height=channel.height,
             header_hash=channel.last_header_hash.hex(),
             commit_hash=channel.commit_hash.hex(),
-            ready=self._serving and channel.halted is None,
+            ready=self._serving and channel.halted is None and not outside,
             halted="" if channel.halted is None else str(channel.halted),
+            outside=outside,
             rehearsal=self.is_rehearsal,
             clock=self.clock.now().isoformat(),
             started=self._opened.isoformat(timespec="seconds"),
@@ -337,18 +354,15 @@ class Node:
     def _dial(self, address: str, msp_id: str) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(
             address,
-            self._tls_to(msp_id).credentials,
+            self._membership.tls_to(msp_id).credentials,
             options=call_options(self.configuration.limits.max_message_bytes),
         )
-
-    def _tls_to(self, msp_id: str) -> NodeTls:
-        return self._tls.identity.to_member(self.channel.configuration, msp_id)
 
     def _make_engine(self) -> OrderingEngine:
         return SoloEngine(self.channel, self._orders, self._make_sequencer, self._make_follower)
 
     def _orders(self, configuration: ChannelConfiguration) -> bool:
-        _msp_id, host, port = configuration.orderer_endpoints[0]
+        host, port = self._membership.orderer_endpoint(configuration)
         return f"{host}:{port}" == self.configuration.node.reachable
 
     def _make_sequencer(self) -> OrderingEngine:
@@ -356,17 +370,20 @@ class Node:
             self.channel.channel_id,
             self._members,
             self._signer,
-            self._tls_to,
+            self._membership.tls_to,
             self.clock,
             self.folder,
         )
         return Sequencer(self.channel, self._signer, self.clock, others=others, orders=self._orders)
 
     def _make_follower(self) -> OrderingEngine:
-        return Follower(self.channel, self._signer, self._tls_to_orderer, self.clock)
-
-    def _tls_to_orderer(self) -> NodeTls:
-        return self._tls.identity.to_orderer(self.channel.configuration)
+        return Follower(
+            self.channel,
+            self._signer,
+            self._membership.tls_to_orderer,
+            self.clock,
+            endpoint=self._membership.orderer_endpoint,
+        )
 
 
 def _clock_of(folder: Path, channel: Channel) -> Clock:

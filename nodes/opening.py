@@ -11,7 +11,16 @@ from network.errors import ConfigurationError, IdentityError
 from network.msp import SigningIdentity
 from nodes.configuration import ConfigurationRefusal, NodeConfiguration
 
-__all__ = ["load_genesis", "verify_channel", "verify_channel_id"]
+__all__ = [
+    "CONFIGURATION_FILE",
+    "load_genesis",
+    "load_joined_configuration",
+    "verify_channel",
+    "verify_channel_id",
+]
+
+CONFIGURATION_FILE = "configuration.block"
+"""The configuration with which a member joined a channel that had changed since its genesis."""
 
 
 def load_genesis(path: Path) -> Block | None:
@@ -22,6 +31,33 @@ def load_genesis(path: Path) -> Block | None:
         return None
     except (OSError, BlockError) as error:
         raise ConfigurationRefusal(f"{path} is no genesis block: {error}") from error
+
+
+def load_joined_configuration(path: Path, channel_id: str) -> ChannelConfiguration | None:
+    """Read the configuration that the operator gave the node to join with; None if there is none.
+
+    A node that is behind needs it: in the configuration of its own height it may be no member yet,
+    or have other authorities, and the orderer may be elsewhere.
+
+    Raises:
+        ConfigurationRefusal: the file holds no configuration block, or one of another channel.
+    """
+    try:
+        block = Block.decode(path.read_bytes())
+        found = ChannelConfiguration.from_block(block)
+    except FileNotFoundError:
+        return None
+    except (OSError, BlockError, ConfigurationError) as error:
+        raise ConfigurationRefusal(
+            f"{path} is no configuration block: {error}; take the file away, or fetch it anew with "
+            "`qist channel fetch config`"
+        ) from error
+    if found.channel_id != channel_id:
+        raise ConfigurationRefusal(
+            f"{path} is of channel {found.channel_id}, and the node keeps {channel_id}: take the "
+            "file away"
+        )
+    return found
 
 
 def verify_channel_id(configuration: NodeConfiguration, genesis: Block, folder: Path) -> None:
@@ -64,5 +100,6 @@ def verify_channel(
     except IdentityError as error:
         raise ConfigurationRefusal(
             f"the identity in {folder / 'msp'} is not valid in channel {channel.channel_id}: "
-            f"{error}"
+            f"{error}; if the channel has changed since this node was last up to date, give it the "
+            "newest configuration with `qist node join --configuration`"
         ) from error

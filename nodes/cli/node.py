@@ -95,14 +95,22 @@ def join(
     context: typer.Context,
     folder: Folder,
     genesis: Annotated[Path, typer.Option(help="The channel's genesis block.")],
+    configuration: Annotated[
+        Path | None,
+        typer.Option(
+            help="The block of the newest configuration, if the channel has changed since; "
+            "see `qist channel fetch config`."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a node the genesis block of its channel."""
+    """Give a node the genesis block of its channel, and the configuration that is in force."""
     from nodes.cli.node_folder import join_channel, load_genesis
 
     terminal = Terminal.of(context, as_json)
     block = load_genesis(genesis)
-    channel = join_channel(folder, block)
+    newest = None if configuration is None else load_genesis(configuration)
+    channel = join_channel(folder, block, newest)
     terminal.speak_of_rehearsal(channel.is_rehearsal)
     digest = block.header.hash().hex()
     terminal.result(
@@ -235,7 +243,11 @@ def status_lines(value: dict[str, Any]) -> Iterator[str]:
     yield f"channel      {value['channel_id']} at height {value['height']}"
     yield f"header hash  {value['header_hash']}"
     yield f"commit hash  {value['commit_hash'] or '- (there is none of the genesis block)'}"
-    state = "ready" if value["ready"] else f"NOT READY: {value['halted'] or 'it is starting'}"
+    state = (
+        "ready"
+        if value["ready"]
+        else f"NOT READY: {value['halted'] or value['outside'] or 'it is starting'}"
+    )
     yield f"state        {state}, since {value['started']}"
     if value["recovered"]:
         yield f"recovered    {value['recovered']}"

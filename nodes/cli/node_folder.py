@@ -3,6 +3,7 @@
     NODE/node.toml       configuration (nodes/configuration.py)
     NODE/msp  NODE/tls   the node's identity and TLS key
     NODE/genesis.block   first block of the channel; from `join_channel`
+    NODE/configuration.block  the configuration with which it joined, if that was a later one
     NODE/contracts       installed packages
     NODE/ledger          blocks and state; made when the node is started
     NODE/clock           a rehearsal's time; made when it is set
@@ -20,7 +21,7 @@ from pathlib import Path
 from ledger.blocks.block import Block
 from ledger.errors import LedgerError, Refusal
 from network.certificates import Organisation
-from network.certificates.writing import make_folder, new_folder, write_new
+from network.certificates.writing import make_folder, new_folder, replace_file, write_new
 from network.configuration import ChannelConfiguration
 from network.errors import IdentityError
 from network.msp import ORDERER, PEER, Certificate
@@ -30,6 +31,7 @@ from nodes.configuration import (
     load_configuration,
     render_configuration,
 )
+from nodes.opening import CONFIGURATION_FILE
 
 GENESIS_FILE = "genesis.block"
 CONTRACTS_FOLDER = "contracts"
@@ -107,34 +109,51 @@ def issue_node(organisation: Organisation, name: str, ports: NodePorts) -> Path:
     return organisation.add_node(name, hosts=ports.hosts)
 
 
-def join_channel(folder: Path, genesis: Block) -> ChannelConfiguration:
+def join_channel(folder: Path, genesis: Block, newest: Block | None = None) -> ChannelConfiguration:
     """Give a node the genesis block of its channel.
 
     The block is checked against the node: its channel, its member among the channel's, and its
-    certificates valid by what the channel knows of that member.
+    certificates valid by what the channel knows of that member. If the channel has changed since,
+    its newest configuration is what is checked, and kept.
 
+    Args:
+        folder: of the node. It may have joined before; then only the newest configuration is new.
+        genesis: the first block.
+        newest: the block of the configuration in force; None if that is the genesis block.
     Raises:
         Refusal: it does not fit; the node's folder is unchanged.
     """
     configuration = load_configuration(folder)
     channel = ChannelConfiguration.from_block(genesis)
-    channel.verify_capabilities()
     if channel.channel_id != configuration.channel_id:
         raise Refusal(
             f"the genesis block is of channel {channel.channel_id}, the node in {folder} is for "
             f"{configuration.channel_id}: give the right block, or make a node for that channel"
         )
+    if newest is not None:
+        channel = _later(channel, ChannelConfiguration.from_block(newest))
+    channel.verify_capabilities()
     _verify_membership(folder, configuration, channel)
     target = folder / GENESIS_FILE
-    if target.exists():
-        if Block.decode(target.read_bytes()).header.hash() == genesis.header.hash():
-            return channel
+    if not target.exists():
+        write_new(target, genesis.encode())
+    elif Block.decode(target.read_bytes()).header.hash() != genesis.header.hash():
         raise Refusal(
             f"{folder} has joined a channel already, with another genesis block: "
             "make another node for this one"
         )
-    write_new(target, genesis.encode())
+    if newest is not None:
+        replace_file(folder / CONFIGURATION_FILE, newest.encode())
     return channel
+
+
+def _later(first: ChannelConfiguration, newest: ChannelConfiguration) -> ChannelConfiguration:
+    if newest.channel_id != first.channel_id:
+        raise Refusal(
+            f"the configuration block is of channel {newest.channel_id}, and the genesis block of "
+            f"{first.channel_id}: fetch it from a node of that channel"
+        )
+    return newest
 
 
 def load_genesis(path: Path) -> Block:
@@ -169,7 +188,8 @@ def _verify_membership(
     if msp_id not in channel.organisations:
         raise Refusal(
             f"{msp_id} is no member of channel {channel.channel_id}, whose members are "
-            f"{', '.join(channel.organisations)}: have the channel made with it"
+            f"{', '.join(channel.organisations)}: have the channel made with it, or, if it was "
+            "added later, give the newest configuration with --configuration"
         )
     msp = channel.msps.msp(msp_id)
     certificate = (folder / "msp" / "signcerts" / "cert.pem").read_bytes()

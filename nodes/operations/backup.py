@@ -1,7 +1,7 @@
 """The archive of a node: what it cannot be made again without, in one file.
 
     backup.json         format, node, member, channel, when it was saved
-    node.toml  genesis.block  clock  msp/…  tls/…  contracts/…
+    node.toml  genesis.block  configuration.block  clock  msp/…  tls/…  contracts/…
     ledger/blocks/…  ledger/evidence/…
     checksums.json      SHA-256 of every other entry, in hexadecimal
 
@@ -45,7 +45,7 @@ FORMAT = 1
 HEAD = "backup.json"
 CHECKSUMS = "checksums.json"
 
-FILES = (CONFIGURATION_FILE, "genesis.block", "clock")
+FILES = (CONFIGURATION_FILE, "genesis.block", "configuration.block", "clock")
 # Evidence before the blocks it is about: what is appended meanwhile leaves no gap that way round.
 FOLDERS = ("msp", "tls", "contracts", "ledger/evidence", "ledger/blocks")
 

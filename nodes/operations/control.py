@@ -57,7 +57,7 @@ def control_application(node: ControlledNode) -> FastAPI:
         status = node.status()
         if not status.ready:
             response.status_code = 503
-        return {"ready": status.ready, "reason": status.halted}
+        return {"ready": status.ready, "reason": status.halted or status.outside}
 
     @application.get("/status")
     async def status() -> dict[str, object]:

@@ -76,6 +76,7 @@ class NodeStatus:
         header_hash, commit_hash: of the last block, hexadecimal.
         ready: whether the node serves and can endorse.
         halted: why the channel has stopped on this node; empty if it has not.
+        outside: why the channel does not take this node's identity; empty if it does.
         rehearsal: whether the network is a rehearsal.
         clock: the node's time, ISO.
         started: when the process began, ISO, machine time.
@@ -98,6 +99,7 @@ class NodeStatus:
     commit_hash: str
     ready: bool
     halted: str
+    outside: str
     rehearsal: bool
     clock: str
     started: str
