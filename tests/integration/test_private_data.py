@@ -237,7 +237,7 @@ async def test_transaction_that_reads_plain_data_is_endorsed_by_members(
 async def test_transient_data_that_would_leave_the_collection_is_refused(
     network: LocalNetwork,
 ) -> None:
-    """One who is no member of the collection must endorse: the client must say that it trusts it."""
+    """Where one who is no member must endorse, the client must say that it trusts it."""
     with pytest.raises(EndorseError, match="not in the distribution policy") as refused:
         await put(network, "vouched", "A-11", "v")
     assert refused.value.code is grpc.StatusCode.FAILED_PRECONDITION
@@ -261,8 +261,8 @@ async def test_required_peers_that_do_not_exist_stop_an_endorsement(network: Loc
     with pytest.raises(
         EndorseError,
         match=r"failed to distribute private collection, txID [0-9a-f]{64}, channel qist: could "
-        "not build private data dissemination plan for chaincode terms and collection needy: required "
-        "to disseminate to at least 2 peers, but know of only 1 eligible peers",
+        "not build private data dissemination plan for chaincode terms and collection needy: "
+        "required to disseminate to at least 2 peers, but know of only 1 eligible peers",
     ):
         await put(network, "needy", "A-12", "v")
     number = await put(network, "both", "A-12", "v")
