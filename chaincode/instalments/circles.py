@@ -16,10 +16,9 @@ when it opens an agreement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
-from chaincode.contract import MaxLength, Pattern, ReadOnlyStub, Stub
+from chaincode.contract import MaxLength, Pattern
 
 TERMS = "terms-"
 IDENTIFIERS = "identifiers-"
@@ -41,18 +40,3 @@ def identifiers_of(lender: str) -> str:
 
 def _written(msp_id: str) -> str:
     return msp_id.replace("_", "_u").replace(".", "_d")
-
-
-def read(stub: ReadOnlyStub, collection: str, keys: Sequence[str]) -> list[bytes | None]:
-    """Return the values of private keys, in the order asked."""
-    return stub.get_states([f"{collection}/{key}" for key in keys])
-
-
-def put(stub: Stub, collection: str, key: str, value: bytes) -> None:
-    """Set a private key."""
-    stub.put_state(f"{collection}/{key}", value)
-
-
-def protect(stub: Stub, collection: str, key: str, policy: bytes) -> None:
-    """Give a private key an endorsement policy of its own."""
-    stub.set_state_validation_parameter(f"{collection}/{key}", policy)

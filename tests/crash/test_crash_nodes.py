@@ -14,7 +14,7 @@ from ledger.blocks.segments import SEGMENT_SIZE_BYTES
 from ledger.faults import WriteStep
 from tests.support.mortal_node import WHEN, Fault, When
 from tests.support.node_network import MEMBERS, NodeNetwork
-from tests.support.payment_load import Load, open_book, payment_load
+from tests.support.payment_load import Load, members_file, open_book, payment_load
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ REPLAYED = {
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeNetwork]:
     """Four node processes with a lender's book of agreements."""
     folder = tmp_path_factory.mktemp("crash") / "net"
-    with NodeNetwork.running(folder) as made:
+    with NodeNetwork.running(folder, *members_file(folder.parent)) as made:
         open_book(made, folder.parent)
         yield made
 

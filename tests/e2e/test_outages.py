@@ -25,7 +25,7 @@ from ledger.state.version import Version
 from ledger.validation.updates import Update
 from tests.support.mortal_node import Fault
 from tests.support.node_network import CHANNEL, MEMBERS, NodeNetwork
-from tests.support.payment_load import Load, open_book, payment_load
+from tests.support.payment_load import Load, members_file, open_book, payment_load
 from tests.support.processes import process_of, qist
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ NOTHING_NOW = "nothing can be submitted now"
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeNetwork]:
     """Four node processes with a lender's book of agreements."""
     folder = tmp_path_factory.mktemp("outages") / "net"
-    with NodeNetwork.running(folder) as made:
+    with NodeNetwork.running(folder, *members_file(folder.parent)) as made:
         open_book(made, folder.parent)
         yield made
 

@@ -11,7 +11,7 @@ import pytest
 from chaincode.instalments.calendar import PKT, add_months, pkt_date
 from chaincode.instalments.contracts import EnforcementContract, InstalmentsContract
 from tests.support.local_network import LocalNetwork, local_network
-from tests.support.member_commands import FACTS, Commands, found
+from tests.support.member_commands import COLLECTIONS, FACTS, Commands, found
 from tests.support.member_files import write_files
 
 HASH = "ab" * 32
@@ -156,7 +156,9 @@ async def test_case_is_led_from_default_to_release_by_commands(
 ) -> None:
     """Notice, waiting, votes, order, receipt, payment, release: all of it from a terminal."""
     contracts = [InstalmentsContract(), EnforcementContract()]
-    async with local_network(tmp_path / "network", contracts, rehearsal=True) as network:
+    async with local_network(
+        tmp_path / "network", contracts, collections=COLLECTIONS, rehearsal=True
+    ) as network:
         commands = Commands(network, capsys)
         commands.at = datetime.now(UTC).isoformat()
         await found(commands)

@@ -14,7 +14,7 @@ from chaincode.instalments.calendar import pkt_date
 from chaincode.instalments.contracts import EnforcementContract, InstalmentsContract
 from ledger.transactions.codes import TxValidationCode
 from tests.support.local_network import LocalNetwork, local_network
-from tests.support.member_commands import FACTS, Commands, found
+from tests.support.member_commands import COLLECTIONS, FACTS, Commands, found
 from tests.support.member_files import COUNT, write_files
 
 
@@ -132,7 +132,7 @@ async def test_commands_of_members_fill_the_ledger_and_show_what_stands_in_it(
 ) -> None:
     """A member's day by commands: import, look, be refused, understand a conflict; nodes agree."""
     contracts = [InstalmentsContract(), EnforcementContract()]
-    async with local_network(tmp_path / "network", contracts) as network:
+    async with local_network(tmp_path / "network", contracts, collections=COLLECTIONS) as network:
         commands = Commands(network, capsys)
         await found(commands)
         await network.settled()

@@ -17,7 +17,10 @@ from chaincode.instalments import ledger_day, policy, records
 from chaincode.instalments.contracts import InstalmentsContract
 from chaincode.instalments.members import Member, Roster
 from chaincode.instalments.policy import Policy
+from ledger.state.ports import VALIDATION_PARAMETER, VersionedValue
 from ledger.state.version import Version
+from ledger.transactions.private import hash_key
+from ledger.transactions.rwset import decode_metadata
 from tests.support.memory_state import ContractLedger, Outcome
 
 OPENED = "2026-03-05"
@@ -131,6 +134,24 @@ class BookLedger(ContractLedger):
     def standing(self, name: str, as_of: str = "") -> dict[str, Any]:
         """Return the standing of an agreement."""
         return self.ask("Standing", name, as_of)
+
+    def private(self, collection: str) -> dict[str, VersionedValue]:
+        """The private keys of a collection."""
+        return dict(self.state.range_private("instalments", collection, "", ""))
+
+    def policy_of(self, collection: str, key: str) -> bytes:
+        """The key-level policy of a private key, b"" without one."""
+        hashed = self.state.get_hashed("instalments", collection, hash_key(key))
+        assert hashed is not None
+        found = decode_metadata(hashed.metadata) if hashed.metadata else {}
+        return found.get(VALIDATION_PARAMETER, b"")
+
+    @property
+    def newest_private(self) -> set[str]:
+        """The private keys of the bank's terms that the newest block wrote."""
+        newest = self.state.height - 1
+        found = self.private("terms-BankMSP")
+        return {key for key, entry in found.items() if entry.version.block_num == newest}
 
     @property
     def newest(self) -> set[str]:

@@ -38,6 +38,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fabric_protos.peer import policy_pb2
@@ -55,6 +56,7 @@ from network.certificates import Organisation, create_organisation
 from network.configuration import BatchParameters, OrganisationSpec, build_genesis
 from network.msp import SigningIdentity
 from network.policy import parse_policy
+from network.policy.collection_file import read_collections
 from nodes.channel import Channel
 from nodes.configuration import Endpoint, load_configuration, render_configuration
 from nodes.contracts import NodeContracts, installed_contracts, system_contracts
@@ -208,8 +210,14 @@ class LocalNetwork:
         """Return the identity of a member's node, to make what only a node can sign."""
         return SigningIdentity.load(self.members[msp_id].folder / "msp", msp_id)
 
-    async def define(self, policy: str) -> None:
-        """Define the contracts on the channel, endorsed by every member."""
+    async def define(
+        self, policy: str, collections: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Define the contracts on the channel, endorsed by every member.
+
+        Args:
+            collections: texts of collections files by contract.
+        """
         application = policy_pb2.ApplicationPolicy(signature_policy=parse_policy(policy))
         async with self.gateway(next(iter(self.members)), "admin") as gateway:
             lifecycle = gateway.network(self.channel_id).contract("_lifecycle")
@@ -219,6 +227,7 @@ class LocalNetwork:
                     version=each.version,
                     sequence=1,
                     validation_parameter=application.SerializeToString(),
+                    collections=read_collections(collections.get(each.name, "[]")),
                 )
                 await lifecycle.submit(
                     "CommitChaincodeDefinitions",
@@ -247,6 +256,7 @@ async def local_network(
     *,
     members: Sequence[str] = MEMBERS,
     policy: str = "",
+    collections: Mapping[str, str] = MappingProxyType({}),
     batch: BatchParameters | None = None,
     rehearsal: bool = False,
     limits: str = "",
@@ -260,6 +270,7 @@ async def local_network(
         contracts: of the test.
         members: MSP ids; the first one's node orders.
         policy: endorsement policy of the contracts; any two of the members by default.
+        collections: texts of collections files by contract.
         batch: when blocks are cut.
         rehearsal: whether the network is a rehearsal.
         limits: further lines of every node.toml, for example a section [limits].
@@ -284,7 +295,7 @@ async def local_network(
         await made.start()
         if contracts:
             peers = ", ".join(f"'{msp_id}.peer'" for msp_id in members)
-            await made.define(policy or f"OutOf({min(2, len(members))}, {peers})")
+            await made.define(policy or f"OutOf({min(2, len(members))}, {peers})", collections)
         yield made
     finally:
         await made.stop()

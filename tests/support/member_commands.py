@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import qist
+from nodes.cli.lender_collections import collections_of, render_collections
+from nodes.cli.members_description import USUAL_MEMBERS
 from tests.support.local_network import MEMBERS, LocalNetwork
 
 CLASSES = {
@@ -19,7 +21,12 @@ CLASSES = {
     "PtaMSP": "regulator",
 }
 ROLES = ("lending", "governance", "enforcement", "executor")
-
+COLLECTIONS = {
+    "instalments": render_collections(
+        USUAL_MEMBERS.members, collections_of(USUAL_MEMBERS.members, {})
+    )
+}
+"""The private collections of a network of the usual members, by contract."""
 
 FACTS = (
     "--operator",

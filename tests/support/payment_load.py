@@ -40,6 +40,27 @@ from tests.support.member_files import COUNT, write_files
 from tests.support.node_network import CHANNEL, MEMBERS, NodeNetwork, Places
 from tests.support.processes import qist
 
+MEMBERS_FILE = """
+[[members]]
+msp_id = "BankMSP"
+class = "bank"
+group = "bank"
+terms_with = ["OperatorMSP", "MakerMSP"]
+[[members]]
+msp_id = "OperatorMSP"
+class = "operator"
+group = "operator"
+[[members]]
+msp_id = "MakerMSP"
+class = "manufacturer"
+group = "maker"
+[[members]]
+msp_id = "PtaMSP"
+class = "regulator"
+group = "pta"
+"""
+"""The usual four; all of them may receive payments of the bank's agreements."""
+
 PAUSE_S = 0.1
 """Between two attempts of one client; two cores run four nodes and the clients."""
 DEADLINE_S = 60.0
@@ -231,6 +252,13 @@ class Load:
             for each in client.attempts:
                 if each.told == "acknowledged":
                     assert f"{client.msp_id} {each.reference}" in recorded, each
+
+
+def members_file(folder: Path) -> tuple[str, ...]:
+    """Return the words of `qist network create` for members that all post payments."""
+    path = folder / "members.toml"
+    path.write_text(MEMBERS_FILE)
+    return "--members", str(path)
 
 
 def open_book(network: NodeNetwork, folder: Path) -> None:

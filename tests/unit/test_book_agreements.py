@@ -122,8 +122,11 @@ def test_agreement_and_terms_carry_a_policy_of_the_lender_and_another_group(
 ) -> None:
     """Terms and schedules additionally need their lender, by a key-level policy (rulebook 1)."""
     book.open("A")
-    for key in ("agreement/A", "plan/A", "terms-BankMSP/terms/A"):
-        raw = book.state.metadata_of("instalments", key)[VALIDATION_PARAMETER]
+    raws = [
+        book.state.metadata_of("instalments", key)[VALIDATION_PARAMETER]
+        for key in ("agreement/A", "plan/A")
+    ]
+    for raw in (*raws, book.policy_of("terms-BankMSP", "terms/A")):
         policy = policies_pb2.SignaturePolicyEnvelope.FromString(raw)
         roles = [
             msp_principal_pb2.MSPRole.FromString(identity.principal)
@@ -142,6 +145,7 @@ def test_agreement_and_terms_carry_a_policy_of_the_lender_and_another_group(
         assert another.n_out_of.n == 1
         assert [rule.signed_by for rule in another.n_out_of.rules] == [1, 2, 3]
     assert book.state.metadata_of("instalments", "standing/A") == {}
+    assert book.policy_of("terms-BankMSP", "account/A") == b""
 
 
 def test_agreement_sent_again_is_a_success_however_late(book: BookLedger) -> None:

@@ -359,10 +359,11 @@ def test_payment_touches_no_key_that_needs_the_lender(book: BookLedger) -> None:
     assert written == {
         f"payment/OperatorMSP/P-A-{NOW}",
         "standing/A",
-        "terms-BankMSP/account/A",
         "\x00due\x002026-05-05\x00A\x00",
     }
     assert all(not book.state.metadata_of("instalments", key) for key in written)
+    assert book.newest_private == {"account/A"}
+    assert book.policy_of("terms-BankMSP", "account/A") == b""
 
 
 # ---- refunds

@@ -191,7 +191,7 @@ def load(
 def _read(stub: ReadOnlyStub, collection: str, agreements: Sequence[str]) -> dict[str, Money]:
     keys = [terms_key(agreement) for agreement in agreements]
     keys += [account_key(agreement) for agreement in agreements]
-    raws = circles.read(stub, collection, keys)
+    raws = stub.get_private_data_many(collection, keys)
     count = len(agreements)
     return {
         agreement: _decode(terms, account)
@@ -213,12 +213,14 @@ def _decode(terms: bytes, account: bytes) -> Money:
 def save_terms(stub: Stub, lender: str, agreement: str, terms: Terms) -> None:
     """Write the terms of an agreement."""
     value = records.encode(terms.plain())
-    circles.put(stub, circles.terms_of(lender), terms_key(agreement), value)
+    stub.put_private_data(circles.terms_of(lender), terms_key(agreement), value)
 
 
 def protect_terms(stub: Stub, lender: str, agreement: str, policy: bytes) -> None:
     """Put the terms of an agreement under the lender's key-level policy."""
-    circles.protect(stub, circles.terms_of(lender), terms_key(agreement), policy)
+    stub.set_private_data_validation_parameter(
+        circles.terms_of(lender), terms_key(agreement), policy
+    )
 
 
 def save_account(stub: Stub, lender: str, agreement: str, money: Money) -> None:
@@ -228,17 +230,17 @@ def save_account(stub: Stub, lender: str, agreement: str, money: Money) -> None:
     if len(bookings) >= PAGE:
         pages += 1
         page = records.encode({"salt": salt, "bookings": bookings})
-        circles.put(stub, collection, page_key(agreement, pages), page)
+        stub.put_private_data(collection, page_key(agreement, pages), page)
         bookings = ()
     plain: dict[str, Any] = {"salt": salt, "paid": money.paid, "bookings": bookings}
     if pages:
         plain["pages"] = pages
-    circles.put(stub, collection, account_key(agreement), records.encode(plain))
+    stub.put_private_data(collection, account_key(agreement), records.encode(plain))
 
 
 def older_bookings(stub: ReadOnlyStub, lender: str, agreement: str, page: int) -> list[Booking]:
     """Return the bookings of a page that was put away."""
-    raw = circles.read(stub, circles.terms_of(lender), [page_key(agreement, page)])[0]
+    raw = stub.get_private_data(circles.terms_of(lender), page_key(agreement, page))
     return [] if raw is None else [Booking(*each) for each in records.decode(raw)["bookings"]]
 
 
