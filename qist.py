@@ -143,7 +143,11 @@ _COMMANDS = {
 An application may serve several words: each then is a command of it.
 """
 
-_MORE = {"channel": ("nodes.cli.channels",), "contract": ("nodes.cli.contract_packages",)}
+_MORE = {
+    "channel": ("nodes.cli.channels",),
+    "contract": ("nodes.cli.contract_packages",),
+    "node": ("nodes.cli.node_identity",),
+}
 """Modules whose commands are added to those of a word."""
 
 _LATER = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}

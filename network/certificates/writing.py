@@ -75,8 +75,10 @@ def _write_new(path: Path, content: bytes, *, private: bool) -> None:
         os.fsync(file.fileno())
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put *content*, which everybody may read, in the place of *path* in one step.
+def replace_file(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Put *content*, which everybody may read unless it is private, in the place of *path*.
+
+    It is done in one step.
 
     Raises:
         CertificateError: the disk refuses.
@@ -86,7 +88,7 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), PUBLIC_FILE)
+                os.fchmod(file.fileno(), PRIVATE_FILE if private else PUBLIC_FILE)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
