@@ -44,9 +44,16 @@ def collections_of(
     number: int, transactions: Sequence[ParsedTransaction]
 ) -> dict[SetPlace, CollectionRWSet]:
     """Return what the transactions of block *number* write to collections, in their order."""
-    return {
-        SetPlace(Version(number, tx_num), namespace, hashed.collection): hashed
-        for tx_num, transaction in enumerate(transactions)
-        if transaction.rwset is not None
-        for namespace, hashed in private_collections(transaction.rwset)
-    }
+    found: dict[SetPlace, CollectionRWSet] = {}
+    for tx_num, transaction in enumerate(transactions):
+        rwset = transaction.rwset
+        if rwset is None:
+            continue
+        for each in rwset.namespaces:
+            # Most blocks have none, and pay for no more than this look.
+            if each.collections:
+                version = Version(number, tx_num)
+                for namespace, hashed in private_collections(rwset):
+                    found[SetPlace(version, namespace, hashed.collection)] = hashed
+                break
+    return found

@@ -152,9 +152,9 @@ def verify_survivor(path: Path, acknowledged: tuple[str, ...], whole: dict[str, 
             assert (number, tx_num) not in missing
     for what in acknowledged:
         if what.startswith("late"):
-            _, block, tx_num = what.split()
-            is_held = int(tx_num) in ledger.private_data(int(block))
-            assert is_held is not _is_expired(int(block), int(tx_num), ledger.height)
+            block, place = (int(each) for each in what.split()[1:])
+            is_held = place in ledger.private_data(block)
+            assert is_held is not _is_expired(block, place, ledger.height)
     ledger.close()
     assert check_ledger(path).findings in ((), _waiting(path))
     ledger = ChannelLedger.open(path)
