@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 
+from clients.files.circles import circles_of
 from clients.files.endorsers import endorsing_choices
 from clients.files.ports import RecordVerdict
 from clients.files.requests import NAMESPACE
@@ -18,6 +19,8 @@ from clients.gateway.retry import RetryPolicy
 from ledger.errors import Fatal
 
 ENFORCEMENT: Final = "enforcement"
+LIFECYCLE: Final = "_lifecycle"
+_FAULT: Final = 500
 PATIENCE_S: Final = 120.0
 """Seconds of pauses that are spent on a gateway which is away, before a run breaks off."""
 _NO_ANSWER: Final = frozenset(
@@ -65,10 +68,11 @@ class GatewayLedger:
     async def connect(
         cls, gateway: AsyncGateway, channel_id: str, *, patience_s: float = PATIENCE_S
     ) -> GatewayLedger:
-        """Make one whose endorsers follow from the members as the ledger has them."""
-        members = gateway.network(channel_id).contract(ENFORCEMENT)
-        found = json.loads(await members.evaluate("Members"))["members"]
-        choices = endorsing_choices(found, gateway.identity.msp_id)
+        """Make one whose endorsers follow from members and collections as the ledger has them."""
+        network = gateway.network(channel_id)
+        found = json.loads(await network.contract(ENFORCEMENT).evaluate("Members"))["members"]
+        circles = await circles_of(network.contract(LIFECYCLE), NAMESPACE)
+        choices = endorsing_choices(found, gateway.identity.msp_id, circles)
         return cls(gateway, channel_id, choices, patience_s=patience_s)
 
     @property
@@ -136,7 +140,8 @@ class GatewayLedger:
         """Whether another attempt makes sense; moves on to other endorsers where these cannot."""
         if isinstance(error, CommitError):
             return False
-        if isinstance(error, EndorseError) and not error.chaincode_status:
+        # A status of 500 is a fault of that node: it may lack what another holds.
+        if isinstance(error, EndorseError) and error.chaincode_status in (0, _FAULT):
             self._choice = (self._choice + 1) % len(self._choices)
             if attempt < len(self._choices):
                 return True

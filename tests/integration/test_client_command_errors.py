@@ -357,6 +357,19 @@ def test_choices_of_endorsers_begin_with_the_regulator_and_leave_out_the_own_gro
     assert endorsing_choices(MEMBERS[:2], "BankMSP") == (("BankMSP",),)
 
 
+def test_choices_of_endorsers_are_members_that_keep_the_same_terms() -> None:
+    """Who is in no circle of the own member cannot endorse and must not see the amounts."""
+    circle = frozenset({"BankMSP", "PtaMSP"})
+    assert endorsing_choices(MEMBERS, "BankMSP", (circle,)) == (("BankMSP", "PtaMSP"),)
+    wider = circle | {"MakerMSP"}
+    assert endorsing_choices(MEMBERS, "MakerMSP", (circle, wider)) == (
+        ("MakerMSP", "PtaMSP"),
+        ("MakerMSP", "BankMSP"),
+    )
+    strangers = endorsing_choices(MEMBERS, "MakerMSP", (circle,))
+    assert strangers == endorsing_choices(MEMBERS, "MakerMSP")
+
+
 async def submit_one(fake: FakeGateway, member: Member, patience_s: float) -> Any:
     """Post one payment through the loader's ledger."""
     async with AsyncGateway(fake.endpoint, member.user()) as gateway:
