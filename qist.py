@@ -135,6 +135,7 @@ _COMMANDS = {
     "order": ("clients.cli.orders", "Block orders, releases and their receipts."),
     "import": ("clients.cli.imports", "Import nightly files."),
     "rehearse": ("clients.rehearsal.command", "Try a policy on past months of a portfolio."),
+    "blocks": ("clients.cli.blocks", "Fetch a channel's blocks from a peer, ours or Fabric's."),
     "replay": ("nodes.cli.replay", "Audit a Fabric channel: replay its blocks and compare."),
     "fsck": ("nodes.cli.fsck", "Check everything that a stopped node has stored."),
 }

@@ -67,6 +67,7 @@ def replay(
         shown: list[Recount] = []
         found: Recount | None = None
         for recount in run.run():
+            terminal.speak_of_rehearsal(run.is_rehearsal)
             if as_json:
                 shown.append(recount)
             else:

@@ -86,6 +86,11 @@ class Replay:
         self.totals = Totals()
         self.channel_id = ""
 
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether the channel says that it is one; known from the genesis block on."""
+        return self._committer is not None and self._committer.configuration.is_rehearsal
+
     def run(self) -> Iterator[Recount]:
         """Judge one block after another; the last one yielded may carry the difference.
 
