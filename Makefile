@@ -20,6 +20,9 @@ FAST_TESTS := tests/unit tests/vectors tests/property tests/contract tests/struc
 RUN_STAMP  := $(VENV)/.stamp-run
 DEV_STAMP  := $(VENV)/.stamp-dev
 NODE_STAMP := $(NODE_DIR)/node_modules/.stamp
+# The official clients for Go and Java, fetched and built.
+CLIENTS_STAMP := build/clients/.stamp
+CLIENTS   := $(NODE_STAMP) $(CLIENTS_STAMP)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint bench fmt docs crash setup lock clean
@@ -32,7 +35,7 @@ run: $(RUN_STAMP) ## four members live through six months of repayments (a rehea
 	@rm -rf $(REHEARSED)
 	$(REHEARSAL)
 
-test: lint $(NODE_STAMP) ## everything: style, types, imports and every test there is
+test: lint $(CLIENTS) ## everything: style, types, imports and every test there is
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile tests
 
 check: lint ## style, types, imports and the fast tests; before every commit
@@ -57,7 +60,7 @@ fmt: $(DEV_STAMP) ## put the code in shape
 docs: $(DEV_STAMP) ## check what the documentation says
 	$(PY) -m pytest -q tests/structure
 
-setup: $(DEV_STAMP) $(NODE_STAMP) ## make the environment and do nothing else
+setup: $(DEV_STAMP) $(CLIENTS) ## make the environment and do nothing else
 
 lock: $(DEV_STAMP) ## write the lock files anew from pyproject.toml and package.json
 	tools/lock.sh $(VENV) $(NODE_DIR)
@@ -84,4 +87,9 @@ $(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
 
 $(NODE_STAMP): $(NODE_DIR)/package-lock.json $(DEV_STAMP)
 	@PYTHON=$(PY) tools/node_client.sh $(NODE_DIR)
+	@touch $@
+
+$(CLIENTS_STAMP): requirements/go.txt $(wildcard tests/go-client/*) tests/java-client/pom.xml \
+    tests/java-client/artifacts.sha256 $(wildcard tests/java-client/src/main/java/*) $(DEV_STAMP)
+	@$(PY) -m tests.support.toolchains
 	@touch $@

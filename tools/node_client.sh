@@ -17,6 +17,6 @@ cd "$folder"
 if ! node "$node_home/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-progress --loglevel=error \
     --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000; then
     echo "npm could not install the Node client: is the npm registry, or a mirror of it, within reach?" >&2
-    echo "Everything else can be tested without it: .venv/bin/python -m pytest -m 'not node_client' tests" >&2
+    echo "Everything else can be tested without it: .venv/bin/python -m pytest -m 'not official_client' tests" >&2
     exit 1
 fi

@@ -8,6 +8,7 @@
 import { promises as fs } from 'node:fs';
 import { runAll } from './runner.mjs';
 import connecting from './scenarios/connecting.mjs';
+import deadlines from './scenarios/deadlines.mjs';
 import errors from './scenarios/errors.mjs';
 import events from './scenarios/events.mjs';
 import signing from './scenarios/signing.mjs';
@@ -17,7 +18,7 @@ const [settings, table] = await Promise.all(
     process.argv.slice(2).map(async (file) => JSON.parse(await fs.readFile(file, 'utf8'))),
 );
 await runAll(
-    { ...connecting, ...transactions, ...events, ...signing, ...errors },
+    { ...connecting, ...transactions, ...events, ...signing, ...errors, ...deadlines },
     table.map(({ name }) => name),
     settings,
 );

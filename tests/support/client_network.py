@@ -13,7 +13,7 @@ The description (`settings`) is a JSON file that could be of any Fabric network:
 | `prefix` | put before every key, so that clients and runs do not meet on one network |
 | `members` | in order: `mspId`, `profile` (file with the connection profile), `users` (folder) |
 | `identities` | users of the first member by kind of key: `P-384`, `Ed25519` |
-| `restart` | `mspId` of a member, not one of the first three, with the commands `stop` and `start` |
+| `restart` | `mspId` of a member, not one of the first three; commands `stop` and `start` |
 """
 
 from __future__ import annotations

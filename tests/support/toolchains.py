@@ -216,7 +216,7 @@ def java_client() -> list[str]:
 
 def python_client() -> list[str]:
     """The command that runs the scenarios with our own SDK."""
-    return [sys.executable, "-m", "tests.support.scenario_driver"]
+    return [sys.executable, "-m", "tests.support.python_client"]
 
 
 CLIENTS = {
@@ -234,7 +234,8 @@ def verify_artifacts(libraries: Path, pins: Path) -> None:
     Raises:
         BuildFailed: an artifact is another one, is missing, or has no pin.
     """
-    pinned = dict(reversed(line.split()) for line in pins.read_text("ascii").splitlines())
+    lines = (line.split() for line in pins.read_text("ascii").splitlines())
+    pinned = {name: digest for digest, name in lines}
     fetched = {
         each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in libraries.iterdir()
     }

@@ -1,10 +1,11 @@
-// Connecting: TLS, identity, and where a query is answered.
+// Connecting: TLS, and the identities that a gateway takes.
 
 import * as grpc from '@grpc/grpc-js';
+import { hash } from '@hyperledger/fabric-gateway';
 import assert from 'node:assert/strict';
 import * as crypto from 'node:crypto';
-import { newClient, openGateway } from '../member.mjs';
-import { rejection, UTF8 } from '../world.mjs';
+import { newClient, newSigner, openGateway } from '../member.mjs';
+import { ends, rejection, takeUntil, UTF8 } from '../world.mjs';
 
 export default {
     async 'connect-over-tls'(world) {
@@ -50,27 +51,56 @@ export default {
         assert.equal(gateway.getIdentity().mspId, world.home);
     },
 
-    async evaluate(world) {
-        const contract = await world.contract();
-        assert.equal(UTF8.decode(await contract.evaluateTransaction('Get', 'nowhere')), '');
-        const answer = await contract.evaluate('WhoAmI');
-        assert.equal(UTF8.decode(answer), world.home);
-        const bytes = await contract.evaluate('Get', { arguments: [Buffer.from('nowhere')] });
-        assert.equal(UTF8.decode(bytes), '');
+    async 'identity-p384'(world) {
+        const member = await world.member(world.home, world.settings.identities['P-384']);
+        assert.equal(member.privateKey.asymmetricKeyDetails.namedCurve, 'secp384r1');
+        await tryIdentity(world, member, 'p384', hash.sha256);
     },
 
-    async 'evaluate-does-not-write'(world) {
-        const contract = await world.contract();
-        assert.equal(UTF8.decode(await contract.evaluateTransaction('Add', 'evaluated', '5')), '5');
-        assert.equal(UTF8.decode(await contract.evaluateTransaction('Get', 'evaluated')), '');
+    async 'identity-ed25519'(world) {
+        const member = await world.member(world.home, world.settings.identities.Ed25519);
+        assert.equal(member.privateKey.asymmetricKeyType, 'ed25519');
+        await tryIdentity(world, member, 'ed25519', hash.none);
     },
 
-    async 'evaluate-at-an-organisation'(world) {
-        const contract = await world.contract();
-        const answer = await contract.evaluate('WhoAmI', { endorsingOrganizations: [world.third] });
-        assert.equal(UTF8.decode(answer), world.home);
-        const nobody = contract.evaluate('WhoAmI', { endorsingOrganizations: ['NobodyMSP'] });
-        const error = await rejection(nobody);
-        assert.match(error.message, /NobodyMSP/);
+    async 'identity-with-another-key'(world) {
+        const member = await world.member();
+        const stranger = newSigner(await world.member(world.second));
+        const gateway = openGateway(world.client(member), member, { signer: stranger });
+        const contract = world.contractOf(gateway);
+        for (const call of [
+            contract.evaluateTransaction('WhoAmI'),
+            contract.submitTransaction('Put', world.key('stranger'), 'x'),
+        ]) {
+            const error = await rejection(call);
+            const words = [error.message, ...error.details.map((each) => each.message)];
+            assert.match(words.join(), /access denied/);
+        }
+        const network = gateway.getNetwork(world.settings.channel);
+        const from = { startBlock: BigInt(world.settings.firstBlock) };
+        const heard = await network.getChaincodeEvents(world.settings.contract, from);
+        const denied = await rejection(takeUntil(heard, () => true));
+        assert.equal(denied.code, grpc.status.PERMISSION_DENIED);
+        const refused = await ends(await network.getBlockEvents(from), 10_000);
+        assert.equal(refused.count, 0);
+        gateway.close();
     },
 };
+
+/** Submit and listen as a user: all that is signed is taken. */
+async function tryIdentity(world, member, name, digest) {
+    const gateway = openGateway(world.client(member), member, { hash: digest });
+    const contract = world.contractOf(gateway);
+    assert.equal(UTF8.decode(await contract.evaluateTransaction('WhoAmI')), world.home);
+    const submitted = await contract.submitAsync('Add', { arguments: [world.key(name), '5'] });
+    const { successful, blockNumber: startBlock } = await submitted.getStatus();
+    assert.ok(successful);
+    const network = gateway.getNetwork(world.settings.channel);
+    const heard = await network.getChaincodeEvents(world.settings.contract, { startBlock });
+    const [event] = await takeUntil(heard, () => true);
+    assert.equal(event.transactionId, submitted.getTransactionId());
+    const blocks = await network.getBlockEvents({ startBlock });
+    const [block] = await takeUntil(blocks, () => true);
+    assert.equal(BigInt(block.getHeader().getNumber()), startBlock);
+    gateway.close();
+}

@@ -3,14 +3,13 @@
 import * as grpc from '@grpc/grpc-js';
 import {
     CommitError,
-    CommitStatusError,
     EndorseError,
     GatewayError,
     StatusCode,
 } from '@hyperledger/fabric-gateway';
 import assert from 'node:assert/strict';
 import { newSigner } from '../member.mjs';
-import { rejection, UTF8 } from '../world.mjs';
+import { rejection } from '../world.mjs';
 
 const REASON = 'the reason of the scenario';
 const REFUSED = new RegExp(`chaincode response 400, .*${REASON}`);
@@ -66,7 +65,7 @@ export default {
         const contract = await world.contract();
         const error = await rejection(
             contract.submit('Put', {
-                arguments: ['k', 'v'],
+                arguments: [world.key('k'), 'v'],
                 endorsingOrganizations: [world.home, 'NobodyMSP'],
             }),
         );
@@ -95,7 +94,7 @@ export default {
     async 'submit-error'(world) {
         const gateway = await world.gateway();
         const contract = await world.contract();
-        const proposal = contract.newProposal('Put', { arguments: ['forged', 'x'] });
+        const proposal = contract.newProposal('Put', { arguments: [world.key('forged'), 'x'] });
         const endorsed = await proposal.endorse();
         const stranger = newSigner(await world.member(world.second));
         const signature = await stranger(endorsed.getDigest());
@@ -107,14 +106,14 @@ export default {
         assert.equal(error.code, grpc.status.ABORTED);
         assert.match(error.message, /unsuccessful response from orderer: status=FORBIDDEN/);
         assert.equal(error.transactionId, endorsed.getTransactionId());
-        assert.equal(UTF8.decode(await contract.evaluateTransaction('Get', 'forged')), '');
+        assert.equal(await world.get('forged'), '');
     },
 
     async 'commit-error'(world) {
         const contract = await world.contract();
         const error = await rejection(
             contract.submit('Put', {
-                arguments: ['endorsed by one', 'x'],
+                arguments: [world.key('endorsed by one'), 'x'],
                 endorsingOrganizations: [world.home],
             }),
         );
@@ -122,35 +121,5 @@ export default {
         assert.equal(error.code, StatusCode.ENDORSEMENT_POLICY_FAILURE);
         assert.match(error.message, /ENDORSEMENT_POLICY_FAILURE/);
         assert.match(error.transactionId, /^[0-9a-f]{64}$/);
-    },
-
-    async 'status-until-a-deadline'(world) {
-        // A transaction that is endorsed, and not submitted: its status is asked with the request
-        // of another one, in which the id is replaced.
-        const gateway = await world.gateway();
-        const contract = await world.contract();
-        const late = await contract.newProposal('Put', { arguments: ['late', 'x'] }).endorse();
-        const other = await contract.submitAsync('Put', { arguments: ['early', 'x'] });
-        const request = Buffer.from(other.getBytes());
-        request.write(late.getTransactionId(), request.indexOf(other.getTransactionId()));
-        const error = await rejection(
-            gateway.newCommit(request).getStatus({ deadline: Date.now() + 500 }),
-        );
-        assert.ok(error instanceof CommitStatusError, error.stack);
-        assert.equal(error.code, grpc.status.DEADLINE_EXCEEDED);
-        assert.equal(error.transactionId, late.getTransactionId());
-        // Whoever asks before it is submitted gets the answer when it is committed.
-        const waiting = gateway.newCommit(request).getStatus();
-        await late.submit();
-        assert.ok((await waiting).successful);
-    },
-
-    async 'query-until-a-deadline'(world) {
-        const contract = await world.contract();
-        const proposal = contract.newProposal('WhoAmI');
-        const error = await rejection(proposal.evaluate({ deadline: Date.now() - 1 }));
-        assert.ok(error instanceof GatewayError, error.stack);
-        assert.equal(error.code, grpc.status.DEADLINE_EXCEEDED);
-        assert.equal(UTF8.decode(await proposal.evaluate()), world.home, 'and works with time');
     },
 };

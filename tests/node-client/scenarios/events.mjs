@@ -1,26 +1,16 @@
-// Events: of the contract, of blocks and of filtered blocks; from a block, and from a checkpoint.
+// Events: of the contract, of blocks, filtered blocks and blocks with private data.
 
 import * as grpc from '@grpc/grpc-js';
 import { checkpointers, StatusCode } from '@hyperledger/fabric-gateway';
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import * as crypto from 'node:crypto';
 import { promises as fs } from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
+import { promisify } from 'node:util';
 import { newClient, openGateway } from '../member.mjs';
-import { rejection, takeUntil, UTF8 } from '../world.mjs';
-import { conflict } from './transactions.mjs';
-
-/** Submit `Add` some times, one after the other, and return the statuses. */
-async function add(world, key, count) {
-    const contract = await world.contract();
-    const statuses = [];
-    for (let number = 1; number <= count; number++) {
-        const submitted = await contract.submitAsync('Add', { arguments: [key, '1'] });
-        statuses.push(await submitted.getStatus());
-    }
-    return statuses;
-}
+import { ends, takeUntil, UTF8 } from '../world.mjs';
 
 function sha256(...parts) {
     return crypto.createHash('sha256').update(Buffer.concat(parts)).digest();
@@ -43,7 +33,7 @@ function headerHash(header) {
 
 export default {
     async 'chaincode-events-from-a-block'(world) {
-        const statuses = await add(world, 'heard', 3);
+        const statuses = await world.add('heard', 3);
         const network = await world.network();
         const events = await network.getChaincodeEvents(world.settings.contract, {
             startBlock: statuses[0].blockNumber,
@@ -67,15 +57,15 @@ export default {
         first.then(() => (heard = true), () => (heard = true));
         const numbers = [];
         while (!heard) {
-            numbers.push(...(await add(world, 'now', 1)));
+            numbers.push(...(await world.add('now', 1)));
         }
         const [event] = await first;
         assert.ok(numbers.some((each) => each.transactionId === event.transactionId));
     },
 
     async 'chaincode-events-of-valid-transactions-only'(world) {
-        const [valid, invalid] = await conflict(world, 'only valid');
-        const [last] = await add(world, 'after the conflict', 1);
+        const [valid, invalid] = await world.conflict('only valid');
+        const [last] = await world.add('after the conflict', 1);
         const network = await world.network();
         const events = await network.getChaincodeEvents(world.settings.contract, {
             startBlock: valid.blockNumber,
@@ -87,41 +77,48 @@ export default {
     },
 
     async 'chaincode-events-from-a-checkpoint'(world) {
-        const statuses = await add(world, 'checkpoint', 4);
-        const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'checkpoint-'));
+        const statuses = await world.add('checkpoint', 4);
         const heard = [];
-        try {
+        await withFile(async (file) => {
             // Two runs of a listener, each with a connection and a reading of the file of its own.
             for (const count of [2, 2]) {
-                const checkpoint = await checkpointers.file(path.join(folder, 'listener.json'));
-                const member = await world.member();
-                const client = newClient(member);
-                const gateway = openGateway(client, member);
-                const events = await gateway
-                    .getNetwork(world.settings.channel)
-                    .getChaincodeEvents(world.settings.contract, {
-                        checkpoint,
-                        startBlock: statuses[0].blockNumber,
-                    });
-                const taken = await takeUntil(events, ({ length }) => length === count);
-                await checkpoint.checkpointChaincodeEvent(taken.at(-1));
-                heard.push(...taken);
-                gateway.close();
-                client.close();
+                heard.push(...(await listen(world, world.home, file, statuses, count)));
             }
-        } finally {
-            await fs.rm(folder, { recursive: true });
-        }
-        assert.deepEqual(
-            heard.map((each) => each.transactionId),
-            statuses.map((each) => each.transactionId),
-        );
+        });
+        assert.deepEqual(heard, ids(statuses));
+    },
+
+    async 'chaincode-events-after-a-restart'(world) {
+        const { mspId, stop, start } = world.settings.restart;
+        const statuses = await world.add('restart', 2);
+        const heard = [];
+        await withFile(async (file) => {
+            heard.push(...(await listen(world, mspId, file, statuses, 1)));
+            // A stream that is open when the peer stops must end.
+            const member = await world.member(mspId);
+            const client = newClient(member);
+            const gateway = openGateway(client, member);
+            const open = await gateway
+                .getNetwork(world.settings.channel)
+                .getChaincodeEvents(world.settings.contract, {
+                    startBlock: statuses[0].blockNumber,
+                });
+            const ended = ends(open, 30_000);
+            await command(stop);
+            assert.ok((await ended).count > 0, 'it was open');
+            gateway.close();
+            client.close();
+            statuses.push(...(await world.add('restart', 2)));
+            await command(start);
+            heard.push(...(await listen(world, mspId, file, statuses, 3)));
+        });
+        assert.deepEqual(heard, ids(statuses));
     },
 
     async 'block-events'(world) {
         const { firstBlock } = world.settings;
         const network = await world.network();
-        const [status] = await add(world, 'in a block', 1);
+        const [status] = await world.add('in a block', 1);
         const stream = await network.getBlockEvents({ startBlock: BigInt(firstBlock) });
         const number = (block) => BigInt(block.getHeader().getNumber());
         const blocks = await takeUntil(stream, (all) => number(all.at(-1)) === status.blockNumber);
@@ -144,7 +141,7 @@ export default {
     },
 
     async 'block-events-from-a-checkpoint'(world) {
-        const [first, second] = await add(world, 'blocks from a checkpoint', 2);
+        const [first, second] = await world.add('blocks from a checkpoint', 2);
         const checkpoint = checkpointers.inMemory();
         await checkpoint.checkpointBlock(first.blockNumber);
         const network = await world.network();
@@ -155,7 +152,7 @@ export default {
     },
 
     async 'filtered-block-events'(world) {
-        const [valid, invalid] = await conflict(world, 'filtered');
+        const [valid, invalid] = await world.conflict('filtered');
         const network = await world.network();
         const stream = await network.getFilteredBlockEvents({ startBlock: valid.blockNumber });
         const number = (block) => BigInt(block.getNumber());
@@ -176,15 +173,61 @@ export default {
         assert.equal(codes.get(invalid.transactionId), StatusCode.MVCC_READ_CONFLICT);
     },
 
-    async 'events-until-a-deadline'(world) {
-        const startBlock = await world.nextBlock();
+    async 'private-block-events'(world) {
+        const [{ transactionId, blockNumber }] = await world.add('without private data', 1);
         const network = await world.network();
-        const deadline = Date.now() + 500;
-        const events = await network
-            .newChaincodeEventsRequest(world.settings.contract, { startBlock: startBlock + 1000n })
-            .getEvents({ deadline });
-        const error = await rejection(takeUntil(events, () => true));
-        assert.equal(error.constructor.name, 'GatewayError');
-        assert.equal(error.code, grpc.status.DEADLINE_EXCEEDED, error.message);
+        const stream = await network.getBlockAndPrivateDataEvents({ startBlock: blockNumber });
+        const [taken] = await takeUntil(stream, () => true);
+        assert.equal(BigInt(taken.getBlock().getHeader().getNumber()), blockNumber);
+        const data = taken.getBlock().getData().getDataList_asU8();
+        const place = data.findIndex((each) => Buffer.from(each).includes(transactionId));
+        assert.ok(place >= 0, 'the transaction is not in its block');
+        assert.equal(taken.getPrivateDataMapMap().get(place), undefined);
+    },
+
+    async 'events-of-an-unknown-channel'(world) {
+        const network = (await world.gateway()).getNetwork('elsewhere');
+        const heard = await network.getChaincodeEvents(world.settings.contract, { startBlock: 0n });
+        const { count, error } = await ends(heard, 10_000);
+        assert.equal(count, 0);
+        assert.equal(error.code, grpc.status.NOT_FOUND);
+        const blocks = await ends(await network.getBlockEvents({ startBlock: 0n }), 10_000);
+        assert.equal(blocks.count, 0);
     },
 };
+
+async function withFile(work) {
+    const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'checkpoint-'));
+    try {
+        await work(path.join(folder, 'listener.json'));
+    } finally {
+        await fs.rm(folder, { recursive: true });
+    }
+}
+
+/** Take some events at a member's gateway, from the file's checkpoint on, and return their ids. */
+async function listen(world, mspId, file, statuses, count) {
+    const checkpoint = await checkpointers.file(file);
+    const member = await world.member(mspId);
+    const client = newClient(member);
+    const gateway = openGateway(client, member);
+    const events = await gateway
+        .getNetwork(world.settings.channel)
+        .getChaincodeEvents(world.settings.contract, {
+            checkpoint,
+            startBlock: statuses[0].blockNumber,
+        });
+    const taken = await takeUntil(events, ({ length }) => length === count);
+    await checkpoint.checkpointChaincodeEvent(taken.at(-1));
+    gateway.close();
+    client.close();
+    return ids(taken);
+}
+
+function ids(items) {
+    return items.map(({ transactionId }) => transactionId);
+}
+
+async function command([program, ...words]) {
+    await promisify(execFile)(program, words);
+}

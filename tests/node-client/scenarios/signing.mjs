@@ -12,7 +12,7 @@ async function withoutSigner(world) {
 }
 
 export default {
-    async 'nothing-is-signed-without-a-key'(world) {
+    async 'offline-signing-needs-a-signature'(world) {
         const { gateway, contract } = await withoutSigner(world);
         const error = await rejection(contract.evaluateTransaction('WhoAmI'));
         assert.match(error.message, /No signing implementation/);
@@ -30,50 +30,48 @@ export default {
 
     async 'offline-signing-of-a-transaction'(world) {
         const { gateway, contract, sign } = await withoutSigner(world);
-        const proposal = contract.newProposal('Add', { arguments: ['offline', '9'] });
-        const signedProposal = gateway.newSignedProposal(
-            proposal.getBytes(),
-            await sign(proposal.getDigest()),
-        );
-        const transaction = await signedProposal.endorse();
-        assert.equal(transaction.getTransactionId(), proposal.getTransactionId());
-        const signedTransaction = gateway.newSignedTransaction(
-            transaction.getBytes(),
-            await sign(transaction.getDigest()),
-        );
-        const commit = await signedTransaction.submit();
-        const signedCommit = gateway.newSignedCommit(
-            commit.getBytes(),
-            await sign(commit.getDigest()),
-        );
-        const status = await signedCommit.getStatus();
+        const transaction = await endorsed(gateway, contract, sign, world.key('offline'));
+        const commit = await transaction.submit();
+        // The status is asked by somebody who has a key.
+        const status = await (await world.gateway()).newCommit(commit.getBytes()).getStatus();
         assert.ok(status.successful, `code ${status.code}`);
-        assert.equal(status.transactionId, proposal.getTransactionId());
+        assert.equal(status.transactionId, transaction.getTransactionId());
         gateway.close();
     },
 
-    async 'offline-signing-of-events-requests'(world) {
-        const { gateway, sign } = await withoutSigner(world);
-        const { channel, contract: name } = world.settings;
-        const network = gateway.getNetwork(channel);
-        const options = { arguments: ['signed events', '1'] };
-        const added = await (await world.contract()).submitAsync('Add', options);
-        const { blockNumber: startBlock } = await added.getStatus();
-        const kinds = {
-            ChaincodeEvents: network.newChaincodeEventsRequest(name, { startBlock }),
-            BlockEvents: network.newBlockEventsRequest({ startBlock }),
-            FilteredBlockEvents: network.newFilteredBlockEventsRequest({ startBlock }),
-        };
-        const first = {};
-        for (const [kind, request] of Object.entries(kinds)) {
-            const signature = await sign(request.getDigest());
-            const signed = gateway[`newSigned${kind}Request`](request.getBytes(), signature);
-            [first[kind]] = await takeUntil(await signed.getEvents(), () => true);
-        }
-        assert.equal(first.ChaincodeEvents.transactionId, added.getTransactionId());
-        assert.equal(BigInt(first.BlockEvents.getHeader().getNumber()), startBlock);
-        assert.equal(BigInt(first.FilteredBlockEvents.getNumber()), startBlock);
+    async 'offline-signing-of-a-commit-status'(world) {
+        const { gateway, contract, sign } = await withoutSigner(world);
+        const transaction = await endorsed(gateway, contract, sign, world.key('offline status'));
+        const unsigned = await transaction.submit();
+        const signature = await sign(unsigned.getDigest());
+        const status = await gateway.newSignedCommit(unsigned.getBytes(), signature).getStatus();
+        assert.ok(status.successful, `code ${status.code}`);
+        assert.equal(status.transactionId, transaction.getTransactionId());
         gateway.close();
+    },
+
+    async 'offline-signing-of-chaincode-events'(world) {
+        const [{ transactionId, blockNumber }] = await world.add('signed events', 1);
+        const event = await firstOf(world, blockNumber, 'ChaincodeEvents', world.settings.contract);
+        assert.equal(event.transactionId, transactionId);
+    },
+
+    async 'offline-signing-of-block-events'(world) {
+        const startBlock = (await world.nextBlock()) - 1n;
+        const block = await firstOf(world, startBlock, 'BlockEvents');
+        assert.equal(BigInt(block.getHeader().getNumber()), startBlock);
+    },
+
+    async 'offline-signing-of-filtered-block-events'(world) {
+        const startBlock = (await world.nextBlock()) - 1n;
+        const block = await firstOf(world, startBlock, 'FilteredBlockEvents');
+        assert.equal(BigInt(block.getNumber()), startBlock);
+    },
+
+    async 'offline-signing-of-private-block-events'(world) {
+        const startBlock = (await world.nextBlock()) - 1n;
+        const taken = await firstOf(world, startBlock, 'BlockAndPrivateDataEvents');
+        assert.equal(BigInt(taken.getBlock().getHeader().getNumber()), startBlock);
     },
 
     async 'the-signer-may-do-the-hashing'(world) {
@@ -89,3 +87,27 @@ export default {
         gateway.close();
     },
 };
+
+/** Endorse a transaction and sign it, all of it elsewhere. */
+async function endorsed(gateway, contract, sign, key) {
+    const proposal = contract.newProposal('Add', { arguments: [key, '9'] });
+    const signature = await sign(proposal.getDigest());
+    const transaction = await gateway.newSignedProposal(proposal.getBytes(), signature).endorse();
+    assert.equal(transaction.getTransactionId(), proposal.getTransactionId());
+    return gateway.newSignedTransaction(
+        transaction.getBytes(),
+        await sign(transaction.getDigest()),
+    );
+}
+
+/** The first of a stream that is asked for with a request signed elsewhere. */
+async function firstOf(world, startBlock, kind, ...names) {
+    const { gateway, sign } = await withoutSigner(world);
+    const network = gateway.getNetwork(world.settings.channel);
+    const request = network[`new${kind}Request`](...names, { startBlock });
+    const signature = await sign(request.getDigest());
+    const signed = gateway[`newSigned${kind}Request`](request.getBytes(), signature);
+    const [first] = await takeUntil(await signed.getEvents(), () => true);
+    gateway.close();
+    return first;
+}
