@@ -124,17 +124,32 @@ def add_node(
 @app.command("renew")
 def renew(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of the node or user.")],
     folder: Folder,
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Of the node or user.")] = "",
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Every node and user that has not been revoked.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Issue the certificates of a node or user anew, with the same keys."""
     terminal = Terminal.of(context, as_json)
-    made = Organisation.open(folder).renew(name)
+    organisation = Organisation.open(folder)
+    if bool(name) == everybody:
+        raise Refusal("give the name of a node or user, or --all")
+    renewed = {each: organisation.renew(each) for each in _valid_names(organisation, name)}
     terminal.result(
-        {"name": name, "folder": str(made)},
-        [f"{name} has new certificates in {made}; copy them to where they are used"],
+        {"renewed": {each: str(place) for each, place in renewed.items()}},
+        [f"{each} has new certificates in {place}" for each, place in renewed.items()]
+        + ["a node takes them up by `qist node renew`"],
     )
+
+
+def _valid_names(organisation: Organisation, name: str) -> list[str]:
+    """Return the name that was given, or those of all that have not been revoked."""
+    if name:
+        return [name]
+    told = describe_organisation(organisation)["certificates"]
+    return [each["name"] for each in told if each["state"] == "valid"]
 
 
 @app.command("revoke")
