@@ -2,11 +2,12 @@
 
     backup.json         format, node, member, channel, when it was saved
     node.toml  genesis.block  configuration.block  clock  msp/…  tls/…  contracts/…
-    ledger/blocks/…  ledger/evidence/…
+    ledger/evidence/…  ledger/blocks/…  ledger/private/…
     checksums.json      SHA-256 of every other entry, in hexadecimal
 
-in this order, as a tar archive under zstd. The world state is left out: it follows from the blocks,
-and restoring makes it anew, which checks every block's verdicts and commit hash on the way.
+in this order, as a tar archive under zstd. The world state is left out: it follows from the blocks
+and the private write sets, and restoring makes it anew, which checks every block's verdicts and
+commit hash, and every write set's hash, on the way.
 
 Invariants: an archive and a restored folder appear whole or not at all, and never in the place of
 something else; both are readable by their owner only where keys are in them. A node may run while
@@ -35,6 +36,7 @@ import zstandard
 
 from ledger.channel import ChannelLedger
 from ledger.errors import Refusal
+from ledger.state.copying import copy_database
 from network.certificates.writing import new_folder, write_new
 from nodes.configuration import CONFIGURATION_FILE, load_configuration
 from nodes.orderer.others import RESTORED_FILE
@@ -46,8 +48,10 @@ HEAD = "backup.json"
 CHECKSUMS = "checksums.json"
 
 FILES = (CONFIGURATION_FILE, "genesis.block", "configuration.block", "clock")
-# Evidence before the blocks it is about: what is appended meanwhile leaves no gap that way round.
+# Evidence before the blocks it is about, and private write sets, which are stored before their
+# blocks, behind them: what is appended meanwhile leaves no gap that way round.
 FOLDERS = ("msp", "tls", "contracts", "ledger/evidence", "ledger/blocks")
+PRIVATE = "ledger/private"
 
 _CHUNK = 1024 * 1024
 _MOST_OF_A_LIST = 64 * 1024 * 1024
@@ -132,8 +136,7 @@ def _write(folder: Path, head: dict[str, object], file: IO[bytes]) -> tuple[dict
         tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         _add_list(tar, HEAD, head)
-        for path in _files_of(folder):
-            name = path.relative_to(folder).as_posix()
+        for name, path in _files_of(folder):
             with path.open("rb") as opened:
                 status = os.fstat(opened.fileno())
                 entry = tarfile.TarInfo(name)
@@ -146,12 +149,21 @@ def _write(folder: Path, head: dict[str, object], file: IO[bytes]) -> tuple[dict
     return checksums, size
 
 
-def _files_of(folder: Path) -> Iterator[Path]:
+def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Iterate over the files of a node that are saved, with their names in the archive."""
     for name in FILES:
         if (folder / name).is_file():
-            yield folder / name
+            yield name, folder / name
     for name in FOLDERS:
-        yield from sorted(path for path in (folder / name).rglob("*") if path.is_file())
+        for path in sorted((folder / name).rglob("*")):
+            if path.is_file():
+                yield path.relative_to(folder).as_posix(), path
+    if (folder / PRIVATE / "CURRENT").is_file():
+        with tempfile.TemporaryDirectory(prefix="backup-", dir=folder / "ledger") as temporary:
+            copy = Path(temporary) / "private"
+            copy_database(folder / PRIVATE, copy)
+            for path in sorted(copy.iterdir()):
+                yield f"{PRIVATE}/{path.name}", path
 
 
 def _add_list(tar: tarfile.TarFile, name: str, content: object) -> None:
@@ -258,7 +270,7 @@ def _read_list(content: IO[bytes]) -> dict[str, object]:
 def _safe(name: str) -> PurePosixPath:
     """The path of an entry, which must be one that `write_backup` writes."""
     path = PurePosixPath(name)
-    allowed = name in FILES or any(name.startswith(f"{each}/") for each in FOLDERS)
+    allowed = name in FILES or any(name.startswith(f"{each}/") for each in (*FOLDERS, PRIVATE))
     if not allowed or ".." in path.parts:
         raise ValueError(f"{name!r} does not belong into a node's folder")
     return path
