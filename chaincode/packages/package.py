@@ -4,7 +4,7 @@ A package consists of `contract.toml` in its folder and of every `*.py` in the f
 Nothing else belongs to it, since a contract can read no file: other files, names that begin with a
 dot and `__pycache__` are left out. Links are refused, so that a package is what its folder holds.
 
-    package id = label ‖ ":" ‖ hex SHA-256 of
+    package id = label ‖ ":" ‖ hex SHA-256 of its packed form:
         "qist contract package 1" 00, then for each file in the order of its path's bytes
         u32 length of path ‖ path (UTF-8, "/" between parts) ‖ u64 length of content ‖ content
 

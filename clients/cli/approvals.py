@@ -69,9 +69,7 @@ def install(
     ],
 ) -> None:
     """Install a packed package on the member's own node."""
-    asked = lifecycle_pb2.InstallChaincodeArgs(chaincode_install_package=package.read_bytes())
-    raw = _evaluate(caller, "InstallChaincode", asked)
-    found = lifecycle_pb2.InstallChaincodeResult.FromString(raw)
+    found = _install(caller, package)
     caller.terminal.result(
         {"package_id": found.package_id, "label": found.label},
         [f"{found.package_id} is installed on the node of {caller.profile.msp_id}"],
@@ -91,10 +89,17 @@ def approve(
         ),
     ],
     version: Annotated[str, typer.Option(help="That the definition states.")],
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            help="Written by `qist contract package`: what the member runs; it is installed on its "
+            "node."
+        ),
+    ] = None,
     package_id: Annotated[
         str,
         typer.Option(
-            help="Of the package that this member runs for it; left out: it endorses nothing."
+            help="Of an installed package, in place of --package; without both it endorses nothing."
         ),
     ] = "",
     collections: Annotated[
@@ -108,6 +113,10 @@ def approve(
     ] = 0,
 ) -> None:
     """Approve a definition as this member, and wait until the approval is committed."""
+    if package is not None:
+        if package_id:
+            raise Refusal("give --package or --package-id, not both: they may be different ones")
+        package_id = _install(caller, package).package_id
     if not sequence:
         current = _in_force(caller, name)
         sequence = 1 if current is None else current.sequence + 1
@@ -215,6 +224,12 @@ def status(caller: Caller, name: Name) -> None:
             f"          package {package_id or 'none: this member will not endorse'}",
         ]
     caller.terminal.result(value, lines)
+
+
+def _install(caller: Caller, package: Path) -> Any:
+    asked = lifecycle_pb2.InstallChaincodeArgs(chaincode_install_package=package.read_bytes())
+    raw = _evaluate(caller, "InstallChaincode", asked)
+    return lifecycle_pb2.InstallChaincodeResult.FromString(raw)
 
 
 def _evaluate(caller: Caller, function: str, asked: Any) -> bytes:

@@ -1,4 +1,6 @@
-"""docs/howto/write-a-contract.md: its files make a package, its commands run it on four nodes."""
+"""docs/howto/write-a-contract.md and upgrade-a-contract.md: their files make a package, their
+commands run it on four nodes and upgrade it there.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from chaincode.packages import PackageStore, read_package
 from chaincode.simulator import Limits
 from tests.support.processes import Answer, network_down_at_the_end, shell
 
-PAGE = (Path(__file__).parents[2] / "docs/howto/write-a-contract.md").read_text("utf-8")
+HOWTO = Path(__file__).parents[2] / "docs/howto"
+PAGE = (HOWTO / "write-a-contract.md").read_text("utf-8")
+UPGRADE = (HOWTO / "upgrade-a-contract.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(sh|sh fails|toml|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -37,20 +41,44 @@ def down_at_the_end(tmp_path: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.slow
-def test_contract_of_the_page_runs_as_the_page_says(tmp_path: Path, down_at_the_end: None) -> None:
-    """A reader who copies files and commands has a contract on four nodes, and its refusals."""
-    write_files(tmp_path)
+def run_page(page: str, folder: Path) -> list[Answer]:
+    """Run the commands of a page in their order and return what each block answered."""
     answers: list[Answer] = []
-    for language, content in BLOCK.findall(PAGE.replace("--base-port 7050", "--base-port 0")):
+    for language, content in BLOCK.findall(page.replace("--base-port 7050", "--base-port 0")):
         if language.startswith("sh"):
-            answer = shell(content, tmp_path)
+            answer = shell(content, folder)
             failed = answer.code != 0
             assert failed == (language == "sh fails"), f"{content}\n{answer.out}\n{answer.err}"
             answers.append(answer)
-    calls, refusal = answers[2:4]
+    return answers
+
+
+@pytest.mark.slow
+def test_contract_of_the_pages_runs_and_is_upgraded_as_they_say(
+    tmp_path: Path, down_at_the_end: None
+) -> None:
+    """A reader who copies files and commands has a contract on four nodes, and its refusals; then
+    its next version, from the block on that commits it.
+    """
+    write_files(tmp_path)
+    calls, refusal = run_page(PAGE, tmp_path)[2:4]
     assert calls.out.splitlines()[-2:] == ["3", "0"]
     assert "shop S-2: has no handset left; record a delivery first" in refusal.err
+
+    _, packed, approved, status, early, _, upgraded, outsider, late = run_page(UPGRADE, tmp_path)
+    package_id = packed.out.split()[0]
+    assert package_id == read_package(tmp_path / "counting-2.package").package_id
+    assert f"BankMSP has approved counting 2, sequence 2, and runs {package_id}" in approved.out
+    assert "in force  counting 1, sequence 1" in status.out
+    assert "approved by BankMSP, OperatorMSP; not by MakerMSP, PtaMSP" in status.out
+    assert "PtaMSP has approved nothing for this sequence yet" in status.out
+    assert "counting 2 is not committed: approved by BankMSP, OperatorMSP; not by" in early.err
+    assert "chaincode definition not agreed to by this org (PtaMSP)" in early.err
+    assert "must be from 1 to 500" in upgraded.out
+    assert upgraded.out.splitlines()[-1] == "500"
+    assert "counting 2, sequence 2: NOT RUN HERE" in outsider.out
+    assert "has not yet been approved by this org (PtaMSP)" in outsider.err
+    assert "500" in late.out.splitlines()
 
 
 def test_package_of_the_page_passes_the_guard(tmp_path: Path) -> None:
