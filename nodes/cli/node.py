@@ -264,6 +264,12 @@ def status_lines(value: dict[str, Any]) -> Iterator[str]:
         served = f"served by {each['package_id']}" if each["package_id"] else "NOT RUN HERE"
         name = f"{each['name']} {each['version']}, sequence {each['sequence']}"
         yield f"contract     {name}: {served}"
+    private = value["private_data"]
+    if private["missing"] or private["last_success"]:
+        yield (
+            f"private data {private['missing']} write sets missing; {private['reconciled']} came "
+            f"late, the last {private['last_success'] or 'never'}"
+        )
     for each in value["certificates"]:
         yield f"certificate  {each['name']} until {each['expires'][:10]}, {each['days_left']} days"
     yield f"clock        {value['clock']}{' (REHEARSAL)' if value['rehearsal'] else ''}"

@@ -151,16 +151,20 @@ class Collections:
         config = _configs(package).get(name)
         return None if config is None else self._remembered(namespace, config)
 
-    def defined(self, state: StateReader) -> Iterator[Collection]:
-        """Iterate over the collections that definitions in *state* name, implicit ones left out."""
+    def of_member(self, state: StateReader, msp_id: str) -> Iterator[Collection]:
+        """Iterate over the collections to which a member is entitled, its implicit ones too."""
+        implicit = IMPLICIT_COLLECTION + msp_id
+        places = [(LIFECYCLE, implicit)]
         for key, _entry in state.range(LIFECYCLE, METADATA_PREFIX, _AFTER_METADATA):
             namespace = key.removeprefix(METADATA_PREFIX)
             definition = load_definition(state, namespace)
             if definition is not None:
-                for name in _configs(definition.collection_package):
-                    found = self.of(definition.collection_package, namespace, name)
-                    if found is not None:
-                        yield found
+                places += [(namespace, each) for each in _configs(definition.collection_package)]
+                places.append((namespace, implicit))
+        for place in places:
+            found = self.find(state, *place)
+            if found is not None and msp_id in found.members:
+                yield found
 
     def _implicit(self, namespace: str, name: str) -> Collection | None:
         msp_id = name.removeprefix(IMPLICIT_COLLECTION)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -54,6 +54,11 @@ class Pulling:
     def __init__(self, channel_id: str, members: Members) -> None:
         self._channel_id = channel_id
         self._members = members
+
+    def is_any_up(self, msp_ids: Iterable[str]) -> bool:
+        """Say whether nothing speaks against asking one of these members."""
+        others = self._members.others()
+        return any(each in others and others[each].is_up for each in msp_ids)
 
     async def pull(
         self, wanted: Mapping[Digest, Sequence[str]], accept: Accept, deadline_s: float

@@ -3,11 +3,12 @@
 Rounds follow one another at an interval, and at once when a block was committed with something
 missing or a definition has made this node's member entitled to more. A round asks the newest blocks
 first, each set of the members that were entitled when it was written and are today, then of the
-others; what comes is handed to the ledger, which verifies it against the block. A set that nobody
-gave waits twice as long for its next turn, up to `LONGEST_PAUSE_S`; a restart begins anew.
+others; what comes is handed to the ledger, which verifies it against the block. A set that a member
+was asked for in vain waits twice as long for its next turn, up to `LONGEST_PAUSE_S`; where all who
+may have it are down, it is asked for again in the next round.
 
-Invariants: blocks never wait for a round; memory is bounded by `MOST_AT_ONCE`; what the ledger
-refuses is logged with its reason and asked of the next member.
+Invariants: blocks never wait for a round; a round asks for `MOST_AT_ONCE` sets at most; what the
+ledger refuses is logged with its reason and asked of the next member.
 
 Source: Fabric, gossip/privdata/reconcile.go.
 """
@@ -137,27 +138,29 @@ class Reconciler:
         collections = self._collections()
         state = self._channel.snapshot()
         try:
-            return [
-                (each.namespace, each.name)
-                for each in collections.defined(state)
-                if self._own in each.members
-            ]
+            return [(each.namespace, each.name) for each in collections.of_member(state, self._own)]
         finally:
             state.close()
 
     async def round(self) -> int:
         """Ask once for everything whose turn it is; return how many sets came."""
-        missing = await asyncio.to_thread(self._channel.ledger.missing_private, MOST_AT_ONCE)
-        self.missing = len(missing)
-        self._turns = {each: self._turns[each] for each in missing if each in self._turns}
-        if not missing:
-            return 0
-        self.last_round = datetime.now(UTC)
         now = asyncio.get_running_loop().time()
-        due = [each for each in missing if each not in self._turns or self._turns[each].at <= now]
-        came = 0
-        for begin in range(0, len(due), BATCH):
-            came += await self._reconcile(due[begin : begin + BATCH])
+        turns, self._turns = self._turns, {}
+        page: list[MissingPrivate] = []
+        missing = asked = came = 0
+        while page := await asyncio.to_thread(
+            self._channel.ledger.missing_private, BATCH, page[-1] if page else None
+        ):
+            missing += len(page)
+            for each in page:
+                if each in turns:
+                    self._turns[each] = turns[each]
+            due = [each for each in page if each not in turns or turns[each].at <= now]
+            if due and asked < MOST_AT_ONCE:
+                asked += len(due)
+                self.last_round = datetime.now(UTC)
+                came += await self._reconcile(due)
+        self.missing = missing - came
         if came:
             self.reconciled += came
             self.last_success = datetime.now(UTC)
@@ -195,12 +198,11 @@ class Reconciler:
         now = asyncio.get_running_loop().time()
         for digest, each in places.items():
             if digest in found:
-                self.missing -= 1
                 self._turns.pop(each, None)
-                continue
-            turn = self._turns.setdefault(each, _Turn())
-            turn.pause_s = min(max(self._interval_s, 2 * turn.pause_s), LONGEST_PAUSE_S)
-            turn.at = now + turn.pause_s
+            elif self._pulling.is_any_up(wanted[digest]):
+                turn = self._turns.setdefault(each, _Turn())
+                turn.pause_s = min(max(self._interval_s, 2 * turn.pause_s), LONGEST_PAUSE_S)
+                turn.at = now + turn.pause_s
         return len(found)
 
     def _members_of(self, batch: Sequence[MissingPrivate]) -> dict[Digest, list[str]]:

@@ -107,8 +107,10 @@ async def node_port(network: LocalNetwork, caller: str, asked: str) -> AsyncIter
     async with grpc.aio.secure_channel(address, tls.credentials) as channel:
 
         async def call(method: str, request: bytes) -> Any:
-            raw = await channel.unary_unary(method)(request, timeout=DEADLINE_S)
-            return message_pb2.GossipMessage.FromString(raw)
+            made = channel.unary_unary(
+                method, request_serializer=bytes, response_deserializer=bytes
+            )
+            return message_pb2.GossipMessage.FromString(await made(request, timeout=DEADLINE_S))
 
         yield call
 
@@ -419,9 +421,12 @@ async def delivered(network: LocalNetwork, node: str, msp_id: str, number: int) 
     envelope = common_pb2.Envelope(payload=payload, signature=signer.sign(payload))
     endpoint = network.endpoint(node)
     async with grpc.aio.secure_channel(endpoint.address, endpoint.credentials()) as channel:
-        call = channel.stream_stream("/protos.Deliver/DeliverWithPrivateData")(
-            iter([envelope.SerializeToString()]), timeout=DEADLINE_S
+        made = channel.stream_stream(
+            "/protos.Deliver/DeliverWithPrivateData",
+            request_serializer=bytes,
+            response_deserializer=bytes,
         )
+        call = made(iter([envelope.SerializeToString()]), timeout=DEADLINE_S)
         return events_pb2.DeliverResponse.FromString(await anext(aiter(call)))
 
 
