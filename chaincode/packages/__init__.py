@@ -7,6 +7,7 @@ Absent: who may install one and who has agreed to it (`chaincode.system`, `nodes
 
 from chaincode.packages.archive import read_package, unpack
 from chaincode.packages.consent import Approvals
+from chaincode.packages.loader import load_package
 from chaincode.packages.manifest import MANIFEST, Manifest, decode_manifest
 from chaincode.packages.package import ContractPackage
 from chaincode.packages.registry import ContractStanding, PackageRegistry
@@ -23,6 +24,7 @@ __all__ = [
     "PackageStore",
     "decode_manifest",
     "examine_package",
+    "load_package",
     "read_package",
     "unpack",
 ]

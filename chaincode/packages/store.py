@@ -80,14 +80,21 @@ class PackageStore:
         return self.add(examine_package(source))
 
     def install_packed(self, raw: bytes) -> InstalledPackage:
-        """Install a package from its packed form; see `install`."""
+        """Install a package from its packed form; see `install`.
+
+        None of its code is run, since nobody has approved it yet: what breaks when it is loaded
+        says so then.
+        """
         package = unpack(raw)
         verify_determinism(package.files)
-        return self.add(package)
+        return self.add(package, load=False)
 
-    def add(self, package: ContractPackage) -> InstalledPackage:
+    def add(self, package: ContractPackage, *, load: bool = True) -> InstalledPackage:
         """Do what `install` does, with a package that `examine_package` has returned.
 
+        Args:
+            package: examined.
+            load: whether it is loaded first, so that what breaks is never installed.
         Raises:
             PackageError: it breaks when it is loaded, or another one offers the same contract in
                 the same version.
@@ -97,9 +104,9 @@ class PackageStore:
                 if installed.package_id == package.package_id:
                     return installed
                 _refuse_same_version(package, installed)
-            # Loaded first: what breaks or is not what its manifest says is never installed.
             folder = self.folder / package.package_id
-            load_package(package, folder)
+            if load:
+                load_package(package, folder)
             try:
                 self._write(package)
             except OSError as error:

@@ -60,7 +60,7 @@ class Definition:
         sequence: number of the definition, from 1.
         version: of the contract; names the package that serves it.
         endorsement_plugin: as written; `escc`.
-        init_required: as written; False with us.
+        init_required: whether the first call in each version must be one that initialises.
         collection_package: marshalled `CollectionConfigPackage`, as written.
     """
 

@@ -9,7 +9,13 @@ from typing import Annotated
 
 import typer
 
-from chaincode.packages import ContractPackage, InstalledPackage, PackageStore, examine_package
+from chaincode.packages import (
+    ContractPackage,
+    InstalledPackage,
+    PackageStore,
+    examine_package,
+    load_package,
+)
 from ledger.errors import Refusal
 from nodes.cli.node_folder import CONTRACTS_FOLDER
 from nodes.cli.terminal import AsJson, Terminal
@@ -50,13 +56,14 @@ def package(
 
 
 def write_package(source: Path, out: Path) -> ContractPackage:
-    """Check the package in *source* and write its packed form to a new file.
+    """Check the package in *source*, load it, and write its packed form to a new file.
 
     Raises:
         Refusal: the file is there already, with other content.
         PackageError, DeterminismError: no sound package.
     """
     examined = examine_package(source)
+    load_package(examined, source)
     if out.exists() and out.read_bytes() != examined.packed:
         raise Refusal(f"{out} is there already, with other content; name another file")
     out.write_bytes(examined.packed)

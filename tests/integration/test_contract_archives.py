@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chaincode.errors import PackageError
+from chaincode.errors import DeterminismError, PackageError
 from chaincode.packages import PackageStore, read_package, unpack
 from chaincode.packages.package import make_package
 from tests.support.toy_package import toy_files, write_package
@@ -155,3 +155,22 @@ def test_wheel_with_a_manifest_of_another_name_is_read_by_its_manifest(tmp_path:
     assert read_package(renamed).manifest.version == "1"
     with zipfile.ZipFile(io.BytesIO(renamed.read_bytes())) as archive:
         assert "toy/contract.toml" in archive.namelist()
+
+
+def test_packed_package_is_not_run_when_it_is_installed(tmp_path: Path) -> None:
+    """Nobody has approved it; that it breaks is said when it is to be run."""
+    broken = make_package(toy_files("1", "x", main="raise OSError"))
+    store = PackageStore(tmp_path / "contracts")
+    installed = store.install_packed(broken.packed)
+    assert store.installed() == (installed,)
+    with pytest.raises(PackageError, match="broke while it was loaded"):
+        store.load(installed.package_id)
+    with pytest.raises(PackageError, match="broke while it was loaded"):
+        PackageStore(tmp_path / "others").add(broken)
+
+
+def test_packed_package_that_differs_between_endorsers_is_refused(tmp_path: Path) -> None:
+    """The guard looks at it without running it."""
+    package = make_package(toy_files("1", "x", main="import random"))
+    with pytest.raises(DeterminismError, match=r"main\.py:1"):
+        PackageStore(tmp_path / "contracts").install_packed(package.packed)

@@ -87,14 +87,17 @@ class Admins:
             raw = await lifecycle.evaluate("InstallChaincode", asked.SerializeToString())
         return str(lifecycle_pb2.InstallChaincodeResult.FromString(raw).package_id)
 
-    async def approve(self, msp_id: str, version: str, sequence: int, package_id: str) -> None:
+    async def approve(
+        self, msp_id: str, version: str, sequence: int, package_id: str, *, named: bool = True
+    ) -> None:
+        """Approve as a member, whose node alone endorses it, named or not."""
         kind = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs
         source = {"local_package": {"package_id": package_id}} if package_id else {}
         async with self.lifecycle(msp_id) as lifecycle:
             await lifecycle.submit(
                 "ApproveChaincodeDefinitionForMyOrg",
                 definition(kind, version, sequence, source=source),
-                endorsing_organisations=(msp_id,),
+                endorsing_organisations=(msp_id,) if named else (),
             )
 
     async def ready(self, msp_id: str, version: str, sequence: int) -> dict[str, bool]:
@@ -203,7 +206,7 @@ async def test_contract_is_approved_committed_and_upgraded_at_one_block(admins: 
     assert "chaincode definition not agreed to by this org (MakerMSP)" in words
     assert "chaincode definition not agreed to by this org (PtaMSP)" in words
 
-    await admins.approve(PTA, "1", 1, ONE_ID)
+    await admins.approve(PTA, "1", 1, ONE_ID, named=False)
     await network.settled()
     await admins.commit(OPERATOR, "1", 1)
     await network.settled()
