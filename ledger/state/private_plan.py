@@ -333,7 +333,9 @@ class PrivatePlanner:
     def _no_longer_awaited(self) -> Iterator[bytes]:
         for written, namespace, collection in self._prepared.expiry.sets:
             for version in self._state.absent(namespace, collection, written):
-                yield awaited_key(SetPlace(version, namespace, collection))
+                key = awaited_key(SetPlace(version, namespace, collection))
+                if self._store.has(key):
+                    yield key
 
     def _expire_keys(self) -> None:
         """Take keys whose time has come out of write sets that were kept for them."""
