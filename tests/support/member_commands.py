@@ -20,7 +20,7 @@ CLASSES = {
     "MakerMSP": "manufacturer",
     "PtaMSP": "regulator",
 }
-ROLES = ("lending", "governance", "enforcement", "executor")
+ROLES = ("lending", "governance", "enforcement", "executor", "admin")
 COLLECTIONS = {
     "instalments": render_collections(
         USUAL_MEMBERS.members, collections_of(USUAL_MEMBERS.members, {})
