@@ -195,7 +195,7 @@ def sign(
     if after.demands == before.demands and not before.is_complete:
         caller.terminal.note(
             f"the signature of {signer.common_name} of {signer.msp_id} satisfies none of the "
-            "policies: have an administrator of the member sign"
+            "policies: have those sign who are lacking"
         )
     _print_update(caller, file, signed, changes, after)
 
