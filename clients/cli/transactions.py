@@ -51,6 +51,10 @@ def submit(
     transient: TransientFile = None,
     endorsed_by: EndorsedBy = None,
     idempotent: Idempotent = False,
+    init: Annotated[
+        bool,
+        typer.Option("--init", help="It initialises a contract whose definition asks for that."),
+    ] = False,
 ) -> None:
     """Submit a transaction and wait until it is committed as valid."""
     outcome = caller.contract(contract).submit(
@@ -59,6 +63,7 @@ def submit(
         transient=_transient(transient),
         endorsing_organisations=endorsed_by or (),
         retry=IDEMPOTENT if idempotent else None,
+        is_init=init,
     )
     status = outcome.status
     result = readable(outcome.result)

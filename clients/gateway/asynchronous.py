@@ -311,11 +311,13 @@ class AsyncContract(ContractDrafting):
         transient: Transient | None = None,
         endorsing_organisations: Sequence[str] = (),
         retry: RetryPolicy | None = None,
+        is_init: bool = False,
     ) -> Outcome:
         """Endorse, submit, and wait until the transaction is committed as valid.
 
         Args:
             retry: give one only for a request that may be made twice without harm.
+            is_init: it initialises a contract whose definition asks for that.
         Raises:
             EndorseError, SubmitError, CommitStatusError, CommitError: by stage.
         """
@@ -326,6 +328,7 @@ class AsyncContract(ContractDrafting):
                     *arguments,
                     transient=transient,
                     endorsing_organisations=endorsing_organisations,
+                    is_init=is_init,
                 ),
                 retry,
             )

@@ -308,11 +308,13 @@ class Contract(ContractDrafting):
         transient: Transient | None = None,
         endorsing_organisations: Sequence[str] = (),
         retry: RetryPolicy | None = None,
+        is_init: bool = False,
     ) -> Outcome:
         """Endorse, submit, and wait until the transaction is committed as valid.
 
         Args:
             retry: give one only for a request that may be made twice without harm.
+            is_init: it initialises a contract whose definition asks for that.
         Raises:
             EndorseError, SubmitError, CommitStatusError, CommitError: by stage.
         """
@@ -323,6 +325,7 @@ class Contract(ContractDrafting):
                     *arguments,
                     transient=transient,
                     endorsing_organisations=endorsing_organisations,
+                    is_init=is_init,
                 ),
                 retry,
             )

@@ -54,8 +54,13 @@ class ContractDrafting:
         *arguments: Argument,
         transient: Transient | None = None,
         endorsing_organisations: Sequence[str] = (),
+        is_init: bool = False,
     ) -> ProposalDraft:
-        """Draft a call of *transaction*; nothing is sent."""
+        """Draft a call of *transaction*; nothing is sent.
+
+        Args:
+            is_init: it initialises a contract whose definition asks for that.
+        """
         name = f"{self._contract}:{transaction}" if self._contract else transaction
         return messages.new_proposal(
             self._signer,
@@ -66,6 +71,7 @@ class ContractDrafting:
             transient,
             endorsing_organisations,
             now=self._clock() if self._clock else None,
+            is_init=is_init,
         )
 
 

@@ -152,6 +152,7 @@ def new_proposal(
     endorsing_organisations: Sequence[str] = (),
     *,
     now: datetime | None = None,
+    is_init: bool = False,
 ) -> ProposalDraft:
     """Build a proposal with a fresh nonce.
 
@@ -159,6 +160,7 @@ def new_proposal(
         transaction: the contract's function, ``Function`` or ``Contract:Function``.
         now: the timestamp it carries; the machine's clock when None. Endorsers
             refuse one more than 15 minutes off theirs.
+        is_init: whether it is the call that initialises a contract whose definition asks for one.
     """
     nonce = os.urandom(_NONCE_BYTES)
     creator = signer.serialized
@@ -180,7 +182,7 @@ def new_proposal(
     spec = chaincode_pb2.ChaincodeSpec(
         type=chaincode_pb2.ChaincodeSpec.NODE,
         chaincode_id=chaincode_pb2.ChaincodeID(name=chaincode),
-        input=chaincode_pb2.ChaincodeInput(args=args),
+        input=chaincode_pb2.ChaincodeInput(args=args, is_init=is_init),
     )
     invocation = chaincode_pb2.ChaincodeInvocationSpec(chaincode_spec=spec)
     payload = proposal_pb2.ChaincodeProposalPayload(

@@ -99,9 +99,25 @@ async def test_contract_goes_from_a_folder_to_its_second_definition_by_commands(
     assert "does not contain previously defined collections" in lost
     again = await refused(commands, BANK, *approval, "--sequence", "1", "--package-id", packed)
     assert "attempted to redefine the current committed sequence (1) for namespace toy" in again
-    second = await contract(commands, BANK, "approve", "toy", POLICY, "--version", "2",
-                            "--collections", collections, "--package-id", packed)  # fmt: skip
-    assert second["sequence"] == 2
+    for msp_id in (BANK, OPERATOR, MAKER):
+        second = await contract(
+            commands, msp_id, "approve", "toy", POLICY, "--version", "2", "--init-required",
+            "--collections", collections, "--package", file,
+        )  # fmt: skip
+        assert second["sequence"] == 2
+    await network.settled()
+    await contract(commands, BANK, "commit", "toy")
+    await network.settled()
+    keep = ("submit", "toy", "Keep", "k", "v")
+    code, early = await commands.run(BANK, "lending", *keep)
+    assert code == 1
+    assert "has not been initialized for this version, must call as init first" in str(early)
+    await commands.ok(BANK, "lending", *keep, "--init")
+    await network.settled()
+    await commands.ok(BANK, "lending", *keep)
+    code, late = await commands.run(BANK, "lending", *keep, "--init")
+    assert code == 1
+    assert "chaincode 'toy' is already initialized but called as init" in str(late)
     await network.verify()
 
 
