@@ -35,7 +35,7 @@ BACK_OFFICE = (
     "handset-is-registered-under-its-pseudonym",
     "agreement-is-opened-with-transient-terms",
     "payment-is-posted-and-the-standing-follows",
-    "amounts-go-to-nobody-whom-the-bank-has-not-named",
+    "amounts-stay-among-the-members-of-the-lenders-collection",
     "rule-that-is-broken-is-told-in-words",
 )
 PAGE = ROOT / "docs/howto/use-fabrics-clients.md"

@@ -167,22 +167,6 @@ var events = map[string]scenario{
 		equal(codes[statuses[1].TransactionID], peer.TxValidationCode_MVCC_READ_CONFLICT)
 	},
 
-	"private-block-events": func(w *world) {
-		status := w.add("without private data", 1)[0]
-		context, cancel := cancellable()
-		start := client.WithStartBlock(status.BlockNumber)
-		stream := must(w.network().BlockAndPrivateDataEvents(context, start))
-		taken := takeUntil(stream, cancel, first)[0]
-		equal(taken.GetBlock().GetHeader().GetNumber(), status.BlockNumber)
-		for index, each := range taken.GetBlock().GetData().GetData() {
-			if bytes.Contains(each, []byte(status.TransactionID)) {
-				verify(taken.GetPrivateDataMap()[uint64(index)] == nil, "there should be none")
-				return
-			}
-		}
-		fail("the transaction is not in its block")
-	},
-
 	"events-of-an-unknown-channel": func(w *world) {
 		network := w.gateway(w.home).GetNetwork("elsewhere")
 		context, cancel := cancellable()

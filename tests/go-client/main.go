@@ -44,7 +44,7 @@ func main() {
 
 	all := map[string]scenario{}
 	for _, group := range []map[string]scenario{
-		connecting, transactions, events, signing, failures, deadlines,
+		connecting, transactions, events, privateData, signing, failures, deadlines,
 	} {
 		for name, each := range group {
 			all[name] = each

@@ -33,6 +33,8 @@ type settings struct {
 	} `json:"members"`
 	// Users of the first member by the kind of their key.
 	Identities map[string]string `json:"identities"`
+	// A collection whose members are the first two.
+	Collection string `json:"collection"`
 	// How the peer of one member, not one of the first three, is stopped and started.
 	Restart struct {
 		MSPID string   `json:"mspId"`

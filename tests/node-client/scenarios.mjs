@@ -11,6 +11,7 @@ import connecting from './scenarios/connecting.mjs';
 import deadlines from './scenarios/deadlines.mjs';
 import errors from './scenarios/errors.mjs';
 import events from './scenarios/events.mjs';
+import privateData from './scenarios/private.mjs';
 import signing from './scenarios/signing.mjs';
 import transactions from './scenarios/transactions.mjs';
 
@@ -18,7 +19,7 @@ const [settings, table] = await Promise.all(
     process.argv.slice(2).map(async (file) => JSON.parse(await fs.readFile(file, 'utf8'))),
 );
 await runAll(
-    { ...connecting, ...transactions, ...events, ...signing, ...errors, ...deadlines },
+    { ...connecting, ...transactions, ...events, ...privateData, ...signing, ...errors, ...deadlines },
     table.map(({ name }) => name),
     settings,
 );

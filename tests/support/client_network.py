@@ -13,16 +13,18 @@ The description (`settings`) is a JSON file that could be of any Fabric network:
 | `prefix` | put before every key, so that clients and runs do not meet on one network |
 | `members` | in order: `mspId`, `profile` (file with the connection profile), `users` (folder) |
 | `identities` | users of the first member by kind of key: `P-384`, `Ed25519` |
+| `collection` | name of a collection whose members are the first two; its data are for them alone |
 | `restart` | `mspId` of a member, not one of the first three; commands `stop` and `start` |
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from network.certificates import Organisation
 from tests.support.processes import BIN, network_down_at_the_end, qist
@@ -30,6 +32,7 @@ from tests.support.processes import BIN, network_down_at_the_end, qist
 SUPPORT = Path(__file__).parent
 MEMBERS = ("BankMSP", "OperatorMSP", "MakerMSP", "PtaMSP")
 CONTRACT = "scenarios"
+COLLECTION = "shared"
 IDENTITIES = {"P-384": "scenarios-p384", "Ed25519": "scenarios-ed25519"}
 USER = "lending"
 
@@ -64,8 +67,25 @@ def define_scenarios(network: Path) -> None:
     user = ("--profile", profile, "--user", "admin")
     version = ("--version", "1")
     policy = f"OutOf(2, {peers})"
-    defined = qist("contract", "define", CONTRACT, policy, *version, *user, *endorsed_by)
+    path = network.with_name("collections.json")
+    path.write_text(json.dumps([collection_of(MEMBERS[:2])]), "utf-8")
+    collections = ("--collections", f"{CONTRACT}={path}")
+    words = (CONTRACT, policy, *version, *collections, *user, *endorsed_by)
+    defined = qist("contract", "define", *words)
     assert defined.code == 0, defined.err
+
+
+def collection_of(members: Sequence[str]) -> dict[str, Any]:
+    """The collection of the scenarios in the form of Fabric's tools."""
+    return {
+        "name": COLLECTION,
+        "policy": "OR({})".format(", ".join(f"'{each}.member'" for each in members)),
+        "requiredPeerCount": 1,
+        "maxPeerCount": 2,
+        "blockToLive": 0,
+        "memberOnlyRead": True,
+        "memberOnlyWrite": True,
+    }
 
 
 def write_settings(network: Path, path: Path, *, prefix: str) -> Path:
@@ -87,6 +107,7 @@ def write_settings(network: Path, path: Path, *, prefix: str) -> Path:
             for msp_id in MEMBERS
         ],
         "identities": IDENTITIES,
+        "collection": COLLECTION,
         "restart": {
             "mspId": last,
             "stop": [command, "node", "stop", str(network / last / "node")],

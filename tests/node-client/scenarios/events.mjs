@@ -173,18 +173,6 @@ export default {
         assert.equal(codes.get(invalid.transactionId), StatusCode.MVCC_READ_CONFLICT);
     },
 
-    async 'private-block-events'(world) {
-        const [{ transactionId, blockNumber }] = await world.add('without private data', 1);
-        const network = await world.network();
-        const stream = await network.getBlockAndPrivateDataEvents({ startBlock: blockNumber });
-        const [taken] = await takeUntil(stream, () => true);
-        assert.equal(BigInt(taken.getBlock().getHeader().getNumber()), blockNumber);
-        const data = taken.getBlock().getData().getDataList_asU8();
-        const place = data.findIndex((each) => Buffer.from(each).includes(transactionId));
-        assert.ok(place >= 0, 'the transaction is not in its block');
-        assert.equal(taken.getPrivateDataMapMap().get(place), undefined);
-    },
-
     async 'events-of-an-unknown-channel'(world) {
         const network = (await world.gateway()).getNetwork('elsewhere');
         const heard = await network.getChaincodeEvents(world.settings.contract, { startBlock: 0n });

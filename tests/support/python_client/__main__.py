@@ -15,6 +15,7 @@ from tests.support.python_client import (  # noqa: F401 - each lists its scenari
     deadlines,
     events,
     failures,
+    private_data,
     signing,
     transactions,
 )

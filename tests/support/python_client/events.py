@@ -153,18 +153,6 @@ def filtered_block_events(world: World) -> None:
 
 
 @scenario
-def private_block_events(world: World) -> None:
-    status = world.add("without private data", 1)[0]
-    taken = first(world.network().private_block_events(start_block=status.block_num))
-    equal(taken.block.header.number, status.block_num)
-    places = [
-        place for place, each in enumerate(taken.block.data.data) if status.tx_id.encode() in each
-    ]
-    equal(len(places), 1)
-    verify(places[0] not in taken.private_data_map, "there should be none")
-
-
-@scenario
 def events_of_an_unknown_channel(world: World) -> None:
     network = world.gateway().network("elsewhere")
     for stream in (

@@ -7,6 +7,9 @@
 | `Add` | key, number | reads, adds, writes; returns the total, which is also the payload of the event `Added` |
 | `KeepDigest` | key | writes and returns SHA-256, in hexadecimal, of the transient value `secret` |
 | `WhoAmI` | – | returns the MSP id of the caller |
+| `PutPrivate` | collection, key | writes the transient value `value` to the collection; returns nothing |
+| `GetPrivate` | collection, key | returns the value in the collection, or an empty text |
+| `HashPrivate` | collection, key | returns SHA-256 of the value, in hexadecimal, or an empty text |
 | `Refuse` | reason | answers with status 400 and a message that holds the reason |
 """  # noqa: E501 - rows of a table
 
@@ -50,6 +53,21 @@ class Scenarios(Contract):
         digest = hashlib.sha256(ctx.stub.get_transient()["secret"]).hexdigest()
         ctx.stub.put_state(key, digest.encode())
         return digest
+
+    @transaction
+    def put_private(self, ctx: Context, collection: str, key: str) -> None:
+        """Write what came as transient data to a collection."""
+        ctx.stub.put_private_data(collection, key, ctx.stub.get_transient()["value"])
+
+    @query
+    def get_private(self, ctx: Context, collection: str, key: str) -> str:
+        """Return a value of a collection."""
+        return (ctx.stub.get_private_data(collection, key) or b"").decode()
+
+    @query
+    def hash_private(self, ctx: Context, collection: str, key: str) -> str:
+        """Return the hash of a value, which every peer has."""
+        return (ctx.stub.get_private_data_hash(collection, key) or b"").hex()
 
     @query
     def who_am_i(self, ctx: Context) -> str:

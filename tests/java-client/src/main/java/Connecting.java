@@ -121,7 +121,7 @@ final class Connecting {
                             () -> World.first(request.getEvents()));
             Checks.equal(denied.getStatus().getCode(), Code.PERMISSION_DENIED);
             var blocks = network.newBlockEventsRequest().startBlock(start).build();
-            Events.isRefused(blocks.getEvents());
+            Events.isRefused(blocks.getEvents(), "FORBIDDEN");
         }
     }
 }

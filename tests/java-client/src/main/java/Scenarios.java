@@ -45,6 +45,7 @@ public final class Scenarios {
                         Connecting.scenarios(),
                         Transactions.scenarios(),
                         Events.scenarios(),
+                        PrivateData.scenarios(),
                         Signing.scenarios(),
                         Failures.scenarios(),
                         Deadlines.scenarios())

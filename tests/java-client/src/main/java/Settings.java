@@ -6,6 +6,7 @@ import java.util.Map;
  *
  * @param prefix put before every key, so that one network can be used again
  * @param identities users of the first member by the kind of their key
+ * @param collection whose members are the first two
  * @param restart how the peer of one member, not one of the first three, is stopped and started
  */
 record Settings(
@@ -16,6 +17,7 @@ record Settings(
         String prefix,
         List<OfMember> members,
         Map<String, String> identities,
+        String collection,
         Restart restart) {
 
     /** Where a member's connection profile is, and the folder of its users. */
