@@ -76,6 +76,20 @@ class IdentifiersInput:
 
 
 @dataclass(frozen=True, slots=True)
+class RawInput:
+    """The raw numbers of an agreement, from transient data, for the executors of a block.
+
+    Attributes:
+        imeis: of the handset, in the order of its registration.
+        msisdn: of the SIM; "" where no tier that needs it is thought of.
+    """
+
+    salt: Salt = field(repr=False)
+    imeis: Annotated[list[Annotated[str, MaxLength(32)]], MaxItems(8)] = field(repr=False)
+    msisdn: Annotated[str, MaxLength(32)] = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleVersion:
     """A version of a schedule.
 
@@ -223,6 +237,13 @@ def given_identifiers(ctx: Context, count: int) -> list[IdentifiersInput | Malfo
     if not ctx.has_transient("identifiers"):
         return None
     return _transient(ctx, "identifiers", count, list[IdentifiersInput | Malformed])
+
+
+def given_raw(ctx: Context, count: int) -> list[RawInput | Malformed] | None:
+    """Return the transient list `identifiers` of agreements, None where it was left out."""
+    if not ctx.has_transient("identifiers"):
+        return None
+    return _transient(ctx, "identifiers", count, list[RawInput | Malformed])
 
 
 _AMOUNTS: Final[Any] = list[Paisa | Malformed]

@@ -47,6 +47,12 @@ def show(caller: Caller, order: OrderId) -> None:
     caller.show(caller.evaluate(ENFORCEMENT, "Order", order))
 
 
+@command(app, "identifiers")
+def identifiers(caller: Caller, order: OrderId) -> None:
+    """Show the raw numbers that a live order is about, to an executor it is addressed to."""
+    caller.show(caller.evaluate(INSTALMENTS, "Identifiers", order))
+
+
 @command(app, "acknowledge")
 def acknowledge(
     caller: Caller, orders: OrderIds, steps: Steps, reason: Reason = "", evidence: Evidence = ""

@@ -84,7 +84,7 @@ def device_request(row: AgreementRow, facts: Facts, keyrings: Keyrings) -> Reque
 
 
 def agreement_request(row: AgreementRow, facts: Facts, keyrings: Keyrings) -> Request:
-    """Open the row's agreement (``OpenAgreements``)."""
+    """Open the row's agreement (``OpenAgreements``), with what an executor may need to know."""
     ring = keyrings.lender(row.lender)
     receiving = row.receiving_institutions or facts.receiving_institutions
     if not receiving:
@@ -122,7 +122,12 @@ def agreement_request(row: AgreementRow, facts: Facts, keyrings: Keyrings) -> Re
             {"due": due.isoformat(), "amount_paisa": amount} for due, amount in row.instalments
         ],
     }
-    return Request("OpenAgreements", argument, {"terms": terms})
+    numbers = {
+        "salt": document_hash(ring.keys[0], "identifiers", row.agreement)[:SALT_DIGITS],
+        "imeis": [imei_with_check_digit(imei) for imei in row.imeis],
+        "msisdn": row.msisdn,
+    }
+    return Request("OpenAgreements", argument, {"terms": terms, "identifiers": numbers})
 
 
 def confirmation_request(row: AgreementRow) -> Request:

@@ -17,12 +17,15 @@ import pytest
 from chaincode.contract import Creator
 from chaincode.instalments.book.functions import BookFunctions
 from chaincode.instalments.book.queries import BookQueries
+from chaincode.instalments.identifiers import imei_with_check_digit
 from chaincode.simulator import SimulationResult
 from tests.support.book_ledger import (
     BANK,
     MAKER,
     OPERATOR,
     PTA,
+    SALT,
+    TAC,
     THREE_EQUAL,
     BookLedger,
     agreement,
@@ -61,6 +64,11 @@ class Example:
 DEVICE = [pseudonym("A/0")]
 STATEMENT = {"statement": salted("A"), "language": "ur", "block": True}
 REVISION = {"agreement": "A", "version": 2, "reason": "eased", "consent": STATEMENT}
+NUMBERS = {
+    "salt": SALT,
+    "imeis": [imei_with_check_digit(f"{TAC}00000{place}") for place in range(2)],
+    "msisdn": "+923001234567",
+}
 LATER = {"instalments": [{"due": "2026-07-05", "amount_paisa": 300}]}
 ABSENT = (MISSING, None)
 ANY_DAY = ("",)
@@ -120,6 +128,17 @@ EXAMPLES = [
         "EndAgreements", [[{"agreement": "A", "kind": "written_off", "evidence": salted("e")}]]
     ),
     Example("IssueClearance", [[{"agreement": "P"}]]),
+    Example(
+        "RecordIdentifiers",
+        [[{"agreement": "A"}]],
+        BANK,
+        {"identifiers": [NUMBERS]},
+        (
+            (("transient", "identifiers", "imeis"), (TEXT,)),
+            (("transient", "identifiers", "msisdn"), (MISSING, "")),
+        ),
+    ),
+    Example("PurgeIdentifiers", [[{"agreement": "C"}]]),
     Example("Agreement", ["A"]),
     Example("Agreements", [["A"]]),
     Example("Schedules", ["A"]),
@@ -141,20 +160,23 @@ ANSWERS_NOTHING = {"Clearance", "Confirmation", "Tac", "Totals", "Agreements", "
 EMPTY_LISTS_ARE_FINE = {
     "RegisterTacs", "RegisterDevices", "ExchangeDevices", "OpenAgreements", "ConfirmSales",
     "PostPayments", "RefundCredit", "ReversePayments", "ReviseSchedules", "EndAgreements",
-    "IssueClearance", "Agreements", "Standings", "DeviceStatus", "IsEncumbered",
+    "IssueClearance", "RecordIdentifiers", "PurgeIdentifiers", "Agreements", "Standings",
+    "DeviceStatus", "IsEncumbered",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def book() -> BookLedger:
-    """A of the bank with a payment, P of the bank paid with credit, a phone F from stock."""
+    """Of the bank: A with a payment, P paid with credit, C closed; a phone F from stock."""
     ledger = BookLedger()
     ledger.open("A")
     ledger.open("P")
+    ledger.open("C")
     ledger.register("F")
     ledger.today("2026-05-10")
     ledger.pay("A", 100, "2026-05-01", OPERATOR, reference="P-1")
     ledger.pay("P", 350, "2026-05-01", OPERATOR, reference="P-2")
+    ledger.verdicts("EndAgreements", [{"agreement": "C", "kind": "death", "evidence": salted("e")}])
     return ledger
 
 

@@ -98,6 +98,7 @@ ARGUMENTS: dict[str, list[Any]] = {
 }
 TRANSIENT: dict[str, dict[str, Any]] = {
     "OpenAgreements": {"terms": []},
+    "RecordIdentifiers": {"identifiers": []},
     "PostPayments": {"amounts": []},
     "RefundCredit": {"amounts": []},
     "ReviseSchedules": {"terms": []},
@@ -150,8 +151,9 @@ def _call(ledger: CaseLedger, namespace: str, function: str, by: Creator) -> tup
 NEEDS_NO_ACTIVE_MEMBER = {
     "AdvanceDay", "AcknowledgeOrders", "AcknowledgeReleases", "AnswerDisputes", "ConfirmHolds",
     "EndAgreements", "EndBlocksByTerm", "EscalateReleases", "ExchangeDevice", "ExchangeDevices",
-    "IssueClearance", "LiftHolds", "PlaceHolds", "PostPayments", "RefundCredit", "ReissueReleases",
-    "ReversePayments", "ReviseSchedule", "ReviseSchedules", "WithdrawCases",
+    "IssueClearance", "LiftHolds", "PlaceHolds", "PostPayments", "PurgeIdentifiers",
+    "RecordIdentifiers", "RefundCredit", "ReissueReleases", "ReversePayments", "ReviseSchedule",
+    "ReviseSchedules", "WithdrawCases",
 }  # fmt: skip
 
 
@@ -381,8 +383,8 @@ def test_release_writes_nothing_that_the_regulator_or_the_lender_must_endorse(
 
 READ_NO_DAY = {
     "ConfirmSales", "EndAgreements", "ExchangeDevice", "ExchangeDevices", "IssueClearance",
-    "PostPayments", "RefundCredit", "RegisterDevices", "RegisterTacs", "ReversePayments",
-    "ReviseSchedule", "ReviseSchedules",
+    "PostPayments", "PurgeIdentifiers", "RecordIdentifiers", "RefundCredit", "RegisterDevices",
+    "RegisterTacs", "ReversePayments", "ReviseSchedule", "ReviseSchedules",
 }  # fmt: skip
 """What is a fact whenever it is recorded; write-offs, deaths and certificates read the day once
 there is one to count."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.book_ledger import device, payment, pseudonym, salted, terms_of
+from chaincode.instalments.identifiers import imei_with_check_digit
+from tests.support.book_ledger import SALT, TAC, device, payment, pseudonym, salted, terms_of
 from tests.support.case_ledger import IN_WORDS, TRIGGER, VOTERS, CaseLedger
 from tests.support.memory_state import Outcome
-from tests.support.rulebook import functions_that_write, missing_tests, namespaces_of
+from tests.support.rulebook import functions_that_write, missing_tests
 
 SHOWN = [
     (
@@ -34,6 +35,7 @@ SHOWN = [
 ]
 
 DAY = timedelta(days=1)
+NUMBERS = {"salt": SALT, "imeis": [imei_with_check_digit(f"{TAC}00000{n}") for n in range(2)]}
 DUE = [("2026-04-05", 100), ("2026-05-05", 100)]
 MADE_TO_BE_READ = re.compile(r"\(rulebook [1-7]\)")
 
@@ -112,7 +114,10 @@ def _money_and_ends(ledger: Witness) -> None:
     ledger.change("ReviseSchedules", [given], by=bank, terms=eased)
     eased = [{"instalments": terms_of([(today, 140)])["instalments"]}]
     ledger.change("ReviseSchedule", given | {"version": 3}, by=bank, terms=eased)
-    ledger.change("IssueClearance", [{"agreement": "A1"}], by=bank)
+    named = [{"agreement": "A1"}]
+    ledger.change("RecordIdentifiers", named, by=bank, identifiers=[NUMBERS])
+    ledger.change("IssueClearance", named, by=bank)
+    ledger.change("PurgeIdentifiers", named, by=bank)
     ended = {"agreement": "A2", "kind": "written_off", "evidence": salted("w")}
     ledger.change("EndAgreements", [ended], by=bank)
     ledger.change("RegisterDevices", [device("N3"), device("N4")], by=maker)
@@ -239,8 +244,7 @@ def test_event_lists_what_was_written_and_nothing_of_a_person(
 def test_function_writes_in_its_own_namespace_only(namespace: str, function: str) -> None:
     """What `enforcement` decides and what `instalments` ends never mix in one write set."""
     for first, _ in _calls(namespace, function):
-        parts = namespaces_of(first.result)
-        assert {name for name, part in parts.items() if part.writes} == {namespace}
+        assert set(first.result.namespaces) == {namespace}
 
 
 def test_life_calls_every_function_that_writes() -> None:

@@ -22,9 +22,10 @@ from .. import records
 from .. import terms as commercial
 from ..calendar import days_between
 from ..identifiers import check_reference
-from ..terms import ScheduleInput, ScheduleVersion, Terms, TermsInput
+from ..terms import RawInput, ScheduleInput, ScheduleVersion, Terms, TermsInput
 from ..verdicts import RuleBroken
 from . import money as purse
+from . import raw
 from .accounts import Accounts
 from .bulk import Entry, named
 from .desk import Desk
@@ -77,9 +78,13 @@ class Opening:
         return self._register.pledges()
 
     def open(
-        self, cases: Cases | None, given: AgreementInput, terms: TermsInput | Malformed
+        self,
+        cases: Cases | None,
+        given: AgreementInput,
+        terms: TermsInput | Malformed,
+        numbers: RawInput | Malformed | None,
     ) -> Entry:
-        """Weigh one agreement and write it."""
+        """Weigh one agreement and write it, with its raw identifiers where they came along."""
         check_reference(given.agreement)
         thing = f"agreement {given.agreement}"
         first = commercial.first_version(
@@ -97,7 +102,10 @@ class Opening:
         self._check_opened_on(thing, given)
         self._check_members(thing, given)
         self._check_device(thing, device, cases)
+        checked = None if numbers is None else raw.checked(thing, numbers, device)
         self._write(given, facts, first)
+        if checked is not None:
+            raw.save(self._stub, facts["lender"], given.agreement, device["device"], checked)
         self._register.pledge(device["device"], given.agreement)
         facts_of_event = {"lender": facts["lender"], "opened_on": facts["opened_on"]}
         return Entry(True, "open", given.agreement, None, facts_of_event)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chaincode.contract import Context, transaction
+from chaincode.contract import ArgumentRefusal, Context, transaction
 
 from .. import records
 from .. import terms as commercial
 from ..cases.hook import CaseHook
 from ..verdicts import BulkResult, Verdict
-from . import inputs
+from . import inputs, raw
 from .accounts import Accounts
 from .agreements import Opening, confirm_sale, confirmation_key, revise_schedule
 from .bulk import Entry, conclude, weigh_all
@@ -72,13 +72,13 @@ class BookFunctions:
         tacs = Tacs(ctx.stub, [given.tac for given in good])
         names = [name for given in good for imei in given.imeis for name in imei]
         register = Register(ctx.stub, names, pledges=False)
-        raw = commercial.given_identifiers(ctx, len(devices))
+        numbers = commercial.given_identifiers(ctx, len(devices))
         outcomes = weigh_all(
             devices,
             lambda given: given.imeis[0][0] if given.imeis and given.imeis[0] else "",
             lambda plain: _first(_first(plain.get("imeis"))),
             lambda place, given: register_device(
-                desk, tacs, register, given, None if raw is None else raw[place]
+                desk, tacs, register, given, None if numbers is None else numbers[place]
             ),
         )
         return conclude(ctx, "RegisterDevices", "device", outcomes)
@@ -122,13 +122,16 @@ class BookFunctions:
         """Open agreements; the signer's member is the lender."""
         desk = Desk(ctx, active=True)
         terms = commercial.given_terms(ctx, len(agreements))
+        numbers = commercial.given_raw(ctx, len(agreements))
         opening = Opening(desk, well_formed(agreements))
         cases = cases_of(ctx, opening.pledges) if opening.pledges else None
         outcomes = weigh_all(
             agreements,
             lambda given: given.agreement,
             _agreement,
-            lambda place, given: opening.open(cases, given, terms[place]),
+            lambda place, given: opening.open(
+                cases, given, terms[place], None if numbers is None else numbers[place]
+            ),
         )
         opening.save()
         return conclude(ctx, "OpenAgreements", "agreement", outcomes)
@@ -172,6 +175,39 @@ class BookFunctions:
             lambda place, given: revise_schedule(desk, accounts, cases, given, schedules[place]),
         )
         return self._close_books(desk, accounts, function, "schedule", outcomes)
+
+    # ---- raw identifiers
+    @transaction
+    def record_identifiers(self, ctx: Context, agreements: inputs.NamedAgreements) -> BulkResult:
+        """Put raw identifiers on record for the executors of a block."""
+        desk = Desk(ctx, active=False)
+        numbers = commercial.given_raw(ctx, len(agreements))
+        if numbers is None:
+            raise ArgumentRefusal(
+                "transient data 'identifiers'", "is missing", "send it as transient data"
+            )
+        accounts = Accounts(ctx.stub, [given.agreement for given in well_formed(agreements)])
+        outcomes = weigh_all(
+            agreements,
+            lambda given: given.agreement,
+            _agreement,
+            lambda place, given: raw.record(desk, accounts, given, numbers[place]),
+        )
+        return conclude(ctx, "RecordIdentifiers", "identifiers", outcomes)
+
+    @transaction
+    def purge_identifiers(self, ctx: Context, agreements: inputs.NamedAgreements) -> BulkResult:
+        """Remove the raw identifiers of closed agreements, everywhere and for good."""
+        desk = Desk(ctx, active=False)
+        names = [given.agreement for given in well_formed(agreements)]
+        accounts, cases = Accounts(ctx.stub, names), cases_of(ctx, names)
+        outcomes = weigh_all(
+            agreements,
+            lambda given: given.agreement,
+            _agreement,
+            lambda _place, given: raw.purge(desk, accounts, cases, given),
+        )
+        return conclude(ctx, "PurgeIdentifiers", "identifiers", outcomes)
 
     # ---- money
     @transaction

@@ -167,6 +167,13 @@ class ClearanceInput:
     agreement: AgreementId
 
 
+@dataclass(frozen=True, slots=True)
+class NamedAgreement:
+    """An agreement whose identifiers are recorded or purged."""
+
+    agreement: AgreementId
+
+
 Agreements = Annotated[list[AgreementId], MaxItems(MAX_RECORDS)]
 TacInputs = Annotated[list[TacInput | Malformed], MaxItems(MAX_RECORDS)]
 DeviceInputs = Annotated[list[DeviceInput | Malformed], MaxItems(MAX_RECORDS)]
@@ -178,4 +185,5 @@ RefundInputs = Annotated[list[RefundInput | Malformed], MaxItems(MAX_RECORDS)]
 ReversalInputs = Annotated[list[ReversalInput | Malformed], MaxItems(MAX_RECORDS)]
 RevisionInputs = Annotated[list[RevisionInput | Malformed], MaxItems(MAX_RECORDS)]
 EndingInputs = Annotated[list[EndingInput | Malformed], MaxItems(MAX_RECORDS)]
+NamedAgreements = Annotated[list[NamedAgreement | Malformed], MaxItems(MAX_RECORDS)]
 ClearanceInputs = Annotated[list[ClearanceInput | Malformed], MaxItems(MAX_RECORDS)]
