@@ -21,7 +21,7 @@ from typing import Final
 from fabric_protos.peer.lifecycle import db_pb2
 
 from chaincode.contract.stub import Stub
-from chaincode.errors import ContractRefusal
+from chaincode.errors import ContractRefusal, PrivateDataMissing
 from chaincode.system.collections import implicit_collection
 from chaincode.system.definitions import Definition
 from chaincode.system.fields import (
@@ -32,6 +32,7 @@ from chaincode.system.fields import (
     field_key,
     load_fields,
     load_kind,
+    overwrite,
     store,
 )
 from chaincode.system.parameters import PARAMETER_FIELDS, PARAMETERS, Parameters
@@ -108,11 +109,17 @@ def approve(
                 f"approve sequence {in_force + 1}",
                 status=_CONFLICT,
             )
-    _verify_changed(what, Approval(name, sequence, parameters, package_id), in_force, state)
     kept = approval_name(name, sequence)
-    store(state, NAMESPACES, kept, parameters.structure())
     package = db_pb2.StateData(String=package_id).SerializeToString()
-    store(state, SOURCES, kept, Structure(LOCAL_PACKAGE, {PACKAGE_ID: package}))
+    source = Structure(LOCAL_PACKAGE, {PACKAGE_ID: package})
+    try:
+        _verify_changed(what, Approval(name, sequence, parameters, package_id), in_force, state)
+        store(state, NAMESPACES, kept, parameters.structure())
+        store(state, SOURCES, kept, source)
+    except PrivateDataMissing:
+        # This node has lost what its organisation had said: it says it anew.
+        overwrite(state, NAMESPACES, kept, parameters.structure())
+        overwrite(state, SOURCES, kept, source)
 
 
 def _verify_sequence(what: str, sequence: int, in_force: int) -> None:

@@ -170,6 +170,13 @@ def store(state: FieldState, space: str, name: str, structure: Structure) -> Non
         state.delete(key)
 
 
+def overwrite(state: FieldState, space: str, name: str, structure: Structure) -> None:
+    """Write *structure* under *name* as a whole, whatever is there."""
+    state.put(metadata_key(space, name), structure.metadata)
+    for field, value in structure.fields.items():
+        state.put(field_key(space, name, field), value)
+
+
 def differences(
     stub: Stub, collection: str, space: str, name: str, structure: Structure
 ) -> list[str]:

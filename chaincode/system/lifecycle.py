@@ -31,7 +31,7 @@ from typing import Any, Final
 from fabric_protos.peer.lifecycle import lifecycle_pb2
 
 from chaincode.contract.context import Context
-from chaincode.errors import ContractRefusal
+from chaincode.errors import ContractRefusal, PrivateDataMissing
 from chaincode.system.approvals import (
     NAMESPACES,
     Approval,
@@ -265,22 +265,25 @@ class Lifecycle(SystemChaincode):
     def _references(self, ctx: Context) -> dict[str, list[tuple[str, str]]]:
         """Return which definitions in force each package id serves here."""
         served: dict[str, list[tuple[str, str]]] = {}
-        members = self._channel.member_ids
         for name, found in _load_all(ctx).items():
-            approval = find_approval(self._own(ctx), name, found.sequence)
-            if approval is not None:
-                package_ids = [approval.package_id]
-            elif is_anything_approved(ctx.stub, members, name, found.sequence):
-                package_ids = []
-            else:
-                package_ids = [
-                    each.package_id
-                    for each in self._installed.installed()
-                    if name in each.contracts and each.version == found.version
-                ]
-            for package_id in package_ids:
+            for package_id in self._serving(ctx, name, found):
                 served.setdefault(package_id, []).append((name, found.version))
         return served
+
+    def _serving(self, ctx: Context, name: str, found: Definition) -> list[str]:
+        try:
+            approval = find_approval(self._own(ctx), name, found.sequence)
+        except PrivateDataMissing:
+            return []
+        if approval is not None:
+            return [approval.package_id]
+        if is_anything_approved(ctx.stub, self._channel.member_ids, name, found.sequence):
+            return []
+        return [
+            each.package_id
+            for each in self._installed.installed()
+            if name in each.contracts and each.version == found.version
+        ]
 
 
 def _load(ctx: Context, name: str) -> Definition | None:

@@ -200,7 +200,7 @@ def status(caller: Caller, name: Name) -> None:
         value["in_force"] = _described(found) | {"approvals": dict(found.approvals)}
         lines += [
             f"in force  {name} {found.version}, sequence {found.sequence}",
-            f"          {_approvals_line(found)}",
+            f"          {_in_force_line(found)}",
             *(f"          {line}" for line in _definition_lines(found)),
         ]
     if standing.next is None:
@@ -333,6 +333,12 @@ def _policy_in_words(raw: bytes) -> str:
 
 def _collection_names(package: collection_pb2.CollectionConfigPackage) -> list[str]:
     return [each.static_collection_config.name for each in package.config]
+
+
+def _in_force_line(found: Any) -> str:
+    if found.sequence == 1 and not any(found.approvals.values()):
+        return "a first definition, agreed to by whoever endorsed it; nobody had to approve it"
+    return _approvals_line(found)
 
 
 def _approvals_line(found: Any) -> str:

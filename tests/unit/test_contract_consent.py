@@ -165,6 +165,12 @@ def test_approval_that_this_node_does_not_hold_is_said(world: World) -> None:
     answer, message = world.ask(PTA)
     assert answer == ""
     assert "PtaMSP has approved 'toy' at sequence 1, but this node does not hold the" in message
+    installed = world.call(PTA, "QueryInstalledChaincodes", b"")
+    assert installed.status == 200
+
+    # It says it again, without reading what it has lost.
+    world.write(world.approve(PTA, package_id=ONE.package_id))
+    assert world.ask(PTA) == ("one", "1")
 
 
 def test_first_definition_by_votes_is_told_from_one_without(world: World) -> None:
