@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +28,6 @@ from typing import TypeVar
 from ledger.blocks.block import Block
 from ledger.channel import ChannelLedger
 from ledger.errors import Fatal
-from ledger.state.private import LatePrivate, RefusedPrivate
 from ledger.state.snapshot import LedgerSnapshot
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
@@ -40,7 +38,7 @@ from network.ordering.ports import ExpectedOutcome
 from network.policy import SignedData, why_not_valid
 from nodes.committer.committer import Committer, write_genesis
 from nodes.committer.configuration import ConfigurationRule, verify_update
-from nodes.committer.outcome import CommittedBlock
+from nodes.committer.outcome import CommittedBlock, RecentBlocks
 from nodes.committer.ports import PrivateData
 from nodes.committer.signatures import SignaturePool
 from nodes.errors import AccessDenied, ChannelHalted, ChannelUnavailable
@@ -71,8 +69,7 @@ class Channel:
         self._height = ledger.height
         self._last_header_hash = ledger.last_header_hash
         self._commit_hash = ledger.commit_hash
-        self._recent: OrderedDict[int, CommittedBlock] = OrderedDict()
-        self._recent_bytes = 0
+        self._recent = RecentBlocks(RECENT_BYTES)
         self._statuses = Statuses()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"commit {self.channel_id}")
@@ -214,36 +211,22 @@ class Channel:
         """Do what `commit` does, for an ordering engine."""
         await self.commit(block, expected)
 
-    async def add_private(self, items: Sequence[LatePrivate]) -> list[RefusedPrivate]:
-        """Take private data that came after their blocks; return those that were refused.
+    async def write(self, work: Callable[[ChannelLedger], _T]) -> _T:
+        """Change the ledger between two blocks, on the thread that writes, and return the result.
 
         Raises:
             ChannelHalted, ChannelUnavailable: nothing is written now.
             Fatal: a write failed; channel halted.
         """
-        return await self._write(lambda: self.ledger.add_private(items))
-
-    async def become_eligible(self, collections: Sequence[tuple[str, str]]) -> int:
-        """Note that this node is entitled to collections; return how much it now has to ask for.
-
-        Args:
-            collections: namespace and name of each.
-        Raises:
-            ChannelHalted, ChannelUnavailable, Fatal: as `add_private`.
-        """
-        return await self._write(lambda: self.ledger.become_eligible(collections))
-
-    async def _write(self, work: Callable[[], _T]) -> _T:
-        """Do what changes the ledger between two blocks, on the thread that writes."""
         if self._loop is None or self._closing:
-            raise ChannelUnavailable(f"channel {self.channel_id} takes no private data now")
+            raise ChannelUnavailable(f"channel {self.channel_id} takes nothing now")
         return await self._loop.run_in_executor(self._writer, self._write_now, work)
 
-    def _write_now(self, work: Callable[[], _T]) -> _T:
+    def _write_now(self, work: Callable[[ChannelLedger], _T]) -> _T:
         if self.halted is not None:
             raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
         try:
-            return work()
+            return work(self.ledger)
         except Fatal as fatal:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self.halt, fatal)
@@ -413,7 +396,7 @@ class Channel:
         self._last_header_hash = committed.block.header.hash()
         self._commit_hash = committed.commit_hash
         self._height = committed.number + 1
-        self._remember(committed)
+        self._recent.add(committed)
         for transaction, code in zip(committed.transactions, committed.codes, strict=True):
             # A duplicate never changes what its id means: an earlier one has it.
             if code is not TxValidationCode.DUPLICATE_TXID and transaction.index_id:
@@ -449,13 +432,6 @@ class Channel:
             "block %d is committed: %d transactions, %d of them invalid",
             committed.number, len(committed.codes), invalid, extra=place,
         )  # fmt: skip
-
-    def _remember(self, committed: CommittedBlock) -> None:
-        self._recent[committed.number] = committed
-        self._recent_bytes += committed.size_bytes
-        while len(self._recent) > 1 and self._recent_bytes > RECENT_BYTES:
-            _number, oldest = self._recent.popitem(last=False)
-            self._recent_bytes -= oldest.size_bytes
 
 
 def _verify_genesis(ledger: ChannelLedger, genesis: Block, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from ledger.transactions.parse import ChaincodeEvent, ParsedTransaction, parse_t
 from network.errors import Divergence
 from network.ordering.ports import ExpectedOutcome
 
-__all__ = ["CommittedBlock", "CommittedTransaction", "verify_outcome"]
+__all__ = ["CommittedBlock", "CommittedTransaction", "RecentBlocks", "verify_outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,31 @@ class CommittedBlock:
     def size_bytes(self) -> int:
         """Length of the envelopes together."""
         return sum(map(len, self.block.data))
+
+
+class RecentBlocks:
+    """The newest blocks, at hand for those who follow closely.
+
+    Args:
+        most_bytes: of envelopes together; the newest block stays in any case.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._blocks: OrderedDict[int, CommittedBlock] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, number: int) -> CommittedBlock | None:
+        """Return a block that is at hand."""
+        return self._blocks.get(number)
+
+    def add(self, committed: CommittedBlock) -> None:
+        """Take the next block, and let the oldest ones go."""
+        self._blocks[committed.number] = committed
+        self._bytes += committed.size_bytes
+        while len(self._blocks) > 1 and self._bytes > self._most_bytes:
+            _number, oldest = self._blocks.popitem(last=False)
+            self._bytes -= oldest.size_bytes
 
 
 def verify_outcome(

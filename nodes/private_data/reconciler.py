@@ -127,7 +127,7 @@ class Reconciler:
         self._to_review = False
         try:
             places = await asyncio.to_thread(self._entitled)
-            found = await self._channel.become_eligible(places) if places else 0
+            found = await self._channel.write(lambda ledger: ledger.become_eligible(places))
         except Unavailable:
             self._to_review = True
             raise
@@ -180,7 +180,7 @@ class Reconciler:
                 for digest, rwsets in sent.items()
                 for rwset in rwsets[:1]
             ]
-            refused = await self._channel.add_private(items)
+            refused = await self._channel.write(lambda ledger: ledger.add_private(items))
             for each in refused:
                 log.warning(
                     "private data of %s/%s for transaction %d of block %d that %s sent were "

@@ -1,5 +1,6 @@
 """Private write sets between endorsement and commit, durable, beside the ledger.
 
+    V                                             format version, 4 bytes
     s ‖ len(tx id) ‖ tx id ‖ uuid ‖ height        transientstore.TxPvtReadWriteSetWithConfigInfo
     h ‖ height ‖ len(tx id) ‖ tx id ‖ uuid        (empty): what was received at which height
 
@@ -29,7 +30,7 @@ from typing import Final
 from fabric_protos.transientstore import transientstore_pb2
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
-from ledger.errors import CorruptionError, Refusal, Unavailable
+from ledger.errors import CorruptionError, FormatVersionError, Refusal, Unavailable
 from ledger.faults import FaultPort
 from ledger.state.leveldb import LevelDB
 from ledger.transactions.private import (
@@ -44,8 +45,13 @@ __all__ = ["TransientFull", "TransientRefusal", "TransientStore"]
 MOST_RECORDS: Final = 64
 MOST_BYTES: Final = 4 * 1024 * 1024 * 1024
 MOST_TX_ID_BYTES: Final = 256
+FORMAT_VERSION: Final = 1
+_FORMAT: Final = b"V"
 _SET: Final = b"s"
 _HEIGHT: Final = b"h"
+_REMEDY: Final = "move it away and start again: what it held is pulled from other members"
+_CACHE_BYTES: Final = 4 * 1024 * 1024
+_WRITE_BUFFER_BYTES: Final = 4 * 1024 * 1024
 _UUID_BYTES: Final = 16
 _NUMBER_BYTES: Final = 8
 
@@ -77,18 +83,38 @@ class TransientStore:
         most_bytes: of all sets together.
         faults: hears of every write; for tests.
     Raises:
+        FormatVersionError: another program wrote it.
         LedgerLocked, CorruptionError, StorageError: see `LevelDB`.
     """
 
     def __init__(
         self, path: Path, *, most_bytes: int = MOST_BYTES, faults: FaultPort | None = None
     ) -> None:
-        self._database = LevelDB(path, faults=faults)
+        self._database = LevelDB(
+            path,
+            faults=faults,
+            remedy=_REMEDY,
+            cache_bytes=_CACHE_BYTES,
+            write_buffer_bytes=_WRITE_BUFFER_BYTES,
+        )
+        self._verify_format(path)
         self._most_bytes = most_bytes
         self._guard = threading.Lock()
         self._writer = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._bytes = sum(len(value) for _key, value in self._items(_SET, _after(_SET)))
+
+    def _verify_format(self, path: Path) -> None:
+        expected = FORMAT_VERSION.to_bytes(4, "big")
+        found = self._database.get(_FORMAT)
+        if found is None:
+            self._database.write([(_FORMAT, expected)])
+        elif found != expected:
+            self._database.close()
+            raise FormatVersionError(
+                f"the transient store {path} has format {int.from_bytes(found, 'big')}, this "
+                f"program knows {FORMAT_VERSION}: start the version that wrote it"
+            )
 
     @property
     def size_bytes(self) -> int:
@@ -129,8 +155,7 @@ class TransientStore:
                 )
             self._bytes += len(value)
         unique = uuid.uuid4().bytes
-        number = height.to_bytes(_NUMBER_BYTES, "big")
-        entry = _Waiting(prefix + unique + number, _HEIGHT + number + prefix[1:] + unique, value)
+        entry = _Waiting(set_key(tx_id, unique, height), height_key(tx_id, unique, height), value)
         try:
             self._write(entry)
         except BaseException:
@@ -241,6 +266,16 @@ def _prefix(tx_id: str) -> bytes:
     return _SET + len(raw).to_bytes(2, "big") + raw
 
 
+def set_key(tx_id: str, unique: bytes, height: int) -> bytes:
+    """Return the key of a record: *unique* is its uuid, *height* that at which it came."""
+    return _prefix(tx_id) + unique + height.to_bytes(_NUMBER_BYTES, "big")
+
+
+def height_key(tx_id: str, unique: bytes, height: int) -> bytes:
+    """Return the key that says at which height a record came."""
+    return _HEIGHT + height.to_bytes(_NUMBER_BYTES, "big") + _prefix(tx_id)[1:] + unique
+
+
 def _after(prefix: bytes) -> bytes:
     """The first key after all that begin with *prefix*, whose last byte is not 0xff."""
     return prefix[:-1] + bytes((prefix[-1] + 1,))
@@ -272,6 +307,5 @@ def _decode(path: Path, value: bytes) -> TxPrivate:
         return decode_tx_private(message.pvt_rwset.SerializeToString())
     except (ProtobufDecodeError, Refusal) as error:
         raise CorruptionError(
-            f"the transient store {path} is damaged ({error}); move it away and start again: what "
-            "it held is pulled from other members"
+            f"the transient store {path} is damaged ({error}); {_REMEDY}"
         ) from error

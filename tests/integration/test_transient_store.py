@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import StorageError
+from ledger.errors import FormatVersionError, StorageError
 from ledger.faults import WriteStep
+from ledger.state.leveldb import LevelDB
 from ledger.transactions.private import PrivateWrite
 from nodes.private_data.transient import (
     MOST_RECORDS,
@@ -144,6 +145,15 @@ def test_transient_store_put_by_many_threads_keeps_all(store: TransientStore) ->
         each.join()
     assert found == [True] * 24
     assert len(store.ids()) == 24
+
+
+def test_transient_store_of_another_format_is_refused(tmp_path: Path) -> None:
+    """What another version wrote is not guessed at."""
+    TransientStore(tmp_path / "transient").close()
+    with LevelDB(tmp_path / "transient") as database:
+        database.write([(b"V", (2).to_bytes(4, "big"))])
+    with pytest.raises(FormatVersionError, match="has format 2"):
+        TransientStore(tmp_path / "transient")
 
 
 class _Full:
