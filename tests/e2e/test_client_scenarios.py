@@ -23,8 +23,9 @@ import pytest
 
 from chaincode.instalments.identifiers import device_pseudonyms
 from clients.files.keyrings import load_keyrings
+from tests.support import toolchains
 from tests.support.client_network import client_network, write_settings
-from tests.support.processes import qist, wait_for
+from tests.support.processes import qist, shell, wait_for
 from tests.support.toolchains import CLIENTS, ROOT, ToolchainMissing
 
 pytestmark = [pytest.mark.official_client, pytest.mark.slow]
@@ -40,6 +41,7 @@ BACK_OFFICE = (
 )
 PAGE = ROOT / "docs/howto/use-fabrics-clients.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE_NAME = re.compile(r"(?://|#) (\w+\.(?:mjs|go|java|py))\n")
 DEADLINE_S = 240.0
 
 
@@ -158,6 +160,49 @@ def test_handset_registered_from_node_is_found_by_its_number(
     assert status.code == 0, status.err
     found = status.json["result"]
     assert (found["registered"], found["lender"]) == (True, "BankMSP"), back_office.words
+
+
+def prepare_reader(client: str, folder: Path) -> str:
+    """Give a reader's folder what the page has installed; return what goes before its commands."""
+    ready(client)
+    if client == "node":
+        (folder / "node_modules").symlink_to(toolchains.NODE_FOLDER / "node_modules")
+        return f'PATH="{toolchains.node().program.parent}:$PATH"\n'
+    if client == "go":
+        for name in ("go.mod", "go.sum"):
+            (folder / name).write_bytes((toolchains.GO_FOLDER / name).read_bytes())
+        return f'export GOTOOLCHAIN=local PATH="{toolchains.go().program.parent}:$PATH"\n'
+    if client == "java":
+        (folder / "lib").symlink_to(toolchains.BUILD / "java" / "lib")
+        return f'PATH="{toolchains.java().java.program.parent}:$PATH"\n'
+    return ""
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_page_for_fabrics_clients_works_as_it_is_written(
+    client: str, folder: Path, tmp_path: Path
+) -> None:
+    """A reader of any language who copies files and commands gets what the page says."""
+    (tmp_path / "consortium").symlink_to(folder / "consortium")
+    before = prepare_reader(client, tmp_path)
+    sections = re.split(r"^## ", PAGE.read_text("utf-8"), flags=re.MULTILINE)
+    (section,) = (each for each in sections if each.lower().startswith(f"{client}\n"))
+    printed = ""
+    for language, content in BLOCK.findall(section):
+        if language == "sh":
+            answer = shell(before + content, tmp_path)
+            assert answer.code == 0, f"{content}\n{answer.out}\n{answer.err}"
+            printed += answer.out
+        elif language == "xml":
+            pom = (toolchains.JAVA_FOLDER / "pom.xml").read_text("utf-8")
+            assert "".join(content.split()) in "".join(re.sub(r"<!--.*?-->", "", pom).split())
+        else:
+            name = FILE_NAME.match(content)
+            assert name is not None, f"the first line names the file: {content[:80]}"
+            (tmp_path / name[1]).write_text(content)
+    assert '"PtaMSP"' in printed, "the members are shown"
+    assert "AG-17" in printed, "the verdict names the agreement"
+    assert re.search(r"^(valid: true )?committed in block \d+$", printed, re.MULTILINE), printed
 
 
 def test_network_after_all_scenarios_agrees_and_is_clean(

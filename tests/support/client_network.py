@@ -70,7 +70,7 @@ def define_scenarios(network: Path) -> None:
     path = network.with_name("collections.json")
     path.write_text(json.dumps([collection_of(MEMBERS[:2])]), "utf-8")
     collections = ("--collections", f"{CONTRACT}={path}")
-    words = (CONTRACT, policy, *version, *collections, *user, *endorsed_by)
+    words: list[str | Path] = [CONTRACT, policy, *version, *collections, *user, *endorsed_by]
     defined = qist("contract", "define", *words)
     assert defined.code == 0, defined.err
 
