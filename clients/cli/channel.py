@@ -32,6 +32,7 @@ from network.configuration import (
 from network.configuration.agreement import Agreement, preview_update, read_agreement
 from network.configuration.description import configuration_lines, describe_block
 from network.configuration.edited import decode_edited, encode_for_editing
+from network.configuration.edits import verify_access
 from network.errors import ConfigurationError, IdentityError
 from network.msp import SigningIdentity
 
@@ -166,7 +167,8 @@ def propose(
     made = compute_update(current.channel_id, current.config, config)
     update = UpdateFile(current.channel_id, made.SerializeToString(deterministic=True))
     # What would come of it is looked at before anybody is asked to sign it.
-    preview_update(current, update.config_update)
+    following = preview_update(current, update.config_update)
+    verify_access(ChannelConfiguration(current.channel_id, following))
     update.save(out, new=True)
     _show_update(caller, out, update, current)
 
@@ -184,10 +186,8 @@ def sign(
     signer = caller.signer
     _verify_signer(caller, current, signer)
     signed = update.signed_by(signer)
-    before, changes = (
-        read_agreement(current, update.config_update, update.signatures),
-        _changes(current, update, file),
-    )
+    changes = _changes(current, update, file)
+    before = read_agreement(current, update.config_update, update.signatures)
     if not yes:
         _ask(caller, changes, signer)
     signed.save(file, new=False)

@@ -22,6 +22,7 @@ from ledger.blocks.block import Block
 from ledger.errors import BlockError, Refusal
 from network.certificates.writing import replace_file, write_new
 from network.configuration import read_update_envelope, sign_update, update_envelope
+from network.decoding import decode_message
 from network.errors import ConfigurationError
 from network.msp import SigningIdentity
 
@@ -85,10 +86,15 @@ class UpdateFile:
         """Return the update with one more signature.
 
         Raises:
-            Refusal: this identity has signed it already.
+            Refusal: this identity has signed it already, or a signature on it cannot be read.
         """
         for signature in self.signatures:
-            header = common_pb2.SignatureHeader.FromString(signature.signature_header)
+            header = decode_message(
+                common_pb2.SignatureHeader,
+                signature.signature_header,
+                "the header of a signature on the update",
+                ConfigurationError,
+            )
             if header.creator == signer.serialized:
                 raise Refusal(
                     f"{signer.common_name} of {signer.msp_id} has signed this update already: "
@@ -120,10 +126,13 @@ def load_block(path: Path) -> Block:
     if path.is_dir():
         path = path / "genesis.block"
     raw = read_file(path)
-    try:
-        return Block.decode(raw)
-    except BlockError as reason:
-        raise Refusal(f"{path} is no block: {_kind_of(raw)}") from reason
+    # A block is read so leniently that an update would pass for one.
+    if UpdateFile.decode(raw) is None:
+        try:
+            return Block.decode(raw)
+        except BlockError as reason:
+            raise Refusal(f"{path} is no block: {_kind_of(raw)}") from reason
+    raise Refusal(f"{path} is no block: {_kind_of(raw)}")
 
 
 def _candidates(raw: bytes) -> Iterator[tuple[bytes, tuple[Any, ...]]]:

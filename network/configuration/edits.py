@@ -23,7 +23,8 @@ from fabric_protos.msp import msp_config_pb2
 from fabric_protos.orderer import configuration_pb2 as orderer_pb2
 from fabric_protos.peer import configuration_pb2 as peer_pb2
 
-from network.configuration.channel import REHEARSAL
+from network.configuration.acls import CHANNEL_ACLS
+from network.configuration.channel import REHEARSAL, ChannelConfiguration
 from network.configuration.genesis import (
     ADMINS,
     OrganisationSpec,
@@ -38,7 +39,7 @@ from network.configuration.values import (
     read_batch,
 )
 from network.decoding import decode_message
-from network.errors import ConfigurationError, IdentityError
+from network.errors import ConfigurationError, IdentityError, PolicyError
 from network.msp import MSP, Certificate
 from network.msp.settings import RevocationList, read_revocation_list
 
@@ -53,6 +54,7 @@ __all__ = [
     "set_capability",
     "set_orderer_endpoints",
     "set_policy",
+    "verify_access",
 ]
 
 BATCH_SIZES: Final = ("max_message_count", "absolute_max_bytes", "preferred_max_bytes")
@@ -220,7 +222,16 @@ def _write_batch(group: Any, batch: BatchParameters, changed: set[str]) -> None:
 
 
 def set_acl(config: Any, resource: str, policy: str) -> None:
-    """Guard a resource by another policy; an empty one brings Fabric's default back."""
+    """Guard a resource by another policy; an empty one brings Fabric's default back.
+
+    Raises:
+        ConfigurationError: no such resource of a channel, or nothing to take back.
+    """
+    if resource not in CHANNEL_ACLS:
+        raise ConfigurationError(
+            f"{resource[:80]!r} is no resource of a channel: name one of "
+            f"{', '.join(sorted(CHANNEL_ACLS))}"
+        )
     group = config.channel_group.groups["Application"]
     acls = decode_message(peer_pb2.ACLs, group.values["ACLs"].value, "ACLs", ConfigurationError)
     if policy:
@@ -235,6 +246,21 @@ def set_acl(config: Any, resource: str, policy: str) -> None:
         _set_value(group, "ACLs", _bytes(acls))
     else:
         del group.values["ACLs"]
+
+
+def verify_access(configuration: ChannelConfiguration) -> None:
+    """Check that every resource that the channel guards otherwise is guarded by a policy it has.
+
+    Fabric takes a configuration in which that is not so; nobody can use the resource then.
+
+    Raises:
+        PolicyError: a resource names a policy that is not there.
+    """
+    for resource, policy in configuration.acls.items():
+        try:
+            configuration.policies.policy(policy)
+        except PolicyError as reason:
+            raise PolicyError(f"nobody could use {resource[:80]}: {reason}") from reason
 
 
 def set_policy(config: Any, path: str, rule: str) -> None:
