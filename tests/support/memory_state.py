@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -23,12 +23,14 @@ from fabric_protos.peer import chaincode_event_pb2
 from chaincode.contract import PKT, Contract, Creator, encode_json
 from chaincode.simulator import (
     Chaincode,
+    CollectionAccess,
     ContractChaincode,
     Invocation,
     Limits,
     SimulationResult,
     Simulator,
 )
+from chaincode.simulator.ports import EVERY_COLLECTION
 from ledger.state.ports import HistoryEntry, StateReader, VersionedValue
 from ledger.state.version import Version
 from ledger.transactions.private import (
@@ -312,12 +314,14 @@ class ContractLedger:
 
     Attributes:
         now: the timestamp of the next proposal; move it with `at` or `pass_days`.
+        access_of: what a creator may do with private collections.
     """
 
     contracts: Sequence[Contract | Chaincode]
     creator: Creator = field(default_factory=lambda: Creator("BankMSP", "ayesha"))
     now: datetime = datetime(2026, 1, 1, 6, 0, tzinfo=UTC)
     limits: Limits = field(default_factory=Limits)
+    access_of: Callable[[Creator], CollectionAccess] = lambda creator: EVERY_COLLECTION
 
     def __post_init__(self) -> None:
         self.state = MemoryState()
@@ -357,6 +361,7 @@ class ContractLedger:
             creator=creator or self.creator,
             timestamp=self.now,
             transient={name: _wire(value) for name, value in (transient or {}).items()},
+            access=self.access_of(creator or self.creator),
         )
         return tx_id, self.simulator.simulate(self.state, invocation)
 
