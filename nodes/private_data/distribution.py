@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 ACKNOWLEDGEMENT_S: Final = 3.0
 """How long one member's node may take to acknowledge (Fabric's pushAckTimeout)."""
+LONGEST_S: Final = 6.0
+"""How long an endorsement waits for all acknowledgements together."""
 
 
 class DistributionFailed(Unavailable):
@@ -151,16 +153,21 @@ class Distribution:
 
     async def _push(self, plan: _Plan) -> bool:
         """Push the set of one collection; say whether enough members took it."""
-        taken = sum(await asyncio.gather(*(self._push_to(each, plan) for each in plan.first)))
-        spare = list(plan.spare)
-        while taken < plan.required and spare:
-            asked, spare = spare[: plan.required - taken], spare[plan.required - taken :]
-            taken += sum(await asyncio.gather(*(self._push_to(each, plan) for each in asked)))
+        now = asyncio.get_running_loop().time
+        end = now() + LONGEST_S
+        taken, asked, spare = 0, list(plan.first), list(plan.spare)
+        while asked and now() < end:
+            timeout_s = min(ACKNOWLEDGEMENT_S, end - now())
+            taken += sum(
+                await asyncio.gather(*(self._push_to(each, plan, timeout_s) for each in asked))
+            )
+            lacking = max(0, plan.required - taken)
+            asked, spare = spare[:lacking], spare[lacking:]
         return taken >= plan.required
 
-    async def _push_to(self, member: Member, plan: _Plan) -> bool:
+    async def _push_to(self, member: Member, plan: _Plan, timeout_s: float) -> bool:
         try:
-            await member.ask(PUSH, plan.message, ACKNOWLEDGEMENT_S)
+            await member.ask(PUSH, plan.message, timeout_s)
         except (MemberUnavailable, MemberRefused) as error:
             log.warning(
                 "private data of %s/%s were not taken by %s: %s",
