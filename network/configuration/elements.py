@@ -33,6 +33,9 @@ MAX_DEPTH: Final = 32
 MAX_ELEMENTS: Final = 50_000
 """Elements of one configuration; a channel of a thousand members stays below."""
 
+MAX_PATHS: Final = 4_000_000
+"""Characters of all their paths together, or long names of outer groups would cost too much."""
+
 _NAME = re.compile(r"[a-zA-Z0-9.-]{1,249}")
 _ORDERER_CAPABILITIES = f"[Value]  /{ROOT}/Orderer/Capabilities"
 _ADMINS = "Admins"
@@ -91,10 +94,13 @@ def walk_elements(root: Any, what: str) -> Iterator[Element]:
     Raises:
         ConfigurationError: a name breaks Fabric's rule, or the tree is too deep or too large.
     """
+    characters = 0
     for count, element in enumerate(_walk(root, (), ROOT, what)):
-        if count >= MAX_ELEMENTS:
+        characters += sum(map(len, element.groups)) + len(element.name)
+        if count >= MAX_ELEMENTS or characters > MAX_PATHS:
             raise ConfigurationError(
-                f"{what} has more than {MAX_ELEMENTS} elements: name only those that change"
+                f"{what} has more than {MAX_ELEMENTS} elements, or {MAX_PATHS} characters in "
+                "their paths: name only those that change, and keep names short"
             )
         yield element
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -53,8 +54,11 @@ class Ordering:
         for each in envelopes:
             waiting = len(self.engine._cutter) + 1
             tasks.append(asyncio.create_task(self.engine.submit(each)))
-            await eventually(lambda waiting=waiting: len(self.engine._cutter) == waiting)
+            await eventually(partial(self._waits, waiting))
         return tasks
+
+    def _waits(self, count: int) -> bool:
+        return len(self.engine._cutter) == count
 
     async def hold(self) -> asyncio.Task[None]:
         """Let one envelope into a block whose commit hangs until the gate is opened."""

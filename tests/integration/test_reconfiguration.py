@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,8 @@ async def add(network: LocalNetwork, msp_id: str, user: str = "lending") -> None
         await gateway.network(CHANNEL).contract("counter").submit("Add", "k", "1")
 
 
-async def fails(work: Awaitable[Any], kind: type[Exception], words: str) -> None:
-    with pytest.raises(kind, match=words):
+async def fails(work: Awaitable[Any], words: str) -> None:
+    with pytest.raises((EndorseError, SubmitError), match=words):
         await work
 
 
@@ -182,7 +183,7 @@ async def test_revoked_client_loses_every_stream_at_once_and_others_keep_theirs(
         await its.ends_denied()
         await theirs.goes_on(height)
         await until(lambda: node.servers.deliveries.at_work == 2)
-    await fails(add(network, "PtaMSP"), EndorseError, "revoked")
+    await fails(add(network, "PtaMSP"), "revoked")
     await add(network, "PtaMSP", "auditor")
     await network.verify()
 
@@ -279,8 +280,9 @@ async def test_new_member_is_served_on_both_ports_from_the_block_that_adds_it(ne
 
     async def take_blocks() -> Code | int:
         address = f"localhost:{bank.node_port}"
-        async with grpc.aio.secure_channel(address, tls.credentials([root])) as channel:
-            call: Any = channel.stream_stream(
+        async with grpc.aio.secure_channel(address, tls.credentials([root])) as connection:
+            channel: Any = connection
+            call = channel.stream_stream(
                 "/orderer.AtomicBroadcast/Deliver",
                 response_deserializer=ab_pb2.DeliverResponse.FromString,
             )()
@@ -351,7 +353,7 @@ async def test_update_by_the_gateway_is_ordered_and_a_refused_one_says_why(netwo
 async def test_two_updates_at_once_by_two_nodes_do_not_both_change_one_thing(network) -> None:
     """One stands; the other is told that it rests on an older version."""
     raw = [
-        update(network, lambda config, text=text: edits.set_batch(config, {"timeout": text}))
+        update(network, partial(edits.set_batch, changes={"timeout": text}))
         for text in ("2s", "3s")
     ]
     nodes = [network.node(msp_id) for msp_id in ("OperatorMSP", "PtaMSP")]
@@ -396,7 +398,7 @@ async def test_ordering_passes_to_the_node_that_the_configuration_names(network)
     assert block is not None
     await network.stop("PtaMSP")
     await until(lambda: not network.node("BankMSP").engine.status().accepting)
-    await fails(add(network, "BankMSP"), (SubmitError, EndorseError), "nothing can be submitted")
+    await fails(add(network, "BankMSP"), "nothing can be submitted")
     await network.start("PtaMSP")
     await until(lambda: all(node.engine.status().accepting for node in network.running))
     await add(network, "BankMSP")

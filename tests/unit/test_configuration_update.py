@@ -19,7 +19,7 @@ from network.configuration import (
     update_envelope,
     verify_config_envelope,
 )
-from network.configuration.elements import MAX_DEPTH, MAX_ELEMENTS
+from network.configuration.elements import MAX_DEPTH, MAX_ELEMENTS, MAX_PATHS
 from network.errors import ConfigurationError, PolicyError
 from network.policy import parse_policy
 from nodes.committer.configuration import verify_update
@@ -597,3 +597,12 @@ def test_tree_that_is_too_deep_or_too_large_is_refused(current) -> None:
             update.write_set.values[str(number)].SetInParent()
 
     assert f"more than {MAX_ELEMENTS} elements" in refused(current, wide)
+
+    def long(update: Any) -> None:
+        inner = update.write_set
+        for _ in range(20):
+            inner = inner.groups["g" * 249]
+        for number in range(1000):
+            inner.values[str(number)].SetInParent()
+
+    assert f"{MAX_PATHS} characters in their paths" in refused(current, long)
