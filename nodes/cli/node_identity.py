@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from ledger.errors import LedgerError, Refusal
 from network.certificates import Organisation
@@ -92,6 +93,7 @@ def take_certificates(folder: Path, identity: Path) -> SigningIdentity:
     """
     configuration = load_configuration(folder)
     signer = _verified(configuration, identity)
+    _verify_issuer(folder, identity, signer)
     for part in _PARTS:
         for place in sorted(_files(identity / part)):
             target = folder / part / place.relative_to(identity / part)
@@ -132,6 +134,30 @@ def _verified(configuration: NodeConfiguration, identity: Path) -> SigningIdenti
                 "reached: issue one with `qist org add-node --host`"
             )
     return signer
+
+
+def _verify_issuer(folder: Path, identity: Path, signer: SigningIdentity) -> None:
+    """Check that the issuer is of the organisation that issued what the node has.
+
+    A certificate does not name its member; an authority's subject names whose it is.
+    """
+    try:
+        before = SigningIdentity.load(folder / "msp", signer.msp_id)
+    except LedgerError:
+        return  # what is broken is mended by what is given
+    had, given = _organisation(before.certificate), _organisation(signer.certificate)
+    if had != given:
+        raise Refusal(
+            f"the certificates in {identity} are issued by an authority of {given or 'nobody'}, "
+            f"and those of the node in {folder} by one of {had or 'nobody'}: give certificates of "
+            "the node's own member"
+        )
+
+
+def _organisation(certificate: Certificate) -> str:
+    found = x509.load_der_x509_certificate(certificate.der).issuer
+    names = found.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return ", ".join(str(each.value) for each in names)
 
 
 def _hosts(certificate: Certificate) -> list[str]:
