@@ -115,11 +115,17 @@ class Simulation:
         Raises:
             AccessRefused: *namespace* has no such collection.
         """
-        if not record.collections and namespace != LIFECYCLE:
+        if namespace == LIFECYCLE:  # a contract of the system: it runs behind the gate as a whole
+            return self._opened(namespace, record, collection)
+        if not record.collections:
             reads = self.record(LIFECYCLE).reads
             keys = definition_keys(namespace)
             for key, entry in zip(keys, self.state.get_many(LIFECYCLE, keys), strict=True):
                 reads.setdefault(key, None if entry is None else entry.version)
+        with self.gate:
+            return self._opened(namespace, record, collection)
+
+    def _opened(self, namespace: str, record: NamespaceRecord, collection: str) -> CollectionRecord:
         if not self._access.exists(namespace, collection):
             shown = collection if len(collection) <= 80 and collection.isprintable() else ""
             raise AccessRefused(

@@ -34,6 +34,10 @@ class Busy(Contract):
                 pass
             ctx.stub.get_states(["k000", "k050", "none"])
             ctx.stub.get_state_validation_parameter("k001")
+            ctx.stub.get_private_data("terms", "none")
+            ctx.stub.get_private_data_many("terms", ["none", "nothing"])
+            for _ in ctx.stub.get_private_data_by_range("terms", "", ""):
+                pass
             ctx.stub.invoke_chaincode("nothing", [b"Run"])
 
     @query
