@@ -76,6 +76,8 @@ class PackageRegistry:
         self._system = {chaincode.name: chaincode for chaincode in system}
         self._approvals = approvals
         self._known: dict[tuple[str, Version, bytes | None], Chaincode] = {}
+        self._broken: dict[tuple[str, int, int], str] = {}
+        """Why an installed folder could not be loaded, by id and by when it was written."""
 
     def resolve(self, name: str, state: StateReader) -> Chaincode | None:
         """Return the contract installed here for what *state* defines as *name*, or None."""
@@ -117,7 +119,9 @@ class PackageRegistry:
             if definition is None or entry is None:
                 continue
             installed, reason = self._package(name, definition, entry, state)
-            package_id = "" if installed is None else installed.package_id
+            if installed is not None:
+                reason = self._broken.get(_writing_of(installed), "")
+            package_id = "" if installed is None or reason else installed.package_id
             found.append(
                 ContractStanding(name, definition.version, definition.sequence, package_id, reason)
             )
@@ -135,8 +139,7 @@ class PackageRegistry:
             return None
         try:
             loaded = self._load(name, installed)
-        except PackageError as error:
-            log.error("contract %s %s cannot be run: %s", name, definition.version, error)
+        except PackageError:
             return None
         chaincode = loaded.under(definition.version, init_required=definition.init_required)
         if len(self._known) >= _REMEMBERED:
@@ -145,7 +148,19 @@ class PackageRegistry:
         return chaincode
 
     def _load(self, name: str, installed: InstalledPackage) -> ContractChaincode:
-        return self._store.load(installed.package_id)[name]
+        """Load a package, or say again why it broke: it is run once, not with every proposal."""
+        written = _writing_of(installed)
+        known = self._broken.get(written)
+        if known is not None:
+            raise PackageError(known)
+        try:
+            return self._store.load(installed.package_id)[name]
+        except PackageError as error:
+            if len(self._broken) >= _REMEMBERED:
+                self._broken.clear()
+            self._broken[written] = str(error)
+            log.error("contract %s %s cannot be run: %s", name, installed.version, error)
+            raise
 
     def _package(
         self, name: str, definition: Definition, entry: VersionedValue, state: StateReader
@@ -190,6 +205,15 @@ class PackageRegistry:
 
     def _faults(self) -> str:
         return "".join(f"; {fault}" for fault in self._store.faults())
+
+
+def _writing_of(installed: InstalledPackage) -> tuple[str, int, int]:
+    """Tell one writing of a package's folder from another."""
+    try:
+        found = installed.folder.stat()
+    except OSError:
+        return installed.package_id, 0, 0
+    return installed.package_id, found.st_ino, found.st_mtime_ns
 
 
 @lru_cache(maxsize=1024)

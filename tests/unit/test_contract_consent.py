@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,27 @@ def test_first_definition_by_votes_is_told_from_one_without(world: World) -> Non
         world.registries[PTA]._store, (), Approvals(PTA, world.channel, "qist")
     )
     assert world.ask(PTA) == ("one", "1")
+
+
+def test_package_that_breaks_is_run_once_and_named(world: World, tmp_path: Path) -> None:
+    """Every proposal gets the same words, and so does the status; a package written anew counts."""
+    count = tmp_path / "loads"
+    main = f"open({str(count)!r}, 'a').write('x')\nraise OSError"
+    broken = make_package(toy_files("7", "x", main=main))
+    store = PackageStore(tmp_path / BANK)
+    store.add(broken, load=False)
+    world.define(package_id=broken.package_id)
+    for _ in range(3):
+        answer, message = world.ask(BANK)
+        assert answer == ""
+        assert "broke while it was loaded (OSError" in message
+    assert count.read_text() == "x"
+    assert world.standing(BANK)[0] == ""
+    assert "broke while it was loaded" in world.standing(BANK)[1]
+    shutil.rmtree(tmp_path / BANK / broken.package_id)
+    store.add(broken, load=False)
+    world.ask(BANK)
+    assert count.read_text() == "xx"
 
 
 def test_definition_of_nothing_is_explained(world: World) -> None:
