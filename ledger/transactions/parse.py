@@ -32,7 +32,8 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from ledger.errors import DecodeError
 from ledger.transactions.codes import TxValidationCode
-from ledger.transactions.rwset import TxRWSet, decode_tx_rwset
+from ledger.transactions.large import decode_action, decode_rwset
+from ledger.transactions.rwset import TxRWSet
 
 CONFIG = common_pb2.CONFIG
 CONFIG_UPDATE = common_pb2.CONFIG_UPDATE
@@ -51,6 +52,10 @@ class Endorsement:
 
     endorser: bytes
     signature: bytes
+
+
+_NOBODY = Endorsement(b"", b"")
+# One object for all that say nothing, of which a message of two bytes each could hold many.
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +211,14 @@ def _read_structure(parts: _Parts) -> TxValidationCode | None:
             return broken
         header = transaction.actions[0].header
         signature = common_pb2.SignatureHeader.FromString(header)
-        action = transaction_pb2.ChaincodeActionPayload.FromString(transaction.actions[0].payload)
-        response = proposal_response_pb2.ProposalResponsePayload.FromString(
-            action.action.proposal_response_payload
+        proposal, endorsed, endorsements = decode_action(transaction.actions[0].payload)
+        response = proposal_response_pb2.ProposalResponsePayload.FromString(endorsed)
+        endorsing = tuple(
+            Endorsement(endorser, signed) if endorser or signed else _NOBODY
+            for endorser, signed in endorsements
         )
     except ProtobufDecodeError:
         return broken
-    proposal = action.chaincode_proposal_payload
     if not (signature.nonce and signature.creator and parts.channel_header and proposal):
         return broken
     digest = hashlib.sha256(parts.channel_header)
@@ -220,11 +226,9 @@ def _read_structure(parts: _Parts) -> TxValidationCode | None:
     digest.update(proposal)
     if digest.digest() != response.proposal_hash:
         return broken
-    parts.proposal_response_payload = action.action.proposal_response_payload
+    parts.endorsements = endorsing
+    parts.proposal_response_payload = endorsed
     parts.response_extension = response.extension
-    parts.endorsements = tuple(
-        Endorsement(each.endorser, each.signature) for each in action.action.endorsements
-    )
     return None
 
 
@@ -243,7 +247,7 @@ def _read_content(parts: _Parts) -> TxValidationCode | None:
         return TxValidationCode.BAD_RESPONSE_PAYLOAD
     parts.response_status = action.response.status
     try:
-        parts.rwset = decode_tx_rwset(action.results)
+        parts.rwset = decode_rwset(action.results)
     except DecodeError:
         return TxValidationCode.BAD_RWSET
     if not extension.HasField("chaincode_id") or not action.HasField("chaincode_id"):

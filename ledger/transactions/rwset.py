@@ -1,8 +1,7 @@
 """Read/write sets: what a transaction read, and what it wants to write.
 
-``decode_tx_rwset`` and ``encode_tx_rwset`` translate Fabric's ``rwset.TxReadWriteSet`` (KV model);
-``RWSetBuilder`` collects what a simulation does and puts it in Fabric's order, so that endorsers
-who read and write the same produce the same bytes.
+``decode_tx_rwset`` and ``encode_tx_rwset`` translate Fabric's ``rwset.TxReadWriteSet`` (KV model).
+Sets that strangers sent are decoded by ``ledger.transactions.large``, which bounds what they cost.
 
 Invariants: decoding and encoding a set that Fabric made gives its bytes back; names and keys are
 text, sorted by code point, which is the order of their UTF-8 bytes. The records of keys are
@@ -17,10 +16,10 @@ Source: fabric-protos, ledger/rwset; Fabric, core/ledger/kvledger/txmgmt/rwsetut
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fabric_protos.ledger.rwset import rwset_pb2
 from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
@@ -158,7 +157,8 @@ _write = partial(tuple.__new__, KVWrite)
 _version = partial(tuple.__new__, Version)
 
 
-def _decode_reads(reads: Sequence[kv_rwset_pb2.KVRead]) -> tuple[KVRead, ...]:
+def decode_reads(reads: Sequence[kv_rwset_pb2.KVRead]) -> tuple[KVRead, ...]:
+    """Take over public reads."""
     result = []
     for read in reads:
         version = None
@@ -169,30 +169,33 @@ def _decode_reads(reads: Sequence[kv_rwset_pb2.KVRead]) -> tuple[KVRead, ...]:
     return tuple(result)
 
 
-def _decode_entries(
+def decode_entries(
     entries: Sequence[kv_rwset_pb2.KVMetadataEntry],
 ) -> tuple[tuple[str, bytes], ...]:
+    """Take over entries of metadata."""
     return tuple((entry.name, entry.value) for entry in entries)
+
+
+def decode_merkle(summary: kv_rwset_pb2.QueryReadsMerkleSummary) -> MerkleSummary:
+    """Take over the summary of a range's results."""
+    return MerkleSummary(summary.max_degree, summary.max_level, tuple(summary.max_level_hashes))
 
 
 def _decode_range_query(info: kv_rwset_pb2.RangeQueryInfo) -> RangeQuery:
     raw_reads = merkle = None
     which = info.WhichOneof("reads_info")
     if which == "raw_reads":
-        raw_reads = _decode_reads(info.raw_reads.kv_reads)
+        raw_reads = decode_reads(info.raw_reads.kv_reads)
     elif which == "reads_merkle_hashes":
-        summary = info.reads_merkle_hashes
-        merkle = MerkleSummary(
-            summary.max_degree, summary.max_level, tuple(summary.max_level_hashes)
-        )
+        merkle = decode_merkle(info.reads_merkle_hashes)
     return RangeQuery(info.start_key, info.end_key, info.itr_exhausted, raw_reads, merkle)
 
 
-def _decode_collection(message: rwset_pb2.CollectionHashedReadWriteSet) -> CollectionRWSet:
-    hashed = kv_rwset_pb2.HashedRWSet.FromString(message.hashed_rwset)
-    return CollectionRWSet(
-        message.collection_name,
-        tuple(
+def decode_hashed(raw: bytes) -> dict[str, Any]:
+    """Read a marshalled ``kvrwset.HashedRWSet``, as fields of a `CollectionRWSet`."""
+    hashed = kv_rwset_pb2.HashedRWSet.FromString(raw)
+    return {
+        "hashed_reads": tuple(
             HashedRead(
                 read.key_hash,
                 Version(read.version.block_num, read.version.tx_num)
@@ -201,30 +204,48 @@ def _decode_collection(message: rwset_pb2.CollectionHashedReadWriteSet) -> Colle
             )
             for read in hashed.hashed_reads
         ),
-        tuple(
+        "hashed_writes": tuple(
             HashedWrite(write.key_hash, write.is_delete, write.value_hash, write.is_purge)
             for write in hashed.hashed_writes
         ),
-        tuple(
-            HashedMetadataWrite(write.key_hash, _decode_entries(write.entries))
+        "metadata_writes": tuple(
+            HashedMetadataWrite(write.key_hash, decode_entries(write.entries))
             for write in hashed.metadata_writes
         ),
-        message.pvt_rwset_hash,
+    }
+
+
+def decode_public(raw: bytes) -> dict[str, Any]:
+    """Read a marshalled ``kvrwset.KVRWSet``, as fields of a `NamespaceRWSet`."""
+    public = kv_rwset_pb2.KVRWSet.FromString(raw)
+    return {
+        "reads": decode_reads(public.reads),
+        "writes": tuple(
+            [_write((write.key, write.is_delete, write.value)) for write in public.writes]
+        ),
+        "metadata_writes": tuple(
+            MetadataWrite(write.key, decode_entries(write.entries))
+            for write in public.metadata_writes
+        ),
+        "range_queries": tuple(_decode_range_query(info) for info in public.range_queries_info),
+    }
+
+
+def decode_collection(message: rwset_pb2.CollectionHashedReadWriteSet) -> CollectionRWSet:
+    """Take over what touched one collection."""
+    return CollectionRWSet(
+        message.collection_name,
+        **decode_hashed(message.hashed_rwset),
+        pvt_rwset_hash=message.pvt_rwset_hash,
     )
 
 
-def _decode_namespace(message: rwset_pb2.NsReadWriteSet) -> NamespaceRWSet:
-    public = kv_rwset_pb2.KVRWSet.FromString(message.rwset)
+def decode_namespace(message: rwset_pb2.NsReadWriteSet) -> NamespaceRWSet:
+    """Take over what touched one namespace."""
     return NamespaceRWSet(
         message.namespace,
-        _decode_reads(public.reads),
-        tuple([_write((write.key, write.is_delete, write.value)) for write in public.writes]),
-        tuple(
-            MetadataWrite(write.key, _decode_entries(write.entries))
-            for write in public.metadata_writes
-        ),
-        tuple(_decode_range_query(info) for info in public.range_queries_info),
-        tuple(_decode_collection(each) for each in message.collection_hashed_rwset),
+        **decode_public(message.rwset),
+        collections=tuple(decode_collection(each) for each in message.collection_hashed_rwset),
     )
 
 
@@ -236,7 +257,7 @@ def decode_tx_rwset(raw: bytes) -> TxRWSet:
     """
     try:
         message = rwset_pb2.TxReadWriteSet.FromString(raw)
-        return TxRWSet(tuple(_decode_namespace(each) for each in message.ns_rwset))
+        return TxRWSet(tuple(decode_namespace(each) for each in message.ns_rwset))
     except ProtobufDecodeError as error:
         raise DecodeError(
             f"{len(raw)} bytes do not parse as rwset.TxReadWriteSet ({error}); "
@@ -363,81 +384,8 @@ def decode_metadata(raw: bytes) -> dict[str, bytes]:
     if not raw:
         return {}
     try:
-        return dict(_decode_entries(kv_rwset_pb2.KVMetadataWrite.FromString(raw).entries))
+        return dict(decode_entries(kv_rwset_pb2.KVMetadataWrite.FromString(raw).entries))
     except ProtobufDecodeError as error:
         raise DecodeError(
             f"{len(raw)} bytes do not parse as metadata of a key ({error}); run fsck on the ledger"
         ) from error
-
-
-class _Namespace:
-    """What a builder collects for one namespace."""
-
-    __slots__ = ("metadata_writes", "range_queries", "reads", "writes")
-
-    def __init__(self) -> None:
-        self.reads: dict[str, Version | None] = {}
-        self.writes: dict[str, bytes | None] = {}
-        self.metadata_writes: dict[str, tuple[tuple[str, bytes], ...]] = {}
-        self.range_queries: dict[tuple[str, str, bool], RangeQuery] = {}
-
-
-class RWSetBuilder:
-    """Collects the reads and writes of one simulation.
-
-    A later write of a key takes the place of an earlier one; of equal range queries the first
-    stays.
-    """
-
-    def __init__(self) -> None:
-        self._namespaces: dict[str, _Namespace] = {}
-
-    def _of(self, namespace: str) -> _Namespace:
-        found = self._namespaces.get(namespace)
-        if found is None:
-            found = self._namespaces[namespace] = _Namespace()
-        return found
-
-    def add_read(self, namespace: str, key: str, version: Version | None) -> None:
-        """Record that *key* was read at *version*; None: it was absent."""
-        self._of(namespace).reads[key] = version
-
-    def add_write(self, namespace: str, key: str, value: bytes) -> None:
-        """Record a write; an empty value is a delete."""
-        self._of(namespace).writes[key] = value or None
-
-    def add_delete(self, namespace: str, key: str) -> None:
-        """Record a delete."""
-        self._of(namespace).writes[key] = None
-
-    def add_metadata_write(self, namespace: str, key: str, entries: Mapping[str, bytes]) -> None:
-        """Record the whole metadata of a key; no entries: its metadata is removed."""
-        self._of(namespace).metadata_writes[key] = tuple(sorted(entries.items()))
-
-    def add_range_query(self, namespace: str, query: RangeQuery) -> None:
-        """Record a range scan with what it found."""
-        identity = (query.start_key, query.end_key, query.exhausted)
-        self._of(namespace).range_queries.setdefault(identity, query)
-
-    def build(self) -> TxRWSet:
-        """Return everything collected, namespaces and keys sorted, range queries in order made."""
-        return TxRWSet(
-            tuple(
-                NamespaceRWSet(
-                    name,
-                    tuple([KVRead(key, version) for key, version in sorted(each.reads.items())]),
-                    tuple(
-                        [
-                            KVWrite(key, value is None, value or b"")
-                            for key, value in sorted(each.writes.items())
-                        ]
-                    ),
-                    tuple(
-                        MetadataWrite(key, entries)
-                        for key, entries in sorted(each.metadata_writes.items())
-                    ),
-                    tuple(each.range_queries.values()),
-                )
-                for name, each in sorted(self._namespaces.items())
-            )
-        )

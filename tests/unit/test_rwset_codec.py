@@ -20,7 +20,6 @@ from ledger.transactions.rwset import (
     MetadataWrite,
     NamespaceRWSet,
     RangeQuery,
-    RWSetBuilder,
     TxRWSet,
     decode_tx_rwset,
     encode_tx_rwset,
@@ -78,50 +77,6 @@ def test_rwset_of_bytes_that_are_none_is_refused(where: str) -> None:
     raw = b"\xff" if where == "set" else message.SerializeToString()
     with pytest.raises(DecodeError, match=r"do not parse as rwset\.TxReadWriteSet.*endorse"):
         decode_tx_rwset(raw)
-
-
-def test_builder_sorts_as_fabric_does() -> None:
-    """Namespaces and keys by their bytes, range queries in the order made: equal for all peers."""
-    builder = RWSetBuilder()
-    for namespace in ("shop", "bank"):
-        for key in ("\U0001f600", "￿", "b", "a", ""):
-            builder.add_read(namespace, key, None)
-            builder.add_write(namespace, key, b"1")
-            builder.add_metadata_write(namespace, key, {"z": b"1", "a": b"2"})
-        builder.add_range_query(namespace, RangeQuery("b", "c", True, (), None))
-        builder.add_range_query(namespace, RangeQuery("a", "b", True, (), None))
-    built = builder.build()
-    assert [each.namespace for each in built.namespaces] == ["bank", "shop"]
-    order = ["", "a", "b", "￿", "\U0001f600"]
-    assert sorted(order, key=str.encode) == order
-    for each in built.namespaces:
-        assert [read.key for read in each.reads] == order
-        assert [write.key for write in each.writes] == order
-        assert [write.key for write in each.metadata_writes] == order
-        assert each.metadata_writes[0].entries == (("a", b"2"), ("z", b"1"))
-        assert [query.start_key for query in each.range_queries] == ["b", "a"]
-
-
-def test_builder_keeps_the_last_write_and_the_first_scan() -> None:
-    """A key is written once; a scan that was made twice is recorded as it was first seen."""
-    builder = RWSetBuilder()
-    builder.add_write("shop", "a", b"1")
-    builder.add_delete("shop", "a")
-    builder.add_write("shop", "b", b"1")
-    builder.add_write("shop", "b", b"")
-    builder.add_delete("shop", "c")
-    builder.add_write("shop", "c", b"2")
-    first = RangeQuery("a", "b", True, (KVRead("a", Version(1, 0)),), None)
-    builder.add_range_query("shop", first)
-    builder.add_range_query("shop", first._replace(raw_reads=()))
-    builder.add_range_query("shop", first._replace(exhausted=False))
-    (shop,) = builder.build().namespaces
-    assert shop.writes == (
-        KVWrite("a", True, b""),
-        KVWrite("b", True, b""),
-        KVWrite("c", False, b"2"),
-    )
-    assert shop.range_queries == (first, first._replace(exhausted=False))
 
 
 def test_empty_value_counts_as_a_delete() -> None:
