@@ -77,10 +77,7 @@ async def test_bytes_that_are_no_request_end_the_call_and_no_more(
 ) -> None:
     """INTERNAL, as Go's gRPC answers; Broadcast, which takes envelopes as bytes, says 400."""
     ending = await doors.call(rpc, NO_REQUEST[what])
-    if rpc == "DeliverWithPrivateData":
-        assert ending.code is Code.UNIMPLEMENTED
-        assert "ask for blocks with Deliver" in ending.words
-    elif rpc == "Broadcast":
+    if rpc == "Broadcast":
         assert (ending.code, ending.status) == (Code.OK, BAD_REQUEST)
         assert "make and sign the envelope anew with a Fabric client" in ending.words
     else:
@@ -93,7 +90,7 @@ def verify_orderly(rpc: str, ending: Ending) -> None:
     """Check that foreign bytes got an answer of the RPC's own, and nothing fell over."""
     assert ending.code is not Code.UNAVAILABLE, ending
     assert "the node's log says" not in ending.words
-    if rpc in ("Deliver", "DeliverFiltered", "orderer's Deliver", "Broadcast"):
+    if rpc in (*DELIVERS, "Broadcast"):
         assert ending.code is Code.INTERNAL or ending.status in (200, 400, 403, 404), ending
     elif ending.code is not Code.OK:
         assert ending.words, ending

@@ -27,6 +27,7 @@ from tests.support.hostile_requests import (
     DELIVERS,
     ENVELOPES,
     NOT_FOUND,
+    PRIVATE,
     PROPOSALS,
     RPCS,
     wrap_proposal,
@@ -178,7 +179,7 @@ async def test_request_for_blocks_of_another_time_is_a_bad_request(
 
 
 @pytest.mark.parametrize("channel_id", ["elsewhere", "", "x" * 3000, "\0", "قسط" * 900])
-@pytest.mark.parametrize("rpc", [each for each in RPCS if each != "DeliverWithPrivateData"])
+@pytest.mark.parametrize("rpc", RPCS)
 async def test_channel_that_is_not_kept_here_is_refused_at_every_rpc(
     hostile: Hostile, doors: Doors, rpc: str, channel_id: str
 ) -> None:
@@ -191,12 +192,16 @@ async def test_channel_that_is_not_kept_here_is_refused_at_every_rpc(
         "CommitStatus": (Code.ABORTED if channel_id else Code.INVALID_ARGUMENT, 0),
         "ChaincodeEvents": (Code.NOT_FOUND, 0),
         "ProcessProposal": (Code.OK, 0),
+        "Push": (Code.INVALID_ARGUMENT, 0),
+        "Pull": (Code.INVALID_ARGUMENT, 0),
     }.get(rpc, (Code.OK, NOT_FOUND))
     assert (ending.code, ending.status) == expected
     if rpc == "ProcessProposal":
         assert b"name one that this node keeps" in ending.answers[0]
     elif rpc == "Broadcast":
         assert f"this orderer serves channel '{CHANNEL}'" in ending.words
+    elif rpc in PRIVATE:
+        assert f"the message is not of channel {CHANNEL}" in ending.words
     elif expected[0] is Code.INVALID_ARGUMENT:
         assert "no channel" in ending.words
     elif rpc not in DELIVERS:

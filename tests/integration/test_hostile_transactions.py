@@ -187,7 +187,7 @@ async def test_proposal_endorsed_again_after_its_commit_is_refused(
 # ---- too large, too many
 
 
-@pytest.mark.parametrize("rpc", [each for each in RPCS if each != "DeliverWithPrivateData"])
+@pytest.mark.parametrize("rpc", RPCS)
 async def test_message_above_the_nodes_limit_is_refused(doors: Doors, rpc: str) -> None:
     """RESOURCE_EXHAUSTED before anything of it is read, on both ports."""
     ending = await doors.call(rpc, b"\x0a" + b"\x00" * (2 * MESSAGE_BYTES))
@@ -253,6 +253,7 @@ async def test_call_beyond_the_concurrency_limit_is_refused_at_once(
         "ChaincodeEvents": servers.events,
         "Deliver": servers.deliveries,
         "DeliverFiltered": servers.deliveries,
+        "DeliverWithPrivateData": servers.deliveries,
         "Broadcast": servers.followers,
         "orderer's Deliver": servers.followers,
     }.get(rpc, servers.calls)

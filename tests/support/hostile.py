@@ -39,10 +39,12 @@ from tests.support.envelopes import transaction_envelope
 from tests.support.hostile_requests import (
     BANK,
     ENVELOPES,
+    PRIVATE,
     PROPOSALS,
     PTA,
     RPCS,
     SUCCESS,
+    ask_for_private_data,
     seek,
     wrap_envelope,
     wrap_proposal,
@@ -287,6 +289,8 @@ class Doors:
                 signer, channel_id, "counter", start_block=0, after_tx_id=""
             )
             return bytes(events.SerializeToString())
+        if name in PRIVATE:
+            return ask_for_private_data(name, channel_id)
         bound = hashlib.sha256(self._tls.certificate_der).digest() if "ord" in name else b""
         return seek(
             signer,

@@ -15,8 +15,10 @@ from fabric_protos.gateway import gateway_pb2
 from fabric_protos.orderer import ab_pb2
 
 from clients.gateway.ports import Signer
+from ledger.transactions.private import PrivateWrite
 from network.certificates.key_pairs import make_key
 from network.msp.keys import sign
+from nodes.private_data.digests import Digest, Pushed, encode_push, encode_request
 from tests.support.local_network import CHANNEL
 
 BANK, PTA = "BankMSP", "PtaMSP"
@@ -46,13 +48,17 @@ RPCS = {
     "ProcessProposal": Rpc("/protos.Endorser/ProcessProposal", "node", "unary_unary"),
     "Broadcast": Rpc("/orderer.AtomicBroadcast/Broadcast", "node", "stream_stream"),
     "orderer's Deliver": Rpc("/orderer.AtomicBroadcast/Deliver", "node", "stream_stream"),
+    "Push": Rpc("/qist.PrivateData/Push", "node", "unary_unary"),
+    "Pull": Rpc("/qist.PrivateData/Pull", "node", "unary_unary"),
 }
-DELIVERS = ("Deliver", "DeliverFiltered", "orderer's Deliver")
+DELIVERS = ("Deliver", "DeliverFiltered", "DeliverWithPrivateData", "orderer's Deliver")
 PROPOSALS = ("Evaluate", "Endorse", "ProcessProposal")
 ENVELOPES = ("Submit", "Broadcast")
 REQUESTS = ("CommitStatus", "ChaincodeEvents")
+PRIVATE = ("Push", "Pull")
+"""Between members' nodes: the TLS certificate alone says who asks."""
 REFUSING = (*PROPOSALS, *ENVELOPES, *REQUESTS, *DELIVERS)
-"""All that look at who asks."""
+"""All that look at who signed."""
 
 
 @dataclass
@@ -88,6 +94,14 @@ def wrap_envelope(name: str, envelope: bytes, channel_id: str = CHANNEL) -> byte
     request = gateway_pb2.SubmitRequest(channel_id=channel_id)
     request.prepared_transaction.MergeFromString(envelope)
     return bytes(request.SerializeToString())
+
+
+def ask_for_private_data(name: str, channel_id: str) -> bytes:
+    """Return the request of an RPC about private data."""
+    if name == "Pull":
+        return encode_request(channel_id, [Digest("ab" * 32, "counter", "secrets", 1, 0)])
+    write = PrivateWrite("counter", "secrets", b"\x1a\x05\x0a\x01k\x1a\x00")
+    return encode_push(channel_id, Pushed("ab" * 32, write, 1), b"")
 
 
 def seek(
