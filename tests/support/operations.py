@@ -77,6 +77,21 @@ def operate(ctx: Context, operation: str, *args: Any) -> Any:
                 [change.tx_id, _text(change.value), change.is_delete]
                 for change in stub.get_history_for_key(key)
             ]
+        case "private put", (collection, key, value):
+            stub.put_private_data(collection, key, value.encode())
+        case "private del", (collection, key):
+            stub.del_private_data(collection, key)
+        case "private purge", (collection, key):
+            stub.purge_private_data(collection, key)
+        case "private policy", (collection, key, policy):
+            stub.set_private_data_validation_parameter(collection, key, policy and policy.encode())
+        case "private get", (collection, key):
+            return _text(stub.get_private_data(collection, key))
+        case "private many", (collection, keys):
+            return [_text(value) for value in stub.get_private_data_many(collection, keys)]
+        case "private hash", (collection, key):
+            found = stub.get_private_data_hash(collection, key)
+            return None if found is None else found.hex()
         case "read", (name, inner, *inner_args):
             return operate(_ReadingContext(stub.reading(name)), inner, *inner_args)  # type: ignore[arg-type]
         case "call", (name, function, inner):
