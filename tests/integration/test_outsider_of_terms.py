@@ -1,0 +1,175 @@
+"""What an outsider's node of the consortium holds: no amount and no number of a person, anywhere.
+
+The amounts are unusual, so that each that stands somewhere is found; the same search finds them in
+the collections of the lender's node.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chaincode.instalments.calendar import add_months, pkt_date
+from chaincode.instalments.contracts import EnforcementContract, InstalmentsContract
+from chaincode.instalments.identifiers import imei_with_check_digit
+from ledger.channel import ChannelLedger
+from ledger.transactions.private import decode_private_rwset
+from tests.support.local_network import LocalNetwork, local_network, until
+from tests.support.member_commands import COLLECTIONS, FACTS, Commands, found
+from tests.support.member_files import AGREEMENT_COLUMNS, PAYMENT_COLUMNS
+
+LENDER, OUTSIDER, REGULATOR = "BankMSP", "MakerMSP", "PtaMSP"
+ORDERER_FIRST = ("OperatorMSP", LENDER, OUTSIDER, REGULATOR)
+PRICE, DOWN = 39_987_137, 13_579_137
+INSTALMENT = 8_802_600
+LAST = PRICE - DOWN - 2 * INSTALMENT
+PAID = (INSTALMENT, 12_345_679)
+IMEIS = [imei_with_check_digit(f"3520990071945{which}") for which in (1, 2)]
+CNIC, MSISDN = "82203-7194533-1", "+923007194533"
+AMOUNTS = {PRICE, DOWN, INSTALMENT, LAST, *PAID, sum(PAID), PRICE - DOWN}
+NUMBERS = [*(imei[:14] for imei in IMEIS), CNIC, CNIC.replace("-", ""), MSISDN[1:], MSISDN[3:]]
+NAMES = ("terms-BankMSP", "identifiers-BankMSP")
+
+
+def rupees(paisa: int) -> str:
+    return f"{paisa // 100}.{paisa % 100:02}"
+
+
+def write_files(folder: Path) -> tuple[Path, Path]:
+    """One agreement and its payments."""
+    today = pkt_date(datetime.now(UTC))
+    opened = today - timedelta(days=2)
+    agreements, payments = folder / "agreements.csv", folder / "payments.csv"
+    terms = [rupees(PRICE), rupees(DOWN), "3", "monthly", add_months(today, 1), opened, "K-1"]
+    row = ["AG-1", LENDER, CNIC, MSISDN, *IMEIS, "35209900", "Model A", "murabaha", *terms]
+    paid = [
+        [f"P-{place}", "AG-1", rupees(paisa), today, "branch", ""]
+        for place, paisa in enumerate(PAID)
+    ]
+    for path, columns, rows in (
+        (agreements, AGREEMENT_COLUMNS, [row]),
+        (payments, PAYMENT_COLUMNS, paid),
+    ):
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *rows])
+    return agreements, payments
+
+
+def found_in(raw: bytes) -> set[str]:
+    """What of it stands in some bytes: amounts as digits, in rupees, as 64 bits; numbers."""
+    digits = {int(run) for run in re.findall(rb"[0-9]+", raw)}
+    found_ = {str(amount) for amount in AMOUNTS & digits}
+    for amount in AMOUNTS:
+        spelled = (rupees(amount).encode(), amount.to_bytes(8, "big"), amount.to_bytes(8, "little"))
+        found_ |= {str(amount)} if any(each in raw for each in spelled) else set()
+    return found_ | {number for number in NUMBERS if number.encode() in raw}
+
+
+def public(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every block, every public key with value and metadata, and every file as it lies there."""
+    ledger = ChannelLedger.open(folder / "ledger")
+    try:
+        for block in ledger.blocks():
+            yield f"block {block.header.number}", block.encode()
+        with ledger.snapshot() as state:
+            for namespace in ("instalments", "enforcement", "_lifecycle"):
+                for key, entry in state.range(namespace, "", ""):
+                    yield f"{namespace} {key}", key.encode() + entry.value + entry.metadata
+    finally:
+        ledger.close()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield str(path), path.read_bytes()
+
+
+def private(folder: Path) -> dict[str, bytes]:
+    """What a node holds in plain: the private state, and the write sets of blocks."""
+    ledger = ChannelLedger.open(folder / "ledger")
+    held: dict[str, bytes] = {}
+    try:
+        with ledger.snapshot() as state:
+            for name in NAMES:
+                for key, entry in state.range_private("instalments", name, "", ""):
+                    held[f"{name} {key}"] = entry.value
+        for number in range(ledger.height):
+            for tx_num, writes in ledger.private_data(number).items():
+                for each in writes:
+                    for write in decode_private_rwset(each.rwset).writes:
+                        held[f"{number}/{tx_num} {each.collection} {write.key}"] = write.value
+    finally:
+        ledger.close()
+    return held
+
+
+async def live(network: LocalNetwork, commands: Commands, folder: Path) -> None:
+    """Sell a phone and receive payments; the last one while the lender's node is down."""
+    agreements, payments = write_files(folder)
+    for msp_id, step in (
+        (REGULATOR, "tacs"),
+        (OUTSIDER, "devices"),
+        (LENDER, "open"),
+        ("OperatorMSP", "confirm"),
+    ):
+        words = ("import", "agreements", str(agreements), *FACTS, "--step", step)
+        await commands.ok(msp_id, "lending", *words)
+        await network.settled()
+    await network.stop(LENDER)
+    await commands.ok("OperatorMSP", "lending", "import", "payments", str(payments))
+    await network.settled()
+    standing = ("evaluate", "instalments", "Standing", "AG-1", "")
+    told = await commands.ok(REGULATOR, "lending", *standing)
+    assert told["result"]["paid_paisa"] == sum(PAID)
+    told = await commands.ok(OUTSIDER, "lending", *standing)
+    assert told["result"]["paid_paisa"] is None
+    assert told["result"]["unpaid_instalments"] == 0
+
+
+async def lender_catches_up(network: LocalNetwork, commands: Commands) -> None:
+    """Back again, its node fetches what it missed."""
+    await network.start(LENDER)
+    await network.settled()
+    ledger = network.node(LENDER).channel.ledger
+    await until(lambda: not ledger.missing_private(1))
+    account = await commands.ok(LENDER, "lending", "evaluate", "instalments", "Payments", "AG-1")
+    assert [each["amount_paisa"] for each in account["result"]] == list(PAID)
+
+
+async def test_outsiders_node_holds_no_amount_and_no_number_of_a_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Blocks, state and files of the maker; the lender's collections hold all of it, also what was
+    paid to another member while its node was down.
+    """
+    contracts = [InstalmentsContract(), EnforcementContract()]
+    async with local_network(
+        tmp_path / "network", contracts, members=ORDERER_FIRST, collections=COLLECTIONS
+    ) as network:
+        commands = Commands(network, capsys)
+        await found(commands)
+        await network.settled()
+        await live(network, commands, tmp_path)
+        await lender_catches_up(network, commands)
+        outcome, refused = await commands.run(
+            OUTSIDER, "lending", "evaluate", "instalments", "Payments", "AG-1"
+        )
+        assert outcome == 1
+        assert not found_in(json.dumps(refused).encode())
+        await network.verify()
+    outsider, lender = (network.members[msp_id].folder for msp_id in (OUTSIDER, LENDER))
+    assert private(outsider) == {}
+    seen = 0
+    for place, raw in public(outsider):
+        seen += 1
+        assert not found_in(raw), place
+    assert seen > 50
+    held = private(lender)
+    whole = set().union(*map(found_in, held.values()))
+    assert whole >= {str(each) for each in (PRICE, DOWN, INSTALMENT, LAST, *PAID)}
+    assert whole >= {imei[:14] for imei in IMEIS} | {MSISDN[1:]}
+    assert CNIC not in whole
