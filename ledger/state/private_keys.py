@@ -201,7 +201,9 @@ def decode_changes(raw: bytes) -> Changes:
     at = 0
     while at < len(raw):
         key, at = _take(raw, at)
-        is_put = raw[at : at + 1] == b"\x01"
+        if at == len(raw):
+            raise ValueError("what becomes of the last key is cut short")
+        is_put = raw[at] == 1
         at += 1
         if is_put:
             value, at = _take(raw, at)
