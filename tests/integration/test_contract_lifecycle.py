@@ -57,9 +57,9 @@ TWO, TWO_ID = packed("2", "two")
 OTHER, OTHER_ID = packed("2.1", "another")
 
 
-def definition(kind: Any, version: str, sequence: int, **more: Any) -> bytes:
+def definition(kind: Any, version: str, sequence: int, rule: str = ANY_TWO, **more: Any) -> bytes:
     """Return marshalled arguments about a definition of the toy."""
-    policy = policy_pb2.ApplicationPolicy(signature_policy=parse_policy(ANY_TWO))
+    policy = policy_pb2.ApplicationPolicy(signature_policy=parse_policy(rule))
     raw: bytes = kind(
         name="toy",
         version=version,
@@ -88,7 +88,14 @@ class Admins:
         return str(lifecycle_pb2.InstallChaincodeResult.FromString(raw).package_id)
 
     async def approve(
-        self, msp_id: str, version: str, sequence: int, package_id: str, *, named: bool = True
+        self,
+        msp_id: str,
+        version: str,
+        sequence: int,
+        package_id: str,
+        *,
+        named: bool = True,
+        rule: str = ANY_TWO,
     ) -> None:
         """Approve as a member, whose node alone endorses it, named or not."""
         kind = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs
@@ -96,7 +103,7 @@ class Admins:
         async with self.lifecycle(msp_id) as lifecycle:
             await lifecycle.submit(
                 "ApproveChaincodeDefinitionForMyOrg",
-                definition(kind, version, sequence, source=source),
+                definition(kind, version, sequence, rule, source=source),
                 endorsing_organisations=(msp_id,) if named else (),
             )
 
@@ -108,22 +115,23 @@ class Admins:
             )
         return dict(lifecycle_pb2.CheckCommitReadinessResult.FromString(raw).approvals)
 
-    async def commit(self, msp_id: str, version: str, sequence: int, *endorsers: str) -> int:
+    async def commit(self, msp_id: str, version: str, sequence: int, rule: str = ANY_TWO) -> int:
         kind = lifecycle_pb2.CommitChaincodeDefinitionArgs
         async with self.lifecycle(msp_id) as lifecycle:
             outcome = await lifecycle.submit(
                 "CommitChaincodeDefinition",
-                definition(kind, version, sequence),
-                endorsing_organisations=endorsers,
+                definition(kind, version, sequence, rule),
             )
         return int(outcome.status.block_num)
 
-    async def define(self, version: str, sequence: int, packages: dict[str, str]) -> int:
+    async def define(
+        self, version: str, sequence: int, packages: dict[str, str], rule: str = ANY_TWO
+    ) -> int:
         """Approve as these members, with their packages, and commit as the first."""
         for msp_id, package_id in packages.items():
-            await self.approve(msp_id, version, sequence, package_id)
+            await self.approve(msp_id, version, sequence, package_id, rule=rule)
         await self.network.settled()
-        return await self.commit(next(iter(packages)), version, sequence)
+        return await self.commit(next(iter(packages)), version, sequence, rule)
 
     async def answer(self, msp_id: str) -> str:
         """Ask the toy on the node of one member."""
@@ -301,4 +309,40 @@ async def test_member_that_approved_something_else_does_not_run_what_was_committ
         raw = await lifecycle.evaluate("QueryChaincodeDefinition", asked.SerializeToString())
     found = lifecycle_pb2.QueryChaincodeDefinitionResult.FromString(raw)
     assert dict(found.approvals) == {BANK: True, OPERATOR: True, MAKER: True, PTA: False}
+    await network.verify()
+
+
+async def test_late_node_judges_each_transaction_by_the_definition_of_its_height(
+    admins: Admins,
+) -> None:
+    """A node that was away for an upgrade reads the old blocks under the old policy and the new
+    ones under the new, with the same verdicts.
+    """
+    network = admins.network
+    for msp_id in MEMBERS:
+        await admins.install(msp_id, ONE)
+    everybody = dict.fromkeys(MEMBERS, ONE_ID)
+    await admins.define("1", 1, everybody)
+    await network.settled()
+    await network.stop(MAKER)
+    three = dict.fromkeys((BANK, OPERATOR, PTA), ONE_ID)
+    both = f"AND('{BANK}.peer', '{PTA}.peer')"
+    verdicts = []
+    async with network.gateway(BANK) as gateway:
+        toy = gateway.network(CHANNEL).contract("toy")
+        await toy.submit("Stamp", "old", endorsing_organisations=(BANK, OPERATOR))
+        await admins.define("1", 2, three, both)
+        await network.settled()
+        for endorsers in ((BANK, OPERATOR), (BANK, PTA)):
+            try:
+                await toy.submit("Stamp", "new", endorsing_organisations=endorsers)
+            except CommitError as error:
+                verdicts.append(error.code)
+            else:
+                verdicts.append(TxValidationCode.VALID)
+    assert verdicts == [TxValidationCode.ENDORSEMENT_POLICY_FAILURE, TxValidationCode.VALID]
+    await network.start(MAKER)
+    await network.settled()
+    (toy_there,) = network.node(MAKER).status().contracts
+    assert (toy_there.sequence, toy_there.package_id) == (2, "")
     await network.verify()
