@@ -62,7 +62,9 @@ EVIDENCE = b"e"
 EVIDENCE_END = b"E"
 
 TX_NUM_BITS = 24
-_TX_NUM_MASK = (1 << TX_NUM_BITS) - 1
+MAX_TRANSACTIONS = 1 << TX_NUM_BITS
+"""Of one block, at most."""
+_TX_NUM_MASK = MAX_TRANSACTIONS - 1
 _ALL_BITS = (1 << 64) - 1
 
 _U32 = struct.Struct(">I")

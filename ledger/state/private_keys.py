@@ -29,6 +29,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ledger.state.keys import (
+    MAX_TRANSACTIONS,
     TX_NUM_BITS,
     decode_place,
     encode_name,
@@ -163,7 +164,7 @@ def awaited_key(place: SetPlace) -> bytes:
 
 def awaited_range(number: int) -> tuple[bytes, bytes]:
     """Return start and end (excluded) of the awaited write sets of block *number*."""
-    first, last = (Version(number, tx_num) for tx_num in (0, (1 << TX_NUM_BITS) - 1))
+    first, last = (Version(number, tx_num) for tx_num in (0, MAX_TRANSACTIONS - 1))
     return AWAITED + turn(encode_place(last)), AWAITED + turn(encode_place(first)) + b"\xff"
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import codes_of
-from ledger.state.keys import absent_prefix, encode_place
+from ledger.state.keys import MAX_TRANSACTIONS, absent_prefix, encode_place
 from ledger.state.ports import VersionedValue
 from ledger.state.prepared import collections_of
 from ledger.state.private import LatePrivate, PrivateDataError, RefusedPrivate
@@ -43,6 +43,8 @@ from ledger.transactions.rwset import CollectionRWSet
 
 class LateState(Protocol):
     """What is asked of the state."""
+
+    height: int
 
     def get_hashed(self, namespace: str, collection: str, key_hash: bytes) -> VersionedValue | None:
         """Return the entry of a private key by the key's SHA-256, None if absent."""
@@ -73,7 +75,12 @@ def verify_late(
     for block_num, tx_num, write in items:
         place = SetPlace(Version(block_num, tx_num), write.namespace, write.collection)
         try:
-            if place in taken or not state.is_absent(*place[1:], place.version):
+            if (
+                block_num not in range(state.height)
+                or tx_num not in range(MAX_TRANSACTIONS)
+                or place in taken
+                or not state.is_absent(*place[1:], place.version)
+            ):
                 raise PrivateDataError(
                     "nothing is missing there: it is held, has expired, or the block names none"
                 )
