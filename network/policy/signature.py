@@ -25,6 +25,10 @@ from network.policy.signed_data import Identities
 RESULTS_CACHED: Final = 256
 """Sets of signers per policy whose result is remembered."""
 
+SHARED_RULES: Final = 4
+SHARED_BYTES: Final = 64
+"""Gates of so few rules and bytes are compiled once, however often a policy repeats them."""
+
 _UNSATISFIED: Final = -1
 
 # Signers, and the bits of those that are used already; the bits that are used now, or -1.
@@ -64,8 +68,16 @@ class SignaturePolicy:
             )
         self.envelope = envelope
         self.name = name
-        principals = [compile_principal(each, msps.deserialize) for each in envelope.identities]
-        self._rule = _compile(envelope.rule, principals)
+        # A message of a few bytes each may repeat principals and rules a million times: equal ones
+        # become one object.
+        known: dict[bytes, Predicate] = {}
+        principals = []
+        for each in envelope.identities:
+            raw = each.SerializeToString()
+            if raw not in known:
+                known[raw] = compile_principal(each, msps.deserialize)
+            principals.append(known[raw])
+        self._rule = _compile(envelope.rule, principals, {})
         self._results: BoundedCache[tuple[str, ...], bool] = BoundedCache(RESULTS_CACHED)
 
     def is_satisfied(self, identities: Sequence[Identity]) -> bool:
@@ -86,14 +98,24 @@ class SignaturePolicy:
             )
 
 
-def _compile(rule: Any, principals: Sequence[Predicate]) -> _Rule:
+def _compile(
+    rule: Any, principals: Sequence[Predicate], known: dict[tuple[int, bytes], _Rule]
+) -> _Rule:
     kind = rule.WhichOneof("Type")
     if kind == "signed_by":
-        return _compile_signed_by(rule.signed_by, principals)
+        place = (rule.signed_by, b"")
+        if place not in known:
+            known[place] = _compile_signed_by(rule.signed_by, principals)
+        return known[place]
     if kind == "n_out_of":
-        return _compile_gate(
-            rule.n_out_of.n, [_compile(inner, principals) for inner in rule.n_out_of.rules]
-        )
+        inner = rule.n_out_of.rules
+        place = (rule.n_out_of.n, rule.SerializeToString() if len(inner) <= SHARED_RULES else b"")
+        if place[1] and place in known:
+            return known[place]
+        gate = _compile_gate(rule.n_out_of.n, [_compile(each, principals, known) for each in inner])
+        if place[1] and len(place[1]) <= SHARED_BYTES:
+            known[place] = gate
+        return gate
     raise PolicyError("a rule of the policy is empty: give it signed_by or n_out_of")
 
 

@@ -4,7 +4,8 @@ For every namespace that is written, and always for that of the called contract:
 - the contract must be defined, else 25 (INVALID_CHAINCODE);
 - each written key, or key whose metadata is written, must satisfy its own policy if it has one,
   else its collection's own policy, else the contract's; a namespace in which nothing was judged
-  that way needs the contract's; anything unsatisfied gives 10 (ENDORSEMENT_POLICY_FAILURE);
+  that way needs the contract's; anything unsatisfied gives 10 (ENDORSEMENT_POLICY_FAILURE), and so
+  does a write to a collection that is not defined or has no name;
 - `_lifecycle` itself needs /Channel/Application/LifecycleEndorsement, and a member's implicit
   collection `_implicit_org_MSPID` that member's Endorsement policy.
 
@@ -161,6 +162,8 @@ class _NamespaceJudge:
             hashes.extend(write.key_hash for write in collection.metadata_writes)
             if not hashes:
                 continue
+            if not name:
+                return self._failed("collection", name, hashes[0], b"")
             entries = [self._state.get_hashed(self._namespace, name, each) for each in hashes]
             failure = self._judge_keys(name, hashes, entries)
             if failure is not None:

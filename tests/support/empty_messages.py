@@ -18,6 +18,8 @@ from fabric_protos.common import common_pb2
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
 
 from ledger.transactions.parse import compute_tx_id, parse_transaction
+from network.msp import MSPManager
+from network.policy import SignaturePolicy
 
 COUNT = 300_000
 
@@ -97,11 +99,23 @@ EMPTY: dict[str, Callable[[], bytes]] = {
 }
 
 
+POLICIES: dict[str, Callable[[], bytes]] = {
+    "principals": lambda: part(2, b"\x12\x02\x08\x00") + part(3, b"") * COUNT,
+    "rules": lambda: part(2, part(2, part(2, b"\x08\x00") * COUNT)) + part(3, b""),
+    "gates": lambda: part(2, part(2, part(2, part(2, b"")) * COUNT)) + part(3, b""),
+}
+
+
 def measure(name: str) -> float:
     """Return how many times its size a message took at most."""
-    raw: Any = EMPTY[name]()
+    of_policy = name in POLICIES
+    raw: Any = POLICIES[name]() if of_policy else EMPTY[name]()
+    msps = MSPManager([])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    parse_transaction(raw)
+    if of_policy:
+        SignaturePolicy(raw, msps)
+    else:
+        parse_transaction(raw)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return (after - before) * 1024 / len(raw)
 
@@ -120,4 +134,4 @@ def measure_in_child(name: str) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: measure_in_child(name) for name in EMPTY}))  # noqa: T201  its answer
+    print(json.dumps({name: measure_in_child(name) for name in (*EMPTY, *POLICIES)}))  # noqa: T201  its answer
