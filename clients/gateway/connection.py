@@ -17,6 +17,7 @@ from google.rpc import status_pb2
 from clients.gateway.errors import ErrorDetail, GatewayError
 
 _DETAILS_KEY = "grpc-status-details-bin"
+_NOTHING_DONE = ("qist-outcome", "nothing-was-done")
 _INDEFINITE = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -99,15 +100,19 @@ class Timeouts:
 def gateway_error(kind: type[GatewayError], error: grpc.RpcError, tx_id: str) -> GatewayError:
     """Turn a failed RPC into the error of its stage, with what each peer said.
 
-    A broken connection or a deadline leaves the outcome of a submission open.
+    A broken connection or a deadline leaves the outcome of a submission open, unless the gateway
+    itself says that nothing was sent to an orderer (docs/formats.md, section 16).
     """
     code = error.code()
+    trailing: tuple[Any, ...] = tuple(error.trailing_metadata() or ())
     undecided = kind.stage in _UNDECIDED_STAGES and code in _INDEFINITE
+    if kind.stage == "submit" and any((key, value) == _NOTHING_DONE for key, value in trailing):
+        undecided = False
     return kind(
         f"{error.details() or 'no reason given'} ({code.name})",
         code=code,
         tx_id=tx_id,
-        details=tuple(_details_of(error.trailing_metadata() or ())),
+        details=tuple(_details_of(trailing)),
         outcome_definite=not undecided,
     )
 

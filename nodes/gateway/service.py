@@ -104,7 +104,7 @@ class Gateway:
             self._known_channel(proposal.channel_id, Code.FAILED_PRECONDITION)
             targets = list(dict.fromkeys(request.target_organizations))
             if targets and self._endorser.msp_id not in targets:
-                return await self._evaluate_elsewhere(signed, targets, [])
+                return await self._evaluate_elsewhere(proposal, signed, targets, [])
             if targets or proposal.transient:
                 return await self._evaluate_here(proposal)
             try:
@@ -114,7 +114,8 @@ class Gateway:
                 if failure.code is not Code.ABORTED or not self._members.others():
                     raise
                 others = list(self._members.others())
-                return await self._evaluate_elsewhere(signed, others, list(failure.details))
+                told = list(failure.details)
+                return await self._evaluate_elsewhere(proposal, signed, others, told)
 
     async def _evaluate_here(self, proposal: UnpackedProposal) -> Any:
         try:
@@ -144,7 +145,11 @@ class Gateway:
         )
 
     async def _evaluate_elsewhere(
-        self, signed: Any, targets: list[str], details: list[Detail]
+        self,
+        proposal: UnpackedProposal,
+        signed: Any,
+        targets: list[str],
+        details: list[Detail],
     ) -> Any:
         """Ask members in turn, those that are up first; *details* is what was said before."""
         others = self._members.others()
@@ -155,8 +160,9 @@ class Gateway:
         if not asked:
             raise RpcFailure(
                 Code.FAILED_PRECONDITION,
-                f"no endorsing peers found for organizations {', '.join(targets)}; name members "
-                "whose nodes the channel configuration names",
+                f"no peers available to evaluate chaincode {proposal.invoked} in channel "
+                f"{proposal.channel_id}: none of {', '.join(targets)}; name members whose nodes "
+                "the channel configuration names",
             )
         for member in asked:
             try:
@@ -225,7 +231,7 @@ class Gateway:
                     ) from error
                 raise self._no_orderer(f"status={status}, info={error.info}") from error
             except OrderingUnavailable as error:
-                raise self._no_orderer(str(error)) from error
+                raise self._no_orderer(str(error), error.outcome_definite) from error
             except TimeoutError as error:
                 raise RpcFailure(
                     Code.DEADLINE_EXCEEDED,
@@ -234,12 +240,13 @@ class Gateway:
                 ) from error
             return gateway_pb2.SubmitResponse()
 
-    def _no_orderer(self, words: str) -> RpcFailure:
+    def _no_orderer(self, words: str, nothing_done: bool = False) -> RpcFailure:
         endpoint = self._engine.status().endpoint or self._address
         return RpcFailure(
             Code.UNAVAILABLE,
             f"no orderers could successfully process transaction: {words}",
             [Detail(endpoint, "", words)],
+            nothing_done=nothing_done,
         )
 
     async def commit_status(self, request: Any, _context: Any) -> Any:

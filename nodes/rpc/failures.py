@@ -20,6 +20,11 @@ from google.rpc import status_pb2
 from nodes.errors import NodeError
 
 DETAILS_KEY = "grpc-status-details-bin"
+NOTHING_DONE = ("qist-outcome", "nothing-was-done")
+"""Metadata of a failure after which it is certain that nothing was ordered.
+
+Fabric has no such word, and its clients pass it over (docs/formats.md, section 16).
+"""
 DO_NOT_MATCH = "ProposalResponsePayloads do not match"
 _MESSAGE_BYTES = 1200
 _DETAILS_BYTES = 2800
@@ -49,13 +54,22 @@ class RpcFailure(NodeError):
         code: the gRPC status.
         message: what the caller reads.
         details: what each node said.
+        nothing_done: whether it is certain that the call had no effect.
     """
 
-    def __init__(self, code: grpc.StatusCode, message: str, details: Sequence[Detail] = ()) -> None:
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        details: Sequence[Detail] = (),
+        *,
+        nothing_done: bool = False,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = tuple(details)
+        self.nothing_done = nothing_done
 
 
 class CallerLeft(NodeError):
@@ -89,10 +103,11 @@ def _fitting(costs: Iterable[int], limit: int) -> int:
     return sum(1 for total in accumulate(costs) if total <= limit)
 
 
-def trailing_metadata(failure: RpcFailure) -> tuple[tuple[str, bytes], ...]:
-    """The metadata that carries the details of *failure*; empty without any."""
+def trailing_metadata(failure: RpcFailure) -> tuple[tuple[str, str | bytes], ...]:
+    """The metadata that carries the details of *failure*, and whether nothing was done."""
+    outcome = (NOTHING_DONE,) if failure.nothing_done else ()
     if not failure.details:
-        return ()
+        return outcome
     status = status_pb2.Status(code=int(failure.code.value[0]), message=shorten(failure.message))
     told = failure.details[:_DETAILS]
     for detail in told:
@@ -103,4 +118,4 @@ def trailing_metadata(failure: RpcFailure) -> tuple[tuple[str, bytes], ...]:
                 message=shorten(detail.message, _DETAILS_BYTES // len(told)),
             )
         )
-    return ((DETAILS_KEY, status.SerializeToString()),)
+    return ((DETAILS_KEY, status.SerializeToString()), *outcome)

@@ -16,10 +16,16 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, Unavailable
 from network.ordering.solo.seek import SERVED
 from nodes.errors import grpc_status
-from nodes.rpc.failures import CallerLeft, RpcFailure, shorten, trailing_metadata
+from nodes.rpc.failures import (
+    NOTHING_DONE,
+    CallerLeft,
+    RpcFailure,
+    shorten,
+    trailing_metadata,
+)
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +104,8 @@ async def _abort(context: Any, name: str, error: Exception) -> None:
         await context.abort(error.code, shorten(error.message), trailing_metadata(error))
     if isinstance(error, LedgerError):
         code, message = grpc_status(error)
-        await context.abort(code, shorten(message))
+        is_definite = isinstance(error, Unavailable) and error.outcome_definite
+        await context.abort(code, shorten(message), (NOTHING_DONE,) if is_definite else ())
     log.error("%s failed unexpectedly", name, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed; the node's log says why")
 

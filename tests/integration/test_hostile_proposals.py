@@ -256,5 +256,5 @@ async def test_endorsement_by_organisations_that_are_no_members_is_refused(
     ).SerializeToString()
     ending = await doors.call("Evaluate", evaluate)
     assert ending.code is Code.FAILED_PRECONDITION
-    assert ending.words.startswith("no endorsing peers found for organizations ")
+    assert ending.words.startswith("no peers available to evaluate chaincode ")
     assert "name members whose nodes the channel configuration names" in ending.words
