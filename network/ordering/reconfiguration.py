@@ -26,7 +26,7 @@ from fabric_protos.orderer import configuration_pb2
 from network.configuration import ChannelConfiguration, apply_update
 from network.errors import ConfigurationError, OrderingRefusal, PolicyError
 from network.msp import SigningIdentity
-from network.ordering.admission import BAD_REQUEST
+from network.ordering.admission import BAD_REQUEST, WRITERS_POLICY
 from network.ordering.block_signature import BLOCK_VALIDATION_POLICY
 from network.policy import SignedData
 
@@ -35,7 +35,7 @@ __all__ = ["LARGEST_MESSAGE_BYTES", "make_configuration", "verify_may_sign_block
 NONCE_BYTES: Final = 24
 
 LARGEST_MESSAGE_BYTES: Final = 99 * 1024 * 1024
-"""AbsoluteMaxBytes at most: nodes take no messages above 100 MiB from each other, as Fabric's."""
+"""AbsoluteMaxBytes at most: a node's ports take no messages above 100 MiB, as those of Fabric's."""
 
 
 def make_configuration(
@@ -99,6 +99,7 @@ def _verify_orderable(
         )
     if endpoints[0] == current.orderer_endpoints[0]:
         verify_may_sign_blocks(following, signer)
+        _verify_may_configure(following, signer)
     else:
         _verify_is_node(following, endpoints[0])
 
@@ -128,16 +129,32 @@ def _verify_is_node(following: ChannelConfiguration, endpoint: tuple[str, str, i
         )
 
 
+def _verify_may_configure(following: ChannelConfiguration, signer: SigningIdentity) -> None:
+    """Check that this node could put a further configuration into a block, itself a writer."""
+    try:
+        _satisfy(following, WRITERS_POLICY, signer)
+    except PolicyError as refused:
+        raise ConfigurationError(
+            f"the update would keep {signer.common_name!r} of {signer.msp_id}, which orders, from "
+            f"making any further configuration ({refused}): leave it among {WRITERS_POLICY}"
+        ) from refused
+
+
+def _satisfy(configuration: ChannelConfiguration, policy: str, signer: SigningIdentity) -> None:
+    """Sign something and have a policy of the channel judge it; raises PolicyError."""
+    words = b"may this node order?"
+    signed = SignedData(words, signer.serialized, signer.sign(words))
+    configuration.policies.evaluate(policy, [signed])
+
+
 def verify_may_sign_blocks(configuration: ChannelConfiguration, signer: SigningIdentity) -> None:
     """Sign something, as a block is signed, and have the channel's policy judge it.
 
     Raises:
         ConfigurationError: every other node would refuse this node's blocks.
     """
-    words = b"may this node sign blocks?"
-    signed = SignedData(words, signer.serialized, signer.sign(words))
     try:
-        configuration.policies.evaluate(BLOCK_VALIDATION_POLICY, [signed])
+        _satisfy(configuration, BLOCK_VALIDATION_POLICY, signer)
     except PolicyError as refused:
         raise ConfigurationError(
             f"{signer.common_name!r} of {signer.msp_id} may not sign blocks of "

@@ -246,6 +246,10 @@ def others_sign(config: Any) -> None:
     policy.policy.value = parse_policy("OR('PtaMSP.peer')").SerializeToString()
 
 
+def no_writer(config: Any) -> None:
+    edits.set_policy(config, "/Channel/Writers", "OR('PtaMSP.client')")
+
+
 def endpoint(address: str) -> Edit:
     def edit(config: Any) -> None:
         value = config.channel_group.groups["Orderer"].groups["BankMSP"].values["Endpoints"]
@@ -260,6 +264,7 @@ def endpoint(address: str) -> Edit:
         (consensus, "attempted to change consensus type from solo to etcdraft"),
         (maintenance, "attempted to change ConsensusType.State"),
         (others_sign, "may not sign blocks of channel qist"),
+        (no_writer, "from making any further configuration"),
         (endpoint("elsewhere:1"), "no member has an anchor peer there"),
         (endpoint("nonsense"), "without an orderer endpoint"),
         (

@@ -27,8 +27,9 @@ from network.configuration import (
     verify_config_envelope,
 )
 from network.configuration.elements import GROUP, map_elements
-from network.errors import ConfigurationError, PolicyError
-from tests.support.members import CHANNEL, Member, genesis
+from network.errors import ConfigurationError, OrderingRefusal, PolicyError
+from network.ordering.reconfiguration import make_configuration
+from tests.support.members import CHANNEL, NOW, Member, genesis
 from tests.support.recording import recorded_blocks
 from tests.support.updates import edited, sent_update, signed_update, update_message
 
@@ -37,6 +38,7 @@ ADMINS = [each.identity("admin", "admin") for each in MEMBERS]
 NAYA = Member("NayaMSP").spec()
 CURRENT = ChannelConfiguration.from_block(genesis(MEMBERS))
 
+NODE = MEMBERS[0].identity("node", "peer")
 SENT = signed_update(CURRENT, lambda config: edits.set_batch(config, {"timeout": "2s"}), ADMINS[:1])
 
 Mutation = Callable[[Any, Random], None]
@@ -136,7 +138,7 @@ def content(group: Any) -> dict[str, Any]:
 
 
 @given(randoms)
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_update_leads_from_any_configuration_to_any_other_or_is_refused(random: Random) -> None:
     """What comes of it holds just what was edited; who applies it again finds the same."""
     config = edited(CURRENT, lambda config: mutated(random, config))
@@ -169,7 +171,7 @@ def verify_versions(following: ChannelConfiguration) -> None:
 
 
 @given(randoms)
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_update_of_any_form_is_applied_or_refused_and_never_half(random: Random) -> None:
     """Whatever the read set and the write set say, all admins having signed."""
     update = update_message(CURRENT, lambda config: edits.set_batch(config, {"timeout": "2s"}))
@@ -185,7 +187,7 @@ def test_update_of_any_form_is_applied_or_refused_and_never_half(random: Random)
 
 
 @given(randoms)
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_changes_are_described_if_and_only_if_something_differs(random: Random) -> None:
     """In printable words, whatever bytes stand in values and policies."""
     config = edited(CURRENT, lambda config: mutated(random, config))
@@ -237,7 +239,7 @@ def damaged(random: Random, raw: bytes) -> bytes:
 
 
 @given(randoms)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_damaged_configuration_follows_only_as_what_it_was(random: Random) -> None:
     """It is refused with a reason, or the damage lies in what nobody looks at."""
     current, raw = random.choice(recorded())
@@ -247,11 +249,20 @@ def test_damaged_configuration_follows_only_as_what_it_was(random: Random) -> No
 
 
 @given(randoms)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_damaged_update_is_applied_as_what_it_was_or_refused(random: Random) -> None:
     """Envelope, payload, update and signatures, cut at any place."""
     made = unless_refused(lambda: apply_update(CURRENT, damaged(random, SENT)))
     assert made is None or made[1].batch.timeout_s == 2.0
+
+
+@given(randoms)
+@settings(max_examples=100)
+def test_damaged_update_gives_the_orderer_a_configuration_or_a_refusal(random: Random) -> None:
+    """With a status that a client understands, and never another error."""
+    sent = random.choice((SENT, random.randbytes(50)))
+    with suppress(OrderingRefusal):
+        make_configuration(CURRENT, damaged(random, sent), NODE, NOW)
 
 
 @given(st.binary(max_size=200))
