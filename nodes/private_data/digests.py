@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple
 from fabric_protos.gossip import message_pb2
 
 from ledger.errors import Refusal
-from ledger.transactions.private import PrivateWrite
+from ledger.transactions.private import MAX_PRIVATE_BYTES, PrivateWrite
 
-__all__ = ["Digest", "PrivateMessageRefusal", "Pushed"]
+__all__ = ["BoundedMessage", "Digest", "PrivateMessageRefusal", "Pushed"]
 
 SERVICE: Final = "qist.PrivateData"
 PUSH: Final = f"/{SERVICE}/Push"
@@ -29,11 +29,39 @@ MOST_DIGESTS: Final = 256
 """Of one request; a node that lacks more asks again."""
 MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
 """Of the sets in one answer, the first one apart; what does not fit is asked for again."""
+MOST_REQUEST_BYTES: Final = 256 * 1024
+"""Of a pull; a longer one is not parsed."""
+MOST_PUSH_BYTES: Final = MAX_PRIVATE_BYTES + 256 * 1024
+"""Of a push; a longer one is not parsed."""
+_MOST_SETS: Final = 128
+"""Of one digest in an answer: a holder has one, or before the block some that differ."""
 _MOST_NAME_BYTES: Final = 1024
 
 
 class PrivateMessageRefusal(Refusal):
     """A message about private data does not say what it should."""
+
+
+class BoundedMessage:
+    """``gossip.GossipMessage`` as it is parsed: its length is looked at first.
+
+    Args:
+        most_bytes: a longer one is refused.
+    """
+
+    DESCRIPTOR = message_pb2.GossipMessage.DESCRIPTOR
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+
+    def FromString(self, raw: bytes) -> Any:
+        """Parse a message; raises PrivateMessageRefusal, or protobuf's DecodeError."""
+        if len(raw) > self._most_bytes:
+            raise PrivateMessageRefusal(
+                f"a message of {len(raw)} bytes is longer than {self._most_bytes}; ask for less, "
+                "or write less in one transaction"
+            )
+        return message_pb2.GossipMessage.FromString(raw)
 
 
 class Digest(NamedTuple):
@@ -153,8 +181,14 @@ def read_response(message: Any, channel_id: str) -> dict[Digest, list[bytes]]:
     _verify_channel(message, channel_id)
     if message.WhichOneof("content") != "privateRes":
         raise PrivateMessageRefusal("the answer to a pull carries no privateRes")
+    elements = message.privateRes.elements
+    if len(elements) > MOST_DIGESTS or any(len(each.payload) > _MOST_SETS for each in elements):
+        raise PrivateMessageRefusal(
+            f"the answer to a pull holds more than {MOST_DIGESTS} digests, or more than "
+            f"{_MOST_SETS} sets for one"
+        )
     found: dict[Digest, list[bytes]] = {}
-    for element in message.privateRes.elements:
+    for element in elements:
         found.setdefault(_digest(element.digest), []).extend(element.payload)
     return found
 

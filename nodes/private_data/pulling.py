@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from fabric_protos.gossip import message_pb2
@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 from nodes.gateway.members import Member, MemberRefused, Members, MemberUnavailable
 from nodes.private_data.digests import (
     MOST_DIGESTS,
+    MOST_REQUEST_BYTES,
     PULL,
     Digest,
     PrivateMessageRefusal,
@@ -108,7 +109,8 @@ class Pulling:
         accepted: set[Digest] = set()
         waiting = dict.fromkeys(digests)
         while waiting:
-            part = list(islice(waiting, MOST_DIGESTS))
+            part = list(takewhile(_Room().has_for, islice(waiting, MOST_DIGESTS)))
+            part = part or list(islice(waiting, 1))
             try:
                 raw = await member.ask(PULL, encode_request(self._channel_id, part), ANSWER_S)
                 message = message_pb2.GossipMessage.FromString(raw)
@@ -126,3 +128,16 @@ class Pulling:
             for digest in asked or part:
                 waiting.pop(digest, None)
         return accepted
+
+
+class _Room:
+    """What one request still has room for; names may be long."""
+
+    _AROUND_BYTES = 64
+
+    def __init__(self) -> None:
+        self._left = MOST_REQUEST_BYTES // 2
+
+    def has_for(self, digest: Digest) -> bool:
+        self._left -= self._AROUND_BYTES + sum(len(each.encode()) for each in digest[:3])
+        return self._left >= 0

@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-from fabric_protos.gossip import message_pb2
 
 from ledger.state.ports import StateReader
 from ledger.transactions.private import TxPrivate, decode_private_rwset
@@ -31,7 +30,10 @@ from nodes.channel import Channel
 from nodes.private_data.access import Collection, Collections
 from nodes.private_data.digests import (
     MOST_ANSWER_BYTES,
+    MOST_PUSH_BYTES,
+    MOST_REQUEST_BYTES,
     SERVICE,
+    BoundedMessage,
     Digest,
     Pushed,
     encode_acknowledgement,
@@ -108,7 +110,7 @@ class PrivateDataService:
         if self._channel.ledger.has_transaction(pushed.tx_id):
             return  # too late: its block is here, and what lacked is asked for already
         try:
-            self._transient.put(pushed.tx_id, self._channel.height, (write,))
+            self._transient.put(pushed.tx_id, self._channel.height, (write,), pushed=True)
         except TransientFull as error:
             raise RpcFailure(grpc.StatusCode.ABORTED, str(error)) from error
 
@@ -190,9 +192,8 @@ def add_private_data_service(
     server: grpc.aio.Server, service: PrivateDataService, guard: Guard
 ) -> None:
     """Offer *service* on *server* to callers that pass *guard*."""
-    message = message_pb2.GossipMessage
     handlers = {
-        "Push": unary("Push", message, service.push, guard),
-        "Pull": unary("Pull", message, service.pull, guard),
+        "Push": unary("Push", BoundedMessage(MOST_PUSH_BYTES), service.push, guard),
+        "Pull": unary("Pull", BoundedMessage(MOST_REQUEST_BYTES), service.pull, guard),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -12,7 +12,8 @@ Invariants: what `put` returned from is on disk; nothing here is believed, whoev
 compares its hash with the block; a set goes with its transaction's block, or when it is older than
 the retention.
 
-Bounded: `MOST_RECORDS` of one transaction, and bytes in all, beyond which nothing more is taken.
+Bounded: `MOST_RECORDS` of one transaction that others push, and bytes in all, beyond which nothing
+more is taken.
 
 Source: Fabric, core/transientstore/{store,store_helper}.go.
 """
@@ -121,12 +122,13 @@ class TransientStore:
         """Bytes of all sets that are kept."""
         return self._bytes
 
-    def put(self, tx_id: str, height: int, writes: TxPrivate) -> None:
+    def put(self, tx_id: str, height: int, writes: TxPrivate, *, pushed: bool = False) -> None:
         """Keep *writes* of a transaction, durably; what is kept already is not kept again.
 
         Args:
             tx_id: the transaction.
             height: of this node's channel when they came.
+            pushed: another node sent them, so that their number is bounded.
         Raises:
             TransientRefusal: no transaction has such an id, or too many sets are kept for it.
             TransientFull: there is no room.
@@ -141,7 +143,7 @@ class TransientStore:
         new = tuple(each for each in writes if _digest(each) not in known)
         if not new:
             return
-        if records >= MOST_RECORDS:
+        if pushed and records >= MOST_RECORDS:
             raise TransientRefusal(
                 f"{MOST_RECORDS} different private write sets are kept for transaction {tx_id} "
                 "already; endorse it anew under another id"

@@ -12,6 +12,7 @@ from fabric_protos.peer import collection_pb2
 from ledger.transactions.private import PrivateWrite
 from nodes.private_data.digests import (
     MOST_DIGESTS,
+    BoundedMessage,
     Digest,
     PrivateMessageRefusal,
     Pushed,
@@ -87,6 +88,29 @@ def test_pull_that_breaks_a_rule_is_refused(digests: list[Digest], words: str) -
     """A pull is bounded, and names what it wants."""
     with pytest.raises(PrivateMessageRefusal, match=words):
         read_request(parse(encode_request(CHANNEL, digests)), CHANNEL)
+
+
+def test_message_longer_than_its_bound_is_not_parsed() -> None:
+    """Its length is looked at before anything is made of it."""
+    raw = encode_request(CHANNEL, [DIGEST])
+    assert BoundedMessage(len(raw)).FromString(raw) == parse(raw)
+    with pytest.raises(PrivateMessageRefusal, match="ask for less"):
+        BoundedMessage(len(raw) - 1).FromString(raw)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [(DIGEST._replace(tx_num=number), [b"x"]) for number in range(MOST_DIGESTS + 1)],
+        [(DIGEST, [b"x"] * 200)],
+    ],
+)
+def test_answer_with_more_than_was_asked_for_is_refused(
+    found: list[tuple[Digest, list[bytes]]],
+) -> None:
+    """No answer holds more digests than a request, or sets without number."""
+    with pytest.raises(PrivateMessageRefusal, match="holds more than"):
+        read_response(encode_response(CHANNEL, found), CHANNEL)
 
 
 def test_pull_answered_with_something_else_is_refused() -> None:
