@@ -167,8 +167,12 @@ def propose(
     made = compute_update(current.channel_id, current.config, config)
     update = UpdateFile(current.channel_id, made.SerializeToString(deterministic=True))
     # What would come of it is looked at before anybody is asked to sign it.
-    following = preview_update(current, update.config_update)
-    verify_access(ChannelConfiguration(current.channel_id, following))
+    following = ChannelConfiguration(
+        current.channel_id, preview_update(current, update.config_update)
+    )
+    verify_access(following)
+    if caller.has_profile:
+        _note_exclusion(caller, current, following)
     update.save(out, new=True)
     _show_update(caller, out, update, current)
 
@@ -286,6 +290,24 @@ def _verify_signer(caller: Caller, current: ChannelConfiguration, signer: Signin
         raise Refusal(
             f"the certificate of {who} has expired on {signer.not_after:%Y-%m-%d}: have it renewed "
             "with `qist org renew`"
+        )
+
+
+def _note_exclusion(
+    caller: Caller, current: ChannelConfiguration, following: ChannelConfiguration
+) -> None:
+    """Say so if the user would be let in no more: nobody else may be able to undo that."""
+    signer = caller.signer
+    try:
+        current.msps.deserialize(signer.serialized)
+    except IdentityError:
+        return
+    try:
+        following.msps.deserialize(signer.serialized)
+    except IdentityError as reason:
+        caller.terminal.note(
+            f"after this change the channel does not take {signer.common_name} of {signer.msp_id} "
+            f"any more: {reason}"
         )
 
 

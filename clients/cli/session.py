@@ -101,9 +101,10 @@ def plainly(error: GatewayError) -> LedgerError:
         return error
     if error.outcome_definite:
         return Unavailable(f"{error}; nothing was written: try again")
+    # An update of the configuration has no id by which it could be asked for.
+    look = f"qist tx {error.tx_id}" if error.tx_id else "qist channel show"
     return Unavailable(
-        f"{error}; it may be committed all the same: look with 'qist tx {error.tx_id}' before you "
-        "try again",
+        f"{error}; it may be committed all the same: look with '{look}' before you try again",
         outcome_definite=False,
     )
 

@@ -274,6 +274,15 @@ def test_signature_that_changes_nothing_is_noted(place: Place, run: Run, capsys)
     assert "satisfies none of the policies" in capsys.readouterr().err
 
 
+def test_proposal_that_shuts_its_own_user_out_says_so(place: Place, run: Run, capsys) -> None:
+    """An admin who leaves out the own authority could not be let in again by anybody else."""
+    other = create_organisation(place.files / "other", "BankMSP").msp_folder
+    words = ["channel", "propose", "--out", str(place.files / "x"), "--block", str(place.genesis)]
+    given = [*words, "--replace-ca", f"BankMSP={other}", *place.who("BankMSP")]
+    assert qist.main(given) == 0
+    assert "does not take admin of BankMSP any more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("wishes", "words"),
     [

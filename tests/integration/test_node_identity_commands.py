@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fabric_protos.common import common_pb2, configtx_pb2
 
+import qist
 from clients.gateway.profile import load_profile
 from ledger.blocks.block import METADATA_ENTRIES, Block, BlockHeader, compute_data_hash
 from ledger.errors import Refusal
@@ -197,3 +199,39 @@ def test_configuration_that_does_not_fit_is_refused(
     (node / CONFIGURATION_FILE).write_bytes(block_of(config, "other").encode())
     with pytest.raises(Refusal, match="is of channel other"):
         load_joined_configuration(node / CONFIGURATION_FILE, "qist")
+
+
+def test_rotation_by_commands_ends_with_new_certificates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """rotate, renew --all, retire; revoking one certificate by its file; show tells of it all."""
+
+    def run(*words: str) -> Any:
+        assert qist.main(["org", *words, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    folder = tmp_path / "org"
+    run("create", "BankMSP", "--dir", str(folder))
+    for name in ("boss", "clerk"):
+        run("add-user", name, "--dir", str(folder))
+    run("revoke", "clerk", "--dir", str(folder))
+    assert run("rotate", "--dir", str(folder))["renew"] == ["boss"]
+    shown = run("show", str(folder))
+    assert [each["of"] for each in shown["authorities"]] == [
+        "identities",
+        "identities",
+        "tls",
+        "tls",
+    ]
+    assert qist.main(["org", "retire", "--dir", str(folder)]) == 1
+    assert "certificates of boss would end" in capsys.readouterr().err
+    assert set(run("renew", "--all", "--dir", str(folder))["renewed"]) == {"boss"}
+    run("retire", "--dir", str(folder))
+    shown = run("show", str(folder))
+    assert [each["name"] for each in shown["authorities"]] == ["ca2.BankMSP", "tlsca2.BankMSP"]
+    lost = folder / "users/boss/msp/signcerts/cert.pem"
+    run("revoke", str(lost), "--dir", str(folder))
+    states = {each["name"]: each["state"] for each in run("show", str(folder))["certificates"]}
+    assert states["boss"] == "revoked"
+    assert qist.main(["org", "renew", "--dir", str(folder)]) == 1
+    assert "--all" in capsys.readouterr().err
