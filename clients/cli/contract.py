@@ -3,7 +3,7 @@
 A definition is a transaction that as many members endorse as the channel's policy asks for; each
 endorses it only if its own node has the contract installed (`qist node install`). Several contracts
 are defined by one transaction.
-Absent: votes on definitions, and changes of one that stands.
+Absent: approvals, and later definitions of a contract that stands (`approvals`).
 """
 
 from __future__ import annotations
