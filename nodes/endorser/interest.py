@@ -7,7 +7,8 @@ of the wider one; where every key written in a namespace has its own, the namesp
 unless it writes nothing at all.
 
 Who read the plain data of a collection must be a member of it; and transient data, from which
-private writes are made, are shown only to members of all the collections that they touch.
+private writes are made, are shown only to members of all the collections that are read in plain or
+written. A hash that is read is everybody's.
 
 Source: Fabric core/common/validation/statebased; core/endorser/endorser.go
 `buildChaincodeInterest`; internal/pkg/gateway/endorse.go `planFromFirstEndorser`.
@@ -15,7 +16,7 @@ Source: Fabric core/common/validation/statebased; core/endorser/endorser.go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chaincode.simulator import SimulationResult
@@ -32,10 +33,10 @@ class Interest:
     Attributes:
         application_policies: marshalled ``ApplicationPolicy`` of contracts and collections.
         key_policies: marshalled ``SignaturePolicyEnvelope`` of keys.
-        collections: namespace and name of the private collections that are touched.
+        collections: namespace and name of collections that are read in plain or written.
         readers: members of every collection of which plain data were read, as only they can
             endorse; None if none was read.
-        trusted: members of every collection that is touched; None if none is.
+        trusted: members of every one of `collections`; None if there are none.
     """
 
     application_policies: frozenset[bytes]
@@ -49,6 +50,7 @@ def interest_of(state: StateReader, result: SimulationResult, private: PrivateDa
     """Return what *result*, simulated on *state*, falls under."""
     policies: set[bytes] = set()
     keys: set[bytes] = set()
+    touched = set(result.private_reads)
     called_writes = False
     for record in decode_tx_rwset(result.rwset).namespaces:
         namespace = record.namespace
@@ -63,7 +65,9 @@ def interest_of(state: StateReader, result: SimulationResult, private: PrivateDa
                 found = private.collection(state, namespace, collection.collection)
                 own = b"" if found is None else found.endorsement_policy
                 policies.add(own or _policy_of(state, namespace, private))
-            writes |= bool(hashes)
+            if hashes:
+                touched.add((namespace, collection.collection))
+                writes = True
         if without_own:
             policies.add(_policy_of(state, namespace, private))
         called_writes |= writes and namespace == result.chaincode
@@ -72,9 +76,9 @@ def interest_of(state: StateReader, result: SimulationResult, private: PrivateDa
     return Interest(
         frozenset(policies - {b""}),
         frozenset(keys),
-        result.collections,
-        _members_of_all(state, private, sorted(result.private_reads)),
-        _members_of_all(state, private, result.collections),
+        tuple(sorted(touched)),
+        _members_of_all(state, private, result.private_reads),
+        _members_of_all(state, private, touched),
     )
 
 
@@ -107,7 +111,7 @@ def _policy_of(state: StateReader, namespace: str, private: PrivateData) -> byte
 
 
 def _members_of_all(
-    state: StateReader, private: PrivateData, places: Sequence[tuple[str, str]]
+    state: StateReader, private: PrivateData, places: Iterable[tuple[str, str]]
 ) -> frozenset[str] | None:
     members: frozenset[str] | None = None
     for place in places:

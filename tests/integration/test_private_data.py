@@ -248,6 +248,20 @@ async def test_transient_data_that_would_leave_the_collection_is_refused(
     assert held(network, MAKER, number) == []
 
 
+async def test_collection_of_which_a_hash_is_read_keeps_no_member_of_another_out(
+    network: LocalNetwork,
+) -> None:
+    """Everybody has the hashes, so who endorses is a matter of what is written."""
+    async with network.gateway(BANK) as gateway:
+        outcome = await terms(gateway).submit(
+            "PutUnless", "terms", "A-20", "own", transient={"value": b"after a look"}
+        )
+    await network.settled()
+    number = outcome.status.block_num
+    assert endorsers_of(network, number) == {BANK, PTA}
+    assert held(network, PTA, number) == [("terms", {"A-20": b"after a look"})]
+
+
 async def test_value_in_a_members_own_collection_needs_that_members_endorsement(
     network: LocalNetwork,
 ) -> None:

@@ -54,6 +54,12 @@ class Terms(Contract):
         ctx.stub.put_private_data(collection, to, value or b"nothing")
 
     @transaction
+    def PutUnless(self, ctx: Context, collection: str, key: str, other: str) -> None:
+        """Write the transient `value` if another collection has none under the key."""
+        if ctx.stub.get_private_data_hash(other, key) is None:
+            ctx.stub.put_private_data(collection, key, ctx.stub.get_transient()["value"])
+
+    @transaction
     def Delete(self, ctx: Context, collection: str, key: str) -> None:
         """Delete a value."""
         ctx.stub.del_private_data(collection, key)

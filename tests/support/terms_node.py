@@ -108,7 +108,7 @@ class Recorder:
         )
 
 
-class _RecordingHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # has no types
+class _RecordingHandler(grpc.GenericRpcHandler):
     def __init__(self, inner: Any, recorder: Recorder) -> None:
         self._inner = inner
         self._recorder = recorder
