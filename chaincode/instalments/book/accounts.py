@@ -79,7 +79,7 @@ class Accounts:
         """
         position = self.position(agreement)
 
-        def older(page: int) -> list[Booking]:
+        def older(page: int) -> str:
             return purse.older_bookings(self._stub, position.lender, agreement, page)
 
         found = purse.newest_booking(position.money, kind, institution, reference, older)
@@ -105,7 +105,7 @@ class Accounts:
                     stub.del_state(due_key(stub, summary.due, agreement))
                 if due:
                     stub.put_state(due_key(stub, due, agreement), INDEX_VALUE)
-                position = position.with_summary(due=due)
+                position = position.with_due(due)
                 self._positions[agreement] = position
             stub.put_state(standing_key(agreement), position.summary.encode())
             money = position.held

@@ -3,10 +3,12 @@
 Layout in the private collection of its lender's terms (`circles`), canonical JSON:
 
     terms/<agreement>            see `terms`; key-level policy: the lender and another
-    account/<agreement>          {"salt","paid":[[day,paisa]…],"bookings":[booking…],"pages":n?}
-    account/<agreement>/<page>   {"salt","bookings":[booking…]}: older bookings, four digits, from 1
+    account/<agreement>          {"salt","paid":[[day,paisa]…],"bookings","pages":n?}
+    account/<agreement>/<page>   {"salt","bookings"}: older bookings; four digits, from 1
 
-    booking: [kind, institution, reference, ISO date, paisa]; refunds and reversals negative
+    bookings: one text, each with a semicolon behind it: kind, institution, reference, ISO date and
+    paisa, with blanks between; refunds and reversals negative. A payment adds to the text without
+    reading it.
 
 Invariants: the days of `paid` rise and each is the sum of what was paid on it, reversed payments
 taken out and refunds taken off on their own day. A payment writes the account and never the terms,
@@ -32,11 +34,11 @@ from .. import terms as commercial
 from ..terms import Terms
 from .track import Paid
 
-Older = Callable[[int], "list[Booking]"]
+Older = Callable[[int], str]
 """Returns the bookings of a page that was put away."""
 
-PAGE: Final = 64
-"""Bookings that an account keeps before they are put away as a page."""
+PAGE_CHARACTERS: Final = 4096
+"""Of bookings that an account keeps before they are put away as a page: some sixty of them."""
 
 
 class Booking(NamedTuple):
@@ -55,6 +57,18 @@ class Booking(NamedTuple):
     on: str
     paisa: int
 
+    def text(self) -> str:
+        """Return its part of an account's text."""
+        return f"{self.kind} {self.institution} {self.reference} {self.on} {self.paisa};"
+
+
+def bookings_of(text: str) -> list[Booking]:
+    """Return the bookings of an account's text, the oldest first."""
+    return [
+        Booking(kind, institution, reference, on, int(paisa))
+        for kind, institution, reference, on, paisa in map(str.split, text.split(";")[:-1])
+    ]
+
 
 @dataclass(frozen=True, slots=True)
 class Money:
@@ -63,13 +77,13 @@ class Money:
     Attributes:
         terms: all versions of the schedule.
         paid: by day, see the module.
-        bookings: those that are not put away yet, the oldest first.
+        bookings: text of those that are not put away yet.
         pages: how many pages are put away.
     """
 
     terms: Terms
     paid: Paid = ()
-    bookings: tuple[Booking, ...] = ()
+    bookings: str = ""
     pages: int = 0
 
     # ---- asking
@@ -115,7 +129,7 @@ class Money:
         return Money(
             self.terms,
             paid_with(self.paid, counts_on, booking.paisa),
-            (*self.bookings, booking),
+            self.bookings + booking.text(),
             self.pages,
         )
 
@@ -205,7 +219,7 @@ def _decode(terms: bytes, account: bytes) -> Money:
     return Money(
         commercial.decode(terms),
         tuple([(day, paisa) for day, paisa in plain["paid"]]),
-        tuple([Booking(*each) for each in plain["bookings"]]),
+        plain["bookings"],
         plain.get("pages", 0),
     )
 
@@ -227,33 +241,34 @@ def save_account(stub: Stub, lender: str, agreement: str, money: Money) -> None:
     """Write the account of an agreement; many bookings are put away as a page first."""
     collection, salt = circles.terms_of(lender), money.terms.salt
     bookings, pages = money.bookings, money.pages
-    if len(bookings) >= PAGE:
+    if len(bookings) >= PAGE_CHARACTERS:
         pages += 1
         page = records.encode({"salt": salt, "bookings": bookings})
         stub.put_private_data(collection, page_key(agreement, pages), page)
-        bookings = ()
+        bookings = ""
     plain: dict[str, Any] = {"salt": salt, "paid": money.paid, "bookings": bookings}
     if pages:
         plain["pages"] = pages
     stub.put_private_data(collection, account_key(agreement), records.encode(plain))
 
 
-def older_bookings(stub: ReadOnlyStub, lender: str, agreement: str, page: int) -> list[Booking]:
-    """Return the bookings of a page that was put away."""
+def older_bookings(stub: ReadOnlyStub, lender: str, agreement: str, page: int) -> str:
+    """Return the bookings of a page that was put away, as text."""
     raw = stub.get_private_data(circles.terms_of(lender), page_key(agreement, page))
-    return [] if raw is None else [Booking(*each) for each in records.decode(raw)["bookings"]]
+    return "" if raw is None else str(records.decode(raw)["bookings"])
 
 
 def newest_booking(
     money: Money, kind: str, institution: str, reference: str, older: Older
 ) -> Booking | None:
     """Return the newest booking of a payment or refund, None if there is none."""
-    wanted = (kind, institution, reference)
-    for booking in reversed(money.bookings):
-        if booking[:3] == wanted:
-            return booking
-    for page in range(money.pages, 0, -1):
-        for booking in reversed(older(page)):
-            if booking[:3] == wanted:
-                return booking
-    return None
+    wanted = f"{kind} {institution} {reference} "
+    text, page = money.bookings, money.pages
+    while True:
+        if wanted in text:
+            for booking in reversed(bookings_of(text)):
+                if booking[:3] == (kind, institution, reference):
+                    return booking
+        if not page:
+            return None
+        text, page = older(page), page - 1

@@ -95,12 +95,12 @@ class Summary:
         track = tuple([(day, covered, whole) for day, covered, whole in plain["track"]])
         return cls(track, *[get(name, "") for name in _TEXTS])
 
-    def moved(self, track: Track, paid_in_full_on: str) -> Summary:
-        """Return it after money came or went."""
+    def moved(self, track: Track, paid_in_full_on: str, due: str) -> Summary:
+        """Return it after money came or went, or with another place among what is due."""
         # Spelled out: `replace` takes three times as long, for every payment.
         return Summary(
             track,
-            self.due,
+            due,
             paid_in_full_on,
             self.confirmed_on,
             self.closed,
@@ -278,16 +278,23 @@ class Position:
         """Return it with a booking more, whose amount counts on a day."""
         since = counts_on.isoformat()
         money = self.money.with_booking(booking, since)
-        track = tracks.track_of(money.terms, money.paid, self.summary.track, since)
-        summary = self.summary.moved(track, money.paid_in_full_on)
+        known = self.summary
+        track = tracks.track_of(money.terms, money.paid, known.track, since)
+        summary = known.moved(track, money.paid_in_full_on, known.due)
         return Position(self.facts, self.plan, summary, money)
 
     def with_terms(self, terms: Terms) -> Position:
         """Return it with a schedule version more."""
         money = self.money.with_terms(terms)
         track = tracks.track_of(terms, money.paid)
-        summary = self.summary.moved(track, money.paid_in_full_on)
+        summary = self.summary.moved(track, money.paid_in_full_on, self.summary.due)
         return Position(self.facts, terms, summary, money)
+
+    def with_due(self, due: str) -> Position:
+        """Return it with another place among what is due."""
+        known = self.summary
+        summary = known.moved(known.track, known.paid_in_full_on, due)
+        return Position(self.facts, self.plan, summary, self.held)
 
     def with_summary(self, **changes: Any) -> Position:
         """Return it with fields of its summary changed."""

@@ -105,11 +105,9 @@ class BookQueries:
                 2,
                 "ask the node of a member of that collection as one of its officers",
             )
-        return [
-            views.BookingView(*booking)
-            for page in range(1, money.pages + 1)
-            for booking in _page(ctx, position, page)
-        ] + [views.BookingView(*booking) for booking in money.bookings]
+        older = [_page(ctx, position, page) for page in range(1, money.pages + 1)]
+        text = "".join((*older, money.bookings))
+        return [views.BookingView(*booking) for booking in purse.bookings_of(text)]
 
     @query
     def payment(self, ctx: Context, institution: str, reference: str) -> views.PaymentView:
@@ -217,7 +215,7 @@ def _read(ctx: Context, key: str) -> Plain | None:
     return read_plain(ctx.stub, [key])[0]
 
 
-def _page(ctx: Context, position: Position, page: int) -> list[purse.Booking]:
+def _page(ctx: Context, position: Position, page: int) -> str:
     return purse.older_bookings(ctx.stub, position.lender, position.agreement, page)
 
 
