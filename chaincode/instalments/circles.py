@@ -1,7 +1,7 @@
 """The private collections of a lender, and how their values are salted.
 
 Every lender has two in the definition of `instalments`; who is a member of them says the network
-(docs/adr/0014):
+(docs/adr/0016):
 
     terms-<MSP id>         price, schedules, payments, refunds: what competitors must not learn
     identifiers-<MSP id>   raw IMEIs and numbers: what executors need for a block
