@@ -14,7 +14,10 @@ from tests.structure.tree import pyproject, read
 
 RUN = Path("requirements/run.txt")
 DEV = Path("requirements/dev.txt")
+GO_TOOLCHAIN = Path("requirements/go.txt")
 NODE = Path("tests/node-client/package-lock.json")
+GO = Path("tests/go-client")
+JAVA = Path("tests/java-client")
 
 
 def declared(*extras: str) -> list[Requirement]:
@@ -50,7 +53,7 @@ def test_dependency_of_pyproject_has_both_ends() -> None:
     assert not open_ended, f"give a lower and an upper end: {open_ended}"
 
 
-@pytest.mark.parametrize("path", [RUN, DEV], ids=str)
+@pytest.mark.parametrize("path", [RUN, DEV, GO_TOOLCHAIN], ids=str)
 def test_python_lock_names_hashes_and_no_place(path: Path) -> None:
     """Any mirror serves the lock: every entry carries hashes; no address, option or local path."""
     entries = locked(path)
@@ -105,3 +108,32 @@ def test_node_lock_matches_its_manifest() -> None:
     manifest = json.loads(read(NODE.with_name("package.json")))
     lock = json.loads(read(NODE))
     assert lock["packages"][""]["dependencies"] == manifest["dependencies"]
+
+
+def test_go_lock_has_the_hash_of_every_module_and_no_place() -> None:
+    """go.mod names exact versions, go.sum their hashes; nothing is taken from elsewhere."""
+    module = read(GO / "go.mod")
+    assert not re.search(r"^\s*(replace|exclude|toolchain)\b", module, re.MULTILINE)
+    required = re.findall(r"^(?:require )?\t?([\w.-]+/\S+) (v\S+)", module, re.MULTILINE)
+    assert ("github.com/hyperledger/fabric-gateway", "v1.10.0") in required
+    sums = read(GO / "go.sum")
+    bare = [name for name, version in required if f"{name} {version} h1:" not in sums]
+    assert not bare, f"without a hash: {bare}"
+    assert "://" not in module + sums
+
+
+def test_java_artifacts_have_exact_versions_and_hashes_and_no_place() -> None:
+    """pom.xml has no range, no property and no repository; each artifact is pinned by SHA-256."""
+    pom = read(JAVA / "pom.xml")
+    versions = re.findall(r"<version>(.*?)</version>", pom)
+    assert versions
+    assert [each for each in versions if not re.fullmatch(r"\d+(\.\d+)*", each)] == []
+    assert not re.search(r"<(repositor|pluginRepositor|distributionManagement)", pom)
+    pins = read(JAVA / "artifacts.sha256").splitlines()
+    assert [line for line in pins if not re.fullmatch(r"[0-9a-f]{64}  [\w.-]+\.jar", line)] == []
+    pinned = {line.split()[1] for line in pins}
+    named = re.findall(r"<artifactId>(.*?)</artifactId>\s*<version>(.*?)</version>", pom)
+    own = {"java-client-tests", "maven-dependency-plugin"}
+    brought = [f"{name}-{version}.jar" for name, version in named if name not in own]
+    missing = [name for name in brought if name not in pinned]
+    assert not missing, f"without a hash: {missing}"
