@@ -54,12 +54,15 @@ def verify_determinism(files: Mapping[str, bytes]) -> None:
 def find_refused(files: Mapping[str, bytes]) -> list[Finding]:
     """Return everything in a package that is refused, by path and line."""
     trees = {path: _parse(path, content) for path, content in files.items() if path.endswith(".py")}
-    known = SetNames.of(trees.values())
     findings: list[Finding] = []
-    for path, tree in trees.items():
-        inspector = Inspector(path, known)
-        inspector.visit(tree)
-        findings += inspector.findings
+    try:
+        known = SetNames.of(trees.values())
+        for path, tree in trees.items():
+            inspector = Inspector(path, known)
+            inspector.visit(tree)
+            findings += inspector.findings
+    except RecursionError:
+        raise PackageError("a module nests expressions deeper than can be checked") from None
     return sorted(findings)
 
 

@@ -22,6 +22,7 @@ from typing import Final
 from chaincode.errors import PackageError
 
 MANIFEST: Final = "contract.toml"
+_MAX_BYTES: Final = 64 * 1024
 _WORDS: Final = frozenset({"label", "version", "contracts"})
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 """Fabric's rule for a label (core/chaincode/persistence/chaincode_package.go), with a bound."""
@@ -53,9 +54,11 @@ def decode_manifest(raw: bytes) -> Manifest:
     Raises:
         PackageError: it is no TOML, or says something that is refused; the message has the reason.
     """
+    if len(raw) > _MAX_BYTES:
+        raise PackageError(f"{MANIFEST} is larger than {_MAX_BYTES} bytes; shorten it")
     try:
         content = tomllib.loads(raw.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of Unicode, of TOML, of a number in it
         raise PackageError(f"{MANIFEST} is not TOML: {error}; correct it") from None
     unknown = sorted(content.keys() - _WORDS)
     if unknown:

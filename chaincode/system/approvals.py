@@ -28,6 +28,7 @@ from chaincode.system.fields import (
     FieldState,
     PrivateFields,
     Structure,
+    Unreadable,
     differences,
     field_key,
     load_fields,
@@ -116,8 +117,8 @@ def approve(
         _verify_changed(what, Approval(name, sequence, parameters, package_id), in_force, state)
         store(state, NAMESPACES, kept, parameters.structure())
         store(state, SOURCES, kept, source)
-    except PrivateDataMissing:
-        # This node has lost what its organisation had said: it says it anew.
+    except (PrivateDataMissing, Unreadable):
+        # What its organisation had said is lost or spoilt on this node: it says it anew.
         overwrite(state, NAMESPACES, kept, parameters.structure())
         overwrite(state, SOURCES, kept, source)
 
@@ -161,14 +162,14 @@ def find_approval(state: FieldState, name: str, sequence: int) -> Approval | Non
     """Return an approval in plain, None if there is none.
 
     Raises:
-        ContractRefusal: what stands there is no approval.
+        Unreadable: what stands there is no approval.
     """
     kept = approval_name(name, sequence)
     kind = load_kind(state, NAMESPACES, kept)
     if kind is None:
         return None
     if kind.datatype != PARAMETERS:
-        raise ContractRefusal(
+        raise Unreadable(
             f"the approval {kept}", f"not a chaincode parameters type: {kind.datatype[:80]}",
             "approve it again",
         )  # fmt: skip

@@ -28,6 +28,10 @@ END_OF_SPACE = "\x7f"
 """Behind every character of a name (Fabric, ledger_shim.go)."""
 
 
+class Unreadable(ContractRefusal):
+    """What is kept under a name is not what it should be."""
+
+
 def metadata_key(space: str, name: str) -> str:
     """Return the key that says what is kept under *name*."""
     return f"{space}/metadata/{name}"
@@ -121,7 +125,7 @@ def load_kind(state: FieldState, space: str, name: str) -> db_pb2.StateMetadata 
     """Return what is kept under *name*, None if nothing is.
 
     Raises:
-        ContractRefusal: what stands there cannot be read.
+        Unreadable: what stands there cannot be read.
     """
     (raw,) = state.get_many([metadata_key(space, name)])
     if raw is None:
@@ -129,8 +133,8 @@ def load_kind(state: FieldState, space: str, name: str) -> db_pb2.StateMetadata 
     try:
         return db_pb2.StateMetadata.FromString(raw)
     except DecodeError:
-        raise ContractRefusal(
-            f"{space}/{name}", "could not unmarshal metadata", "approve another sequence"
+        raise Unreadable(
+            f"{space}/{name}", "could not unmarshal metadata", "approve it again"
         ) from None
 
 
@@ -140,7 +144,7 @@ def load_fields(
     """Return fields of what is kept under *name*; an absent one is empty.
 
     Raises:
-        ContractRefusal: one of them cannot be read.
+        Unreadable: one of them cannot be read.
     """
     keys = [field_key(space, name, field) for field in fields]
     try:
@@ -149,8 +153,8 @@ def load_fields(
             for field, value in zip(fields, state.get_many(keys), strict=True)
         }
     except DecodeError:
-        raise ContractRefusal(
-            f"{space}/{name}", "could not unmarshal state", "approve another sequence"
+        raise Unreadable(
+            f"{space}/{name}", "could not unmarshal state", "approve it again"
         ) from None
 
 

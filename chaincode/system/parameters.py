@@ -15,9 +15,8 @@ from fabric_protos.peer import collection_pb2, policy_pb2
 from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
 from google.protobuf.message import DecodeError
 
-from chaincode.errors import ContractRefusal
 from chaincode.system.definitions import DATATYPE, Definition
-from chaincode.system.fields import Structure
+from chaincode.system.fields import Structure, Unreadable
 
 ENDORSEMENT_PLUGIN: Final = "escc"
 VALIDATION_PLUGIN: Final = "vscc"
@@ -76,7 +75,7 @@ class Parameters:
         """Read the fields of an approval.
 
         Raises:
-            ContractRefusal: one is not what it should be.
+            Unreadable: one is not what it should be.
         """
         try:
             endorsing = chaincode_definition_pb2.ChaincodeEndorsementInfo.FromString(
@@ -85,8 +84,9 @@ class Parameters:
             validating = chaincode_definition_pb2.ChaincodeValidationInfo.FromString(
                 fields["ValidationInfo"].Bytes
             )
+            collection_pb2.CollectionConfigPackage.FromString(fields["Collections"].Bytes)
         except DecodeError:
-            raise ContractRefusal(
+            raise Unreadable(
                 f"the approval {name}", "could not deserialize chaincode parameters",
                 "approve it again",
             ) from None  # fmt: skip

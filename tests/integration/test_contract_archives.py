@@ -174,3 +174,36 @@ def test_packed_package_that_differs_between_endorsers_is_refused(tmp_path: Path
     package = make_package(toy_files("1", "x", main="import random"))
     with pytest.raises(DeterminismError, match=r"main\.py:1"):
         PackageStore(tmp_path / "contracts").install_packed(package.packed)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"contract.toml": b"x = " + b"[" * 900 + b"]" * 900},
+        {"contract.toml": b"x = " + b"9" * 10_000},
+        {"contract.toml": b"#" * 70_000},
+        {"contract.toml": b"\xff"},
+        {"main.py": b"x = " + b"+".join([b"a"] * 900)},
+        {"main.py": b"x = a" + b".b" * 900},
+        {"main.py": b"x = " + b"not " * 3000 + b"a"},
+        {"main.py": b"x = " + b"9" * 10_000},
+        {"main.py": b"\x00"},
+        {"main.py": b"# coding: nonsense\n"},
+    ],
+)
+def test_packed_package_that_cannot_be_checked_is_refused(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    """Nested too deep, numbers too long, no text: a refusal, whatever the parser makes of it."""
+    package = _packed_anyhow(toy_files() | files)
+    with pytest.raises(PackageError):
+        PackageStore(tmp_path / "contracts").install_packed(package)
+
+
+def _packed_anyhow(files: dict[str, bytes]) -> bytes:
+    """Return the packed form of files that may be no package."""
+    parts = [b"qist contract package 1\x00"]
+    for path, content in sorted(files.items()):
+        parts += (len(path).to_bytes(4, "big"), path.encode())
+        parts += (len(content).to_bytes(8, "big"), content)
+    return b"".join(parts)

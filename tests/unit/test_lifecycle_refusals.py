@@ -355,6 +355,37 @@ def test_approval_without_a_package_says_so(world: Consortium) -> None:
     assert answer.source.WhichOneof("Type") == "unavailable"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("namespaces/metadata/toy#1", b"\xff"),
+        ("namespaces/metadata/toy#1", b"\n\x05Other"),
+        ("namespaces/fields/toy#1/EndorsementInfo", b"\xff"),
+        ("namespaces/fields/toy#1/EndorsementInfo", b"\x12\x01\xff"),
+        ("namespaces/fields/toy#1/ValidationInfo", b"\x12\x01\xff"),
+        ("namespaces/fields/toy#1/Collections", b"\x12\x01\xff"),
+        ("chaincode-sources/metadata/toy#1", b"\xff"),
+        ("chaincode-sources/fields/toy#1/PackageID", b"\xff"),
+    ],
+)
+def test_approval_that_cannot_be_read_is_said_and_can_be_given_again(
+    world: Consortium, key: str, value: bytes
+) -> None:
+    """Whatever an organisation's own node once wrote there; the next approval writes all of it."""
+    world.write(world.approve(BANK, package_id="toy:1"))
+    world.state.put_private(LIFECYCLE, "_implicit_org_BankMSP", key, value, Version(8, 0))
+    asked = lifecycle_pb2.QueryApprovedChaincodeDefinitionArgs(name="toy", sequence=1)
+    for result in (
+        world.call(BANK, "QueryApprovedChaincodeDefinition", asked),
+        world.call(BANK, "QueryApprovedChaincodeDefinitions", b""),
+    ):
+        assert result.status == 400
+        assert "approve it again" in result.message
+    world.write(world.approve(BANK, package_id="toy:1"))
+    assert world.call(BANK, "QueryApprovedChaincodeDefinition", asked).status == 200
+    assert world.commit(BANK).status == 200
+
+
 # ---- readiness and commit
 
 
