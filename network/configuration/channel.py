@@ -57,6 +57,9 @@ SUPPORTED_CAPABILITIES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 _CHANNEL_ID = re.compile(r"[a-z][a-z0-9.-]{0,248}")
 _ALL_AT_ONCE = 0xFFFFFFFF
 _CONFIG = 1
+# Channel capabilities by the version of the rules that MSPs follow under them: 1.3, or later.
+_OLD_MSP_RULES = frozenset({"V1_3", "V1_4_2"})
+_NEW_MSP_RULES = frozenset({"V1_4_3", "V2_0", "V3_0"})
 _GROUPS = frozenset({"Application", "Orderer"})
 CONSORTIUMS = "Consortiums"
 
@@ -159,10 +162,10 @@ class ChannelConfiguration:
             application=frozenset(application["Capabilities"].capabilities),
             orderer=frozenset(orderer["Capabilities"].capabilities),
         )
-        if not self.capabilities.channel & {"V1_4_3", "V2_0", "V3_0"}:
+        if not self.capabilities.channel & (_OLD_MSP_RULES | _NEW_MSP_RULES):
             raise ConfigurationError(
-                f"channel {channel_id} has no channel capability of V1_4_3, V2_0 or V3_0, and the "
-                "rules before them are not supported: set V2_0 or V3_0"
+                f"channel {channel_id} has no channel capability of V1_3 or later, and the rules "
+                "before it are not supported: set V2_0 or V3_0"
             )
         self.batch: BatchParameters = read_batch(orderer)
         self.consensus_type: str = orderer["ConsensusType"].type
@@ -180,7 +183,10 @@ class ChannelConfiguration:
                 if acl.policy_ref
             }
         )
-        members = _Members(ed25519_allowed="V3_0" in self.capabilities.channel)
+        members = _Members(
+            ed25519_allowed="V3_0" in self.capabilities.channel,
+            old_rules=not self.capabilities.channel & _NEW_MSP_RULES,
+        )
         self.organisations = members.read_application(application_group)
         addresses = channel["OrdererAddresses"].addresses
         self.orderer_endpoints = members.read_orderer(orderer_group, addresses)
@@ -338,8 +344,9 @@ def _endpoints(addresses: Iterable[str], where: str) -> Iterator[tuple[str, int]
 class _Members:
     """The MSPs of both groups; a member in both must be defined alike in both."""
 
-    def __init__(self, *, ed25519_allowed: bool) -> None:
+    def __init__(self, *, ed25519_allowed: bool, old_rules: bool) -> None:
         self._ed25519_allowed = ed25519_allowed
+        self._old_rules = old_rules
         self._definitions: dict[str, bytes] = {}
         self.msps: dict[str, MSP] = {}
         self.groups: dict[str, str] = {}
@@ -347,7 +354,9 @@ class _Members:
         self.without_endpoints: list[str] = []
 
     def _read_msp(self, config: Any, where: str) -> MSP:
-        msp = MSP.from_config(config, ed25519_allowed=self._ed25519_allowed)
+        msp = MSP.from_config(
+            config, ed25519_allowed=self._ed25519_allowed, old_rules=self._old_rules
+        )
         definition = config.SerializeToString(deterministic=True)
         if self._definitions.setdefault(msp.msp_id, definition) != definition:
             raise ConfigurationError(

@@ -47,8 +47,9 @@ class MSP:
         tls_roots, tls_intermediates: PEM of the authorities of its TLS certificates.
     """
 
-    def __init__(self, config: Any, *, ed25519_allowed: bool) -> None:
+    def __init__(self, config: Any, *, ed25519_allowed: bool, old_rules: bool) -> None:
         """Set up from a FabricMSPConfig message; see `from_config`."""
+        self._old_rules = old_rules
         self.msp_id: str = config.name
         if not self.msp_id:
             raise ConfigurationError("an MSP definition has no name: give it the member's MSP id")
@@ -79,17 +80,23 @@ class MSP:
             self._required_units[unit.organizational_unit_identifier].add(
                 certifiers_identifier(path, self._hash_name)
             )
-        self._node_units = read_node_units(config, self._authorities, self._hash_name)
+        self._node_units = read_node_units(
+            config, self._authorities, self._hash_name, old_rules=old_rules
+        )
         self._admins: frozenset[str] = frozenset()
         self._admins = self._read_admins(config.admins)
 
     @classmethod
-    def from_config(cls, config: Any, *, ed25519_allowed: bool = False) -> MSP:
+    def from_config(
+        cls, config: Any, *, ed25519_allowed: bool = False, old_rules: bool = False
+    ) -> MSP:
         """Set an MSP up.
 
         Args:
             config: an MSPConfig, marshalled or not.
             ed25519_allowed: whether identities may have Ed25519 keys (channel capability V3_0).
+            old_rules: whether units make clients and peers only, and admins are those named
+                (channel capabilities V1_3 and V1_4_2).
         Raises:
             ConfigurationError: no Fabric MSP, or one of its rules is broken.
         """
@@ -105,7 +112,7 @@ class MSP:
         fabric = decode_message(
             msp_config_pb2.FabricMSPConfig, config.config, "the MSP definition", ConfigurationError
         )
-        return cls(fabric, ed25519_allowed=ed25519_allowed)
+        return cls(fabric, ed25519_allowed=ed25519_allowed, old_rules=old_rules)
 
     def _verify_authorities_in_force(self) -> None:
         for intermediate in self._authorities.trust.intermediates:
@@ -118,7 +125,7 @@ class MSP:
 
     def _read_admins(self, pems: Any) -> frozenset[str]:
         """Return the identity ids of the admins that the definition names."""
-        if not pems and ADMIN not in self._node_units:
+        if not pems and ADMIN not in self._node_units and not self._old_rules:
             raise ConfigurationError(
                 f"MSP {self.msp_id} has no administrators: declare them in admincerts, or an "
                 "organisational unit for admins in config.yaml"
@@ -132,9 +139,9 @@ class MSP:
                     for role in (CLIENT, ADMIN)
                     if role in self._node_units
                 ]
-                if not self._node_units:
+                if not self._node_units or self._old_rules:
                     self._identity(b"", certificate, chain, key)
-                elif not any(unit in certificate.units for unit in units):
+                if self._node_units and not any(unit in certificate.units for unit in units):
                     raise IdentityError("an admin must be a client or an admin by its unit")
             except IdentityError as reason:
                 raise ConfigurationError(

@@ -1,8 +1,9 @@
 """What a member's MSP definition says, checked once when a configuration is taken over.
 
 Authorities, admins, revocation lists, organisational units that give roles: read from Fabric's
-``FabricMSPConfig`` in the order in which Fabric sets an MSP up, for the versions 1.4.3 and 3.0 of
-its rules (channel capabilities V2_0 and V3_0). Older rules are not offered.
+``FabricMSPConfig`` in the order in which Fabric sets an MSP up, for the versions 1.3, 1.4.3 and 3.0
+of its rules (channel capabilities V1_3 and V1_4_2, V1_4_3 and V2_0, V3_0). Still older ones are not
+offered.
 
 Source: Fabric msp/mspimplsetup.go.
 """
@@ -234,16 +235,23 @@ def read_hash_names(config: Any, msp_id: str) -> tuple[str, str]:
     return family, identifier
 
 
-def read_node_units(config: Any, authorities: Authorities, hash_name: str) -> dict[str, NodeUnit]:
+def read_node_units(
+    config: Any, authorities: Authorities, hash_name: str, *, old_rules: bool = False
+) -> dict[str, NodeUnit]:
     """Return the organisational units that give roles; empty where they are switched off.
 
+    Args:
+        old_rules: those before version 1.4.3, which know clients and peers only, and want both.
     Raises:
-        ConfigurationError: a unit names a certificate that is no authority of the MSP.
+        ConfigurationError: a unit names a certificate that is no authority of the MSP, or one of
+            the two is missing.
     """
     units: dict[str, NodeUnit] = {}
     if not config.HasField("fabric_node_ous"):
         return units
     for role, field in NODE_UNITS:
+        if old_rules and role not in (CLIENT, PEER):
+            continue
         if not config.fabric_node_ous.HasField(field):
             continue
         unit = getattr(config.fabric_node_ous, field)
@@ -252,4 +260,9 @@ def read_node_units(config: Any, authorities: Authorities, hash_name: str) -> di
             path = authorities.path_of(unit.certificate, f"the organisational unit for {role}")
             certifiers = certifiers_identifier(path, hash_name)
         units[role] = NodeUnit(unit.organizational_unit_identifier, certifiers)
+    if old_rules and not all(role in units and units[role].unit for role in (CLIENT, PEER)):
+        raise ConfigurationError(
+            f"MSP {config.name} names no unit of clients or of peers: the rules before channel "
+            "capability V1_4_3 want both"
+        )
     return units if config.fabric_node_ous.enable else {}

@@ -250,6 +250,38 @@ def test_members_without_units_have_no_roles_but_member_and_admin(judge) -> None
     assert codes(judge(chain)) == [VALID, VALID, VALID, POLICY_FAILURE, VALID, VALID]
 
 
+def test_channel_before_v1_4_3_knows_clients_and_peers_by_their_units_only(judge) -> None:
+    """An admin is one that the member names, and a unit of orderers makes nobody one."""
+    named = {each.msp_id: each.identity("named") for each in MEMBERS}
+
+    def change(root: Any) -> None:
+        capabilities(root, "V1_4_2")
+        for group in ("Application", "Orderer"):
+            for name, inner in root.groups[group].groups.items():
+                member = next(each for each in MEMBERS if each.msp_id == name)
+                config = member.msp_config(admins=[named[name].certificate.pem])
+                inner.values["MSP"].value = config.SerializeToString()
+
+    chain = FabricChain(MEMBERS, change=change)
+    by_unit = dict(chain.consenters)
+    chain.consenters = {1: MEMBERS[0].identity("orderer", "peer")}
+    chain.add([chain.definition("OR('BankMSP.admin', 'PtaMSP.peer')")])
+    for endorser in (chain.peers["PtaMSP"], chain.admins["BankMSP"], named["BankMSP"]):
+        chain.add([chain.put("a", b"1", endorsers=[endorser])])
+    chain.add([chain.put("a", b"1", creator=chain.admins["BankMSP"])])
+    assert codes(judge(chain)) == [
+        VALID,
+        VALID,
+        POLICY_FAILURE,
+        VALID,
+        {"BAD_CREATOR_SIGNATURE": 1},
+    ]
+    chain.add([chain.put("b", b"1")], signers=list(by_unit.items()))
+    found = judge(chain)[-1].difference
+    assert found is not None
+    assert found.check == "the orderers' signatures"
+
+
 def test_last_configuration_in_the_old_place_alone_is_read(judge) -> None:
     """Orderers before 1.4.1 signed an empty value and wrote the number into LAST_CONFIG."""
     chain = FabricChain(MEMBERS, capabilities={"channel": ["V2_0"]})
