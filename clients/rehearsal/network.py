@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.rehearsal.errors import RehearsalFailed
-from clients.rehearsal.plan import Plan
+from clients.rehearsal.plan import LENDERS, Plan
 
 MEMBERS_FILE = "members.toml"
 CHANNEL = "qist"
@@ -162,8 +162,11 @@ def _members_file(plan: Plan) -> str:
             f"class = {_text(member.member_class)}",
             f"group = {_text(member.affiliate_group)}",
             f"name = {_text(member.name)}",
-            "",
         ]
+        keepers = plan.keepers(member.msp_id)
+        if keepers and member.member_class in LENDERS:
+            lines.append(f"terms_with = {_value(keepers)}")
+        lines.append("")
     lines.append("[policy]")
     lines += [f"{name} = {_value(value)}" for name, value in plan.parameters.items()]
     return "\n".join(lines) + "\n"

@@ -41,6 +41,7 @@ from typing import Any, Final
 from clients.rehearsal.errors import RehearsalRefused
 
 CLASSES: Final = ("bank", "investment_firm", "operator", "manufacturer", "regulator")
+LENDERS: Final = ("bank", "investment_firm", "operator")
 CHOICES: Final = ("yes", "no", "abstain", "silent")
 POLICY_FILE: Final = "policy.toml"
 _SECTIONS: Final = frozenset({"members", "parameters", "votes", "actors", "assumed"})
@@ -122,6 +123,16 @@ class Plan:
         if all(self.group_of(msp_id) == self.group_of(lender) for msp_id in named):
             named.append(self.regulator.msp_id)
         return named
+
+    def keepers(self, lender: str) -> list[str]:
+        """Return who keeps a lender's terms beside itself and the regulators.
+
+        Those who receive its payments, since only they can post them, and the operator. Empty where
+        nobody is left: then the network chooses.
+        """
+        regulators = [each.msp_id for each in self.members if each.member_class == "regulator"]
+        named = {*self.receivers(lender), self.assumed.operator}
+        return sorted(named - {lender, *regulators})
 
     def confirmer(self, lender: str) -> str:
         """Return who confirms a lender's sales: the operator, else the maker or the regulator."""

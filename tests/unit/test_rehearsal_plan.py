@@ -54,6 +54,15 @@ def test_sale_is_confirmed_outside_the_lenders_group(tmp_path: Path) -> None:
     assert plan.confirmer("MakerMSP") == "OperatorMSP"
 
 
+def test_terms_are_kept_by_those_who_receive_and_by_the_operator(tmp_path: Path) -> None:
+    """Who is to post payments must belong to the lender's collection; the regulator does anyway."""
+    plan = plan_of(tmp_path, MEMBERS)
+    assert plan.keepers("BankMSP") == ["OperatorMSP"]
+    assert plan.keepers("OperatorMSP") == []
+    text = MEMBERS + '[assumed.received_by]\nwallet = "MakerMSP"\nescrow = "PtaMSP"\n'
+    assert plan_of(tmp_path, text).keepers("BankMSP") == ["MakerMSP", "OperatorMSP"]
+
+
 def test_receiving_institutions_always_reach_outside_the_lenders_group(tmp_path: Path) -> None:
     """Where the file names none outside, the regulator's escrow is one (rulebook 2)."""
     plan = plan_of(tmp_path, MEMBERS + '[assumed.received_by]\nwallet = "OperatorMSP"\n')
