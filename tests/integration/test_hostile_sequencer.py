@@ -14,7 +14,7 @@ from dataclasses import replace
 import grpc
 import pytest
 import pytest_asyncio
-from fabric_protos.common import common_pb2
+from fabric_protos.common import common_pb2, configtx_pb2
 from fabric_protos.orderer import ab_pb2
 
 from clients.gateway.errors import CommitStatusError, EndorseError, SubmitError
@@ -111,9 +111,19 @@ def other_signature(liar: Liar, _hostile: Hostile) -> list[bytes]:
 
 
 def config(liar: Liar, _hostile: Hostile) -> list[bytes]:
-    """A configuration that nobody decided: that of the genesis block, in an envelope of its own."""
-    payload = common_pb2.Envelope.FromString(liar.blocks[0].data[0]).payload
-    envelope = common_pb2.Envelope(payload=payload, signature=liar.signer.sign(payload))
+    """A configuration that nobody decided: that of the genesis block once more, as the next one."""
+    first = common_pb2.Envelope.FromString(liar.blocks[0].data[0])
+    payload = common_pb2.Payload.FromString(first.payload)
+    header = common_pb2.SignatureHeader(creator=liar.signer.serialized, nonce=b"n" * 24)
+    payload.header.signature_header = header.SerializeToString()
+    channel_header = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
+    channel_header.tx_id = ""
+    payload.header.channel_header = channel_header.SerializeToString()
+    config = configtx_pb2.ConfigEnvelope.FromString(payload.data)
+    config.config.sequence = 1
+    payload.data = config.SerializeToString()
+    raw = payload.SerializeToString()
+    envelope = common_pb2.Envelope(payload=raw, signature=liar.signer.sign(raw))
     return [made(liar, data=(envelope.SerializeToString(),))]
 
 
@@ -140,7 +150,7 @@ REFUSED: dict[str, tuple[Lie, str]] = {
     "no signature": (lambda liar, _: [with_metadata(liar, SIGNATURES, b"")], NOT_SIGNED),
     "a signature that is none": (
         lambda liar, _: [with_metadata(liar, SIGNATURES, b"\xff\xff")],
-        "the SIGNATURES metadata is not a common.Metadata; fetch the block from the orderer again",
+        "the SIGNATURES metadata is not a common.Metadata message",
     ),
     "another block's signature": (other_signature, NOT_SIGNED),
     "signed by a node that does not order": (
@@ -163,7 +173,6 @@ REFUSED: dict[str, tuple[Lie, str]] = {
         lambda liar, _: [made(liar, data=(b"\xff\xff",))],
         "not well formed at transaction 0",
     ),
-    "a configuration": (config, "configuration"),
     "no codes": (
         lambda liar, _: [with_metadata(liar, TRANSACTIONS_FILTER, b"")],
         "without the sequencer's validation codes",
@@ -185,6 +194,10 @@ REFUSED: dict[str, tuple[Lie, str]] = {
     ),
 }
 HALTING: dict[str, tuple[Lie, str]] = {
+    "a configuration": (
+        config,
+        "this node says INVALID_CONFIG_TRANSACTION, the orderer says VALID",
+    ),
     "another history": (lambda liar, _: [made(liar, previous_hash=b"\1" * 32)], "two chains"),
     "another commit hash": (
         lambda liar, _: [
@@ -254,7 +267,7 @@ async def test_block_that_the_sequencer_signed_and_that_cannot_be_halts_the_foll
     node = await followed(hostile, liar, lie(liar, hostile))
     try:
         # The writer's thread halts; the engine hears of it on the loop, a moment later.
-        await until(lambda: node.channel.halted is not None and node.engine.status().reason)
+        await until(lambda: bool(node.channel.halted and node.engine.status().reason))
         status = node.status()
         assert words in status.halted
         assert f"block {missed(liar).number}" in status.halted
