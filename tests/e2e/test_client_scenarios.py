@@ -26,7 +26,7 @@ from clients.files.keyrings import load_keyrings
 from tests.support import toolchains
 from tests.support.client_network import client_network, write_settings
 from tests.support.processes import qist, shell, wait_for
-from tests.support.toolchains import CLIENTS, ROOT, ToolchainMissing
+from tests.support.toolchains import CLIENTS, ROOT, BuildFailed, ToolchainMissing
 
 pytestmark = [pytest.mark.official_client, pytest.mark.slow]
 
@@ -87,31 +87,44 @@ def back_office(folder: Path) -> Outcomes:
     return outcomes([program, str(script), str(settings), *BACK_OFFICE])
 
 
-@cache
 def ready(client: str) -> list[str]:
     """Make a client ready and return its command; skip it where the machine lacks its tools."""
+    made = make_ready(client)
+    if isinstance(made, ToolchainMissing) and not os.environ.get("CI"):
+        pytest.skip(str(made))
+    if isinstance(made, Exception):
+        pytest.fail(f"the {client} client is not ready, as it should be: {made}", pytrace=False)
+    return made
+
+
+@cache
+def make_ready(client: str) -> list[str] | ToolchainMissing | BuildFailed:
+    """Try it once; what failed for one case fails for all of them."""
     try:
         return CLIENTS[client]()
-    except ToolchainMissing as missing:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI has the tools of every client, but: {missing}", pytrace=False)
-        pytest.skip(str(missing))
+    except (ToolchainMissing, BuildFailed) as error:
+        return error
 
 
 def outcomes(command: list[str]) -> Outcomes:
-    """Run a client and read its lines."""
-    done = subprocess.run(
+    """Run a client and read its lines; one that does not end is ended, and told of."""
+    process = subprocess.Popen(
         command,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=DEADLINE_S,
-        check=False,
     )
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    name = " ".join(command)
-    words = f"{name} ended with exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    try:
+        out, err = process.communicate(timeout=DEADLINE_S)
+        ending = f"ended with exit code {process.returncode}"
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        ending = f"did not end within {DEADLINE_S:g} s"
+    lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    words = f"{' '.join(command)} {ending}\n{out}\n{err}"
     return Outcomes({line["scenario"]: line for line in lines}, words)
 
 
