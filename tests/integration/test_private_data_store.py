@@ -198,6 +198,46 @@ def test_purge_leaves_nothing_of_a_value_in_the_write_sets(
         database.close()
 
 
+def test_expired_set_stays_for_a_key_in_force_and_goes_with_it(
+    ledger: ChannelLedger, path: Path
+) -> None:
+    """A policy renews a key's time: value stays readable, its set unseen, until both go."""
+    first = commit_sets(ledger, {"brief": [PRICE, NAME]}, ["brief"])
+    commit_sets(ledger, {"brief": [Op("policy", PRICE.key, b"policy")]})
+    commit(ledger, [make_config_envelope(4)])
+    assert plain(ledger, "brief") == {PRICE.key: SECRET, NAME.key: SECRET}
+    commit(ledger, [make_config_envelope(5)])
+    assert plain(ledger, "brief") == {PRICE.key: SECRET}
+    assert ledger.private_data(first) == {}
+    ledger.close()
+    report = check_ledger(path)
+    assert (report.findings, report.counts.private_sets) == ((), 1)
+    again = ChannelLedger.open(path)
+    commit(again, [make_config_envelope(6)])
+    assert plain(again, "brief") == {}
+    again.close()
+    report = check_ledger(path)
+    assert (report.findings, report.counts.private_sets) == ((), 0)
+
+
+def test_value_that_was_purged_is_not_found_again_by_its_hash(
+    ledger: ChannelLedger, path: Path
+) -> None:
+    """A block purges a key and writes the same value anew: the old set must not stand in for it."""
+    commit_sets(ledger, {"terms": [PRICE]}, ["terms"])
+    envelopes = [
+        private_envelope({"terms": [op]}, op.kind.encode())
+        for op in (Op("purge", PRICE.key), PRICE)
+    ]
+    ledger.commit(prepare(ledger, next_block(ledger, envelopes)))
+    assert plain(ledger) == {}
+    assert ledger.private_data(2) == {0: (PrivateWrite(SHOP, "terms", b""),)}
+    assert ledger.add_private([(3, 1, private_write("terms", [PRICE]))]) == []
+    assert plain(ledger) == {PRICE.key: SECRET}
+    ledger.close()
+    assert check_ledger(path).findings == ()
+
+
 def test_set_that_is_no_set_is_held_and_passed_on(ledger: ChannelLedger) -> None:
     """Endorsers may agree on the hash of anything; the block is committed all the same."""
     garbage = b"\xff\xfe no protobuf"

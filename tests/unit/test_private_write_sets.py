@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -352,7 +353,7 @@ def test_copy_of_a_database_that_changes_meanwhile_is_taken_again(
     for name in ("CURRENT", "MANIFEST-000002", "000003.log", "000005.ldb", "LOCK", "LOG"):
         (source / name).write_text(name)
     copied: list[str] = []
-    real = copying.shutil.copyfile
+    real = shutil.copyfile
 
     def copyfile(one: Path, other: Path) -> None:
         copied.append(one.name)
@@ -363,7 +364,7 @@ def test_copy_of_a_database_that_changes_meanwhile_is_taken_again(
             (source / "000005.ldb").rename(source / "000006.ldb")
         real(one, other)
 
-    monkeypatch.setattr(copying.shutil, "copyfile", copyfile)
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
     copying.copy_database(source, tmp_path / "copy")
     assert len(copied) == 9, "three attempts of three files that are no tables"
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
@@ -391,7 +392,7 @@ def test_database_that_never_rests_is_not_copied(
             for log in source.glob("*.log"):
                 log.rename(source / f"{next(attempts):06}.log")
 
-    monkeypatch.setattr(copying.shutil, "copyfile", copyfile)
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
     with pytest.raises(Unavailable, match="has less to do"):
         copying.copy_database(source, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
