@@ -35,6 +35,23 @@ def test_help_of_a_word_is_shown(word: str, capsys: pytest.CaptureFixture[str]) 
     assert f"qist {word}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("word", qist._MORE)
+def test_word_served_by_several_modules_offers_all_their_commands(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commands that talk to a node and those that run one stand under one word, none hidden."""
+    modules = (qist._COMMANDS[word][0], *qist._MORE[word])
+    offered = [
+        name
+        for module in modules
+        for name in getattr(get_command(import_module(module).app), "commands", {})
+    ]
+    assert len(set(offered)) == len(offered), "a command of one module hides another's"
+    assert qist.main([word, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f" {name} " in shown for name in offered)
+
+
 def test_help_lists_every_word(capsys: pytest.CaptureFixture[str]) -> None:
     """A newcomer sees everything there is."""
     assert qist.main(["--help"]) == 0
