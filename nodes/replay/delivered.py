@@ -27,7 +27,6 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from ledger.blocks import metadata as index
 from ledger.blocks.block import METADATA_ENTRIES, Block
-from ledger.errors import BlockError
 from ledger.transactions.codes import TxValidationCode
 from nodes.replay.difference import Difference, Disagreement
 from nodes.replay.recording import DeliveredBlock
@@ -62,19 +61,20 @@ def read_block(delivered: DeliveredBlock, expected_number: int) -> Block:
         Disagreement: they are not.
     """
     try:
-        block = Block.decode(delivered.raw)
-    except BlockError as error:
+        message = common_pb2.Block.FromString(delivered.raw)
+    except DecodeError as error:
         raise _damage(
-            expected_number, "decoding of the block", delivered.place, str(error)
+            expected_number, "decoding of the block", delivered.place, f"no common.Block: {error}"
         ) from error
-    if block.encode() != delivered.raw:
+    parts = (message, message.header, message.data, message.metadata)
+    if any(map(_has_unknown, parts)) or message.SerializeToString() != delivered.raw:
         raise _damage(
             expected_number,
             "encoding of the block",
             delivered.place,
             "the bytes are not the one encoding of the block that they hold",
         )
-    return block
+    return Block.from_message(message)
 
 
 def read_outcome(block: Block) -> Outcome:

@@ -3,7 +3,8 @@
 Two forms are read:
 
 - files ``*.block``, each a marshalled `common.Block` as Deliver returns it, in the folder itself or
-  in ``blocks/`` below it; the number in a file's name gives its place;
+  in ``blocks/`` below it; the number in a file's name gives its place, the block's own number
+  where the names do not tell;
 - a peer's own block files ``blockfile_NNNNNN``, of which a copy is enough: a record is the varint
   of its length and then, each with its length, the header's fields, the envelopes and the metadata.
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ledger.blocks.block import Block, BlockHeader
+from ledger.errors import BlockError
 from nodes.replay.difference import RecordingError
 
 __all__ = ["MAX_BLOCK_BYTES", "DeliveredBlock", "Recording"]
@@ -90,7 +92,9 @@ def _find(path: Path) -> tuple[Path, ...]:
         for pattern in ("*.block", "blockfile_*"):
             files = [each for each in folder.glob(pattern) if each.is_file()]
             if files:
-                return tuple(sorted(files, key=_place))
+                places = {_place(each)[0] for each in files}
+                key = _place if len(places) == len(files) else _number_inside
+                return tuple(sorted(files, key=key))
     raise RecordingError(
         f"{path} holds no blocks: give a folder with files *.block, or with a peer's blockfile_*"
     )
@@ -99,6 +103,17 @@ def _find(path: Path) -> tuple[Path, ...]:
 def _place(file: Path) -> tuple[int, str]:
     found = _NUMBER.search(file.stem)
     return (int(found[1]) if found else 0, file.name)
+
+
+def _number_inside(file: Path) -> tuple[int, str]:
+    """Return the number of the block in a file, for files whose names do not tell it."""
+    try:
+        if file.stat().st_size > MAX_BLOCK_BYTES:
+            return 0, file.name
+        return Block.decode(file.read_bytes()).number, file.name
+    except (OSError, BlockError):
+        # What is wrong with it is said when its turn comes.
+        return 0, file.name
 
 
 class _Bytes:

@@ -179,6 +179,22 @@ def test_block_file_of_a_peer_is_replayed_like_its_blocks(tmp_path: Path) -> Non
         run(tmp_path)
 
 
+def test_blocks_whose_names_tell_no_order_are_read_by_their_numbers(tmp_path: Path) -> None:
+    """As ``peer channel fetch`` names them, and as nobody would."""
+    for name in ("qist-raft_{}.block", "{}.block", "block.{}.of.the.channel.block"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in (0, 2, 10, 9, 1):
+            (folder / name.format(number)).write_bytes(recorded_raw(11)[number])
+        found = [Block.decode(each.raw).number for each in Recording(folder)]
+        assert found == [0, 1, 2, 9, 10]
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for number, name in enumerate(("newest", "a", "the first after it", "z")):
+        (folder / f"{name}.block").write_bytes(recorded_raw(4)[number])
+    assert [Block.decode(each.raw).number for each in Recording(folder)] == [0, 1, 2, 3]
+
+
 def test_folder_without_blocks_or_genesis_is_refused(tmp_path: Path, copy: Path) -> None:
     """A replay needs the chain from its beginning."""
     with pytest.raises(RecordingError, match="holds no blocks"):
