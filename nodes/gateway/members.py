@@ -139,6 +139,8 @@ class Member:
             )
         try:
             answer: bytes = await call(request, timeout=timeout_s)
+        except grpc.aio.UsageError as error:
+            raise MemberUnavailable("the connection has been given up; ask again") from error
         except grpc.aio.AioRpcError as error:
             text = error.details() or error.code().name
             if error.code() in _DOWN:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Final
@@ -185,6 +186,8 @@ class Gathering:
         except FutureTimeout:
             future.cancel()
             log.warning("the event loop is too busy to ask other members for private data")
+        except CancelledError:
+            log.info("the node is stopping and asks nobody for private data any more")
         return dict(found)
 
 

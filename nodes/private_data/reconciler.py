@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from ledger.errors import Refusal, Unavailable
+from ledger.errors import Fatal, Refusal, Unavailable
 from ledger.state.private import MissingPrivate
 from ledger.transactions.private import PrivateWrite
 from nodes.channel import Channel
@@ -111,6 +111,10 @@ class Reconciler:
                 await self.round()
             except (Unavailable, Refusal) as error:
                 log.warning("private data could not be reconciled: %s", error)
+            except Fatal as fatal:
+                # The channel has halted, and says so; there is nothing more to be written.
+                log.error("private data are reconciled no more: %s", fatal)
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):
                     await self._poked.wait()

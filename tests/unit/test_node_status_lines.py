@@ -1,0 +1,62 @@
+"""A node's status as people read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nodes.cli.node import status_lines
+
+STATUS: dict[str, Any] = {
+    "name": "bank1",
+    "msp_id": "BankMSP",
+    "version": "1",
+    "client_address": "a:1",
+    "node_address": "a:2",
+    "channel_id": "qist",
+    "height": 7,
+    "header_hash": "ab",
+    "commit_hash": "cd",
+    "ready": True,
+    "halted": "",
+    "outside": "",
+    "started": "now",
+    "recovered": "",
+    "ordering": {
+        "endpoint": "",
+        "accepting": True,
+        "reason": "",
+        "engine": "solo",
+        "role": "sequencer",
+        "queued": 0,
+    },
+    "peers": [],
+    "contracts": [],
+    "certificates": [],
+    "rehearsal": False,
+    "clock": "now",
+    "memory_bytes": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("missing", "reconciled", "last_success", "expected"),
+    [
+        (0, 0, "", []),
+        (2, 0, "", ["private data 2 write sets missing; 0 came late, the last never"]),
+        (
+            0,
+            3,
+            "2026-05-05T10:00:00+00:00",
+            ["private data 0 write sets missing; 3 came late, the last 2026-05-05T10:00:00+00:00"],
+        ),
+    ],
+)
+def test_status_tells_of_private_data_where_there_is_something_to_tell(
+    missing: int, reconciled: int, last_success: str, expected: list[str]
+) -> None:
+    """A node that has everything, and always had, says nothing of it."""
+    told = {"missing": missing, "reconciled": reconciled, "last_success": last_success}
+    lines = list(status_lines({**STATUS, "private_data": told}))
+    assert [each for each in lines if each.startswith("private data")] == expected
