@@ -167,6 +167,11 @@ class ChannelConfiguration:
                 f"channel {channel_id} has no channel capability of V1_3 or later, and the rules "
                 "before it are not supported: set V2_0 or V3_0"
             )
+        if "Capabilities" not in orderer_group.values:
+            raise ConfigurationError(
+                "cannot enable channel capabilities without orderer support first: set the "
+                "Capabilities of the group Orderer, if only to none"
+            )
         self.batch: BatchParameters = read_batch(orderer)
         self.consensus_type: str = orderer["ConsensusType"].type
         self.consensus_metadata: bytes = orderer["ConsensusType"].metadata

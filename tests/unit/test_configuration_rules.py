@@ -64,6 +64,10 @@ BROKEN = {
         "Application and Orderer, may have Consortiums, and no other",
     ),
     "no group Orderer": (lambda root: root.groups.pop("Orderer"), "must have Application"),
+    "orderers without capabilities": (
+        lambda root: root.groups["Orderer"].values.pop("Capabilities"),
+        "cannot enable channel capabilities without orderer support first",
+    ),
     "another hash": (
         lambda root: _set(
             root, "HashingAlgorithm", configuration_pb2.HashingAlgorithm(name="SHA3")
