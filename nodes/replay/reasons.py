@@ -11,18 +11,20 @@ value.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
 from fabric_protos.common import policies_pb2
 from fabric_protos.peer import policy_pb2
 from google.protobuf.message import DecodeError
 
+from chaincode.system.definitions import load_definition
 from ledger.channel import ChannelLedger, PreparedBlock
+from ledger.state.ports import VALIDATION_PARAMETER
 from ledger.state.snapshot import LedgerSnapshot
 from ledger.state.version import Version
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import ENDORSER_TRANSACTION, ParsedTransaction
-from ledger.transactions.rwset import RangeQuery, TxRWSet
+from ledger.transactions.rwset import NamespaceRWSet, RangeQuery, TxRWSet
 from ledger.validation.ranges import is_range_unchanged
 from ledger.validation.updates import BlockUpdates
 from network.configuration import ChannelConfiguration
@@ -104,7 +106,7 @@ def explain_verdict(
         check, key, detail = explainer.explain(place, failure)
         if ours is _VALID:
             check = f"{_CHECK.get(their_code, 'a check')}: passed here"
-            detail = [*explainer.what_was_judged(transaction), *detail]
+            detail = [*explainer.what_was_judged(transaction, their_code), *detail]
     if prepared.commit_hash == outcome.commit_hash:
         detail.append("the recorded commit hash is that of our codes: the recorded code is damaged")
     return Difference(
@@ -174,18 +176,41 @@ class _Explainer:
             return _CHECK[code], "", []
         return _CONTENT.get(code, "a check of the bytes"), "", []
 
-    def what_was_judged(self, transaction: ParsedTransaction) -> Iterator[str]:
-        """Say what a transaction that is valid here wrote, and who endorsed it."""
+    def what_was_judged(
+        self, transaction: ParsedTransaction, theirs: TxValidationCode
+    ) -> Iterator[str]:
+        """Say what a transaction that is valid here read and wrote, and who endorsed it."""
         if transaction.header_type != ENDORSER_TRANSACTION or transaction.rwset is None:
             return
         yield f"endorsed by {self._endorsers(transaction)}"
         for each in transaction.rwset.namespaces:
-            reads = len(each.reads) + sum(len(c.hashed_reads) for c in each.collections)
-            writes = len(each.writes) + sum(len(c.hashed_writes) for c in each.collections)
-            yield (
-                f"namespace {each.namespace}: {reads} reads and {len(each.range_queries)} ranges "
-                f"current, {writes} writes allowed"
-            )
+            if theirs is TxValidationCode.ENDORSEMENT_POLICY_FAILURE and each.is_writing:
+                yield from islice(self._written(each), _SHOWN)
+            elif theirs is TxValidationCode.MVCC_READ_CONFLICT:
+                yield from islice(_reads(each), _SHOWN)
+            elif theirs is TxValidationCode.PHANTOM_READ_CONFLICT:
+                for query in each.range_queries[:_SHOWN]:
+                    yield (
+                        f"current: {each.namespace}, from {query.start_key!r} to {query.end_key!r}"
+                    )
+            else:
+                yield f"namespace {each.namespace}: everything read is current"
+
+    def _written(self, rwset: NamespaceRWSet) -> Iterator[str]:
+        """Say what was written, and by which policies it may be."""
+        definition = load_definition(self._state, rwset.namespace)
+        if definition is not None:
+            contract = Unsatisfied(_VALID, "contract", rwset.namespace, policy=definition.policy)
+            yield f"policy of contract {rwset.namespace!r}: {_policy_words(contract)}"
+        for key in (*(each.key for each in rwset.writes), *(m.key for m in rwset.metadata_writes)):
+            own = self._state.metadata_of(rwset.namespace, key).get(VALIDATION_PARAMETER, b"")
+            words = _policy_words(Unsatisfied(_VALID, "key", "", policy=own)) if own else ""
+            where = _place(rwset.namespace, "", key)
+            yield f"may write {where}" + (f" by its own policy: {words}" if words else "")
+        for collection in rwset.collections:
+            for write in collection.hashed_writes:
+                place = _place(rwset.namespace, collection.collection, write.key_hash)
+                yield f"may write {place}"
 
     def _creator(self, transaction: ParsedTransaction) -> str:
         if transaction.channel_id != self._configuration.channel_id:
@@ -306,6 +331,15 @@ def _conflicts(
                         where,
                         _moved(version, now, None if update is None else update.version),
                     )
+
+
+def _reads(rwset: NamespaceRWSet) -> Iterator[str]:
+    for key, version in rwset.reads:
+        yield f"current: {_place(rwset.namespace, '', key)} at version {_version(version)}"
+    for collection in rwset.collections:
+        for key_hash, version in collection.hashed_reads:
+            place = _place(rwset.namespace, collection.collection, key_hash)
+            yield f"current: {place} at version {_version(version)}"
 
 
 def _moved(read: Version | None, committed: Version | None, in_block: Version | None) -> list[str]:

@@ -304,6 +304,39 @@ def test_code_that_differs_is_named_with_the_transaction_and_the_check(
         assert found.detail[-1].startswith("the recorded commit hash is that of our codes")
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (10, "policy of contract 'agreement': "),
+        (11, "current: _lifecycle: key 'namespaces/fields/agreement/Sequence' at version ["),
+        (12, "current: agreement, from "),
+    ],
+)
+def test_verdict_of_theirs_that_ours_is_not_lists_what_it_can_have_meant(
+    code: int, words: str, tmp_path: Path, signatures: SignaturePool
+) -> None:
+    """Where ours is VALID: the policies, the reads or the ranges that all hold here."""
+    recorded = recorded_blocks()
+    number, place = next(
+        (each.block.number, place)
+        for each in recorded
+        for place, transaction in enumerate(each.transactions)
+        if each.codes[place] == 0
+        and transaction.chaincode == "agreement"
+        and transaction.rwset is not None
+        and (code != 12 or any(ns.range_queries for ns in transaction.rwset.namespaces))
+    )
+    codes = bytearray(recorded[number].codes)
+    codes[place] = code
+    (found,) = differences(
+        [(number, changed(number, TRANSACTIONS_FILTER, bytes(codes)))], tmp_path, signatures
+    )
+    assert isinstance(found, Difference)
+    assert found.tx_num == place
+    assert found.check.endswith(": passed here")
+    assert any(line.startswith(words) for line in found.detail), found.detail
+
+
 def test_policy_that_failed_is_named_in_words(tmp_path: Path, signatures: SignaturePool) -> None:
     """The contract's, the collection's and the key's own, each with its key."""
     damaged = [
