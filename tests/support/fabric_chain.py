@@ -24,6 +24,7 @@ from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
 from ledger.blocks.block import Block, BlockHeader, compute_data_hash
 from ledger.blocks.metadata import LAST_CONFIG, SIGNATURES, TRANSACTIONS_FILTER
 from ledger.transactions.rwset import KVRead, KVWrite, NamespaceRWSet, TxRWSet, encode_tx_rwset
+from ledger.validation.ranges import encode_varint
 from network.configuration import ChannelConfiguration, config_of_block
 from network.configuration.channel import Consenter
 from network.configuration.difference import compute_update
@@ -129,7 +130,7 @@ class FabricChain:
         number = self.last_config if last_config is None else last_config
         config = common_pb2.LastConfig(index=number)
         value = common_pb2.OrdererBlockMetadata(
-            last_config=config, consenter_metadata=b"\x08\x01\x10" + bytes((header.number,))
+            last_config=config, consenter_metadata=b"\x08\x01\x10" + encode_varint(header.number)
         ).SerializeToString()
         if signers is None:
             quorum = bft_quorum(len(self.consenters))
