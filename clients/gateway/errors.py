@@ -97,7 +97,8 @@ class SubmitError(GatewayError):
     """The envelope was not accepted by the orderer.
 
     When the connection broke or the deadline passed, the orderer may have
-    accepted it all the same: ``outcome_definite`` is False then.
+    accepted it all the same: ``outcome_definite`` is False then. It is True
+    where the orderer refused it, or the gateway says that nothing was sent.
     """
 
     stage = "submit"

@@ -42,7 +42,7 @@ BACK_OFFICE = (
 PAGE = ROOT / "docs/howto/use-fabrics-clients.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"(?://|#) (\w+\.(?:mjs|go|java|py))\n")
-DEADLINE_S = 240.0
+DEADLINE_S = 300.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-const deadline = 40 * time.Second
+const deadline = 90 * time.Second
 
 type scenario func(*world)
 

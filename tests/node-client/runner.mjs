@@ -3,7 +3,7 @@
 
 import { World } from './world.mjs';
 
-const DEADLINE_MS = 40_000;
+const DEADLINE_MS = 90_000;
 
 /** Run the scenarios of these names, then name those that nobody has asked for as failed. */
 export async function runAll(scenarios, names, settings) {

@@ -103,7 +103,7 @@ export default {
                 .getChaincodeEvents(world.settings.contract, {
                     startBlock: statuses[0].blockNumber,
                 });
-            const ended = ends(open, 30_000);
+            const ended = ends(open, 60_000);
             await command(stop);
             assert.ok((await ended).count > 0, 'it was open');
             gateway.close();

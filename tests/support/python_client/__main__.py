@@ -21,7 +21,7 @@ from tests.support.python_client import (  # noqa: F401 - each lists its scenari
 )
 from tests.support.python_client.world import SCENARIOS, Scenario, World, verify
 
-DEADLINE_S = 40.0
+DEADLINE_S = 90.0
 
 
 def run(name: str, scenario: Scenario | None, world: World) -> None:

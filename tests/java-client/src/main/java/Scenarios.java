@@ -29,7 +29,7 @@ import org.hyperledger.fabric.protos.gateway.ErrorDetail;
  * {"scenario", "passed", "ms", "error"}. The exit code is 0 whenever all were run.
  */
 public final class Scenarios {
-    private static final long DEADLINE_S = 40;
+    private static final long DEADLINE_S = 90;
     private static final Gson GSON = new Gson().newBuilder().serializeNulls().create();
 
     private Scenarios() {}

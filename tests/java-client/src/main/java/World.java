@@ -161,7 +161,7 @@ final class World implements AutoCloseable {
         var process = new ProcessBuilder(words).redirectErrorStream(true).start();
         process.getOutputStream().close();
         var said = Checks.text(process.getInputStream().readAllBytes());
-        Checks.verify(process.waitFor(30, TimeUnit.SECONDS), words + " did not end");
+        Checks.verify(process.waitFor(60, TimeUnit.SECONDS), words + " did not end");
         Checks.verify(process.exitValue() == 0, words + " failed: " + said);
     }
 }
