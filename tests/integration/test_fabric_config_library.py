@@ -11,14 +11,15 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fabric_protos.common import common_pb2
 
-from ledger.blocks.block import Block, BlockHeader, compute_data_hash
+from ledger.blocks.block import Block
 from network.certificates import Organisation, create_organisation
 from network.configuration import (
     BatchParameters,
@@ -31,6 +32,8 @@ from network.configuration import (
 )
 from network.errors import IdentityError, PolicyError
 from network.msp import SigningIdentity, serialize_identity
+from network.ordering.block_signature import verify_block_signature
+from network.ordering.solo.building import BlockBuilder, Submission
 from tests.support.members import CHANNEL, NOW
 from tests.support.toolchains import ToolchainMissing, go_configuration
 from tests.support.updates import Edit, edited, signed_update
@@ -80,6 +83,11 @@ class World:
     def admin(self, msp_id: str) -> dict[str, str]:
         """An admin in files, as the Go program takes one."""
         return _files(msp_id, self.organisations[msp_id].user_folder("admin") / "msp")
+
+    @property
+    def orderer(self) -> SigningIdentity:
+        folder = self.organisations["BankMSP"].node_folder("node0")
+        return SigningIdentity.load(folder / "msp", "BankMSP")
 
     def signer(self, msp_id: str) -> SigningIdentity:
         folder = self.organisations[msp_id].user_folder("admin")
@@ -133,6 +141,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     organisations = {
         each: create_organisation(folder / each, each) for each in (*MEMBERS, "NayaMSP")
     }
+    organisations["BankMSP"].add_node("node0", hosts=("localhost",))
     for organisation in organisations.values():
         organisation.add_user("admin", unit="admin")
         organisation.add_user("lending")
@@ -156,16 +165,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(folder, organisations, genesis)
 
 
-def block_of(current: ChannelConfiguration, update: bytes, number: int) -> Block:
-    """A block with the configuration that an update gives; nobody signs it."""
-    envelope, _ = apply_update(current, update)
-    header = common_pb2.ChannelHeader(type=common_pb2.CONFIG, channel_id=CHANNEL)
-    payload = common_pb2.Payload(
-        header=common_pb2.Header(channel_header=header.SerializeToString()),
-        data=envelope.SerializeToString(),
+class MachineTime:
+    """The time of this machine."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def block_of(world: World, current: ChannelConfiguration, update: bytes, number: int) -> Block:
+    """The block that the bank's orderer makes of an update."""
+    sink: Any = SimpleNamespace(
+        channel_id=CHANNEL, configuration=current, last_config_block=number - 1
     )
-    data = (common_pb2.Envelope(payload=payload.SerializeToString()).SerializeToString(),)
-    return Block(BlockHeader(number, b"", compute_data_hash(data)), data, (b"",) * 5)
+    done: Any = None
+    builder = BlockBuilder(sink, world.orderer, MachineTime())
+    submission = Submission(update, 0.0, done)
+    assert builder.check([submission]) == [None]
+    block, refusals = builder.build([submission], number, b"\1" * 32)
+    assert (refusals, submission.alone) == ([None], True)
+    assert block is not None
+    verify_block_signature(block, current)
+    return block
 
 
 # ---- (a) ours, read by Fabric's library
@@ -194,12 +214,14 @@ def test_configuration_block_of_ours_is_read_by_fabrics_library(world) -> None:
     lists = [each.read_bytes() for each in sorted(crls.iterdir())]
     signers = [world.signer(each) for each in MEMBERS]
     first = block_of(
+        world,
         world.configuration,
         signed_update(world.configuration, lambda config: edits.add_member(config, naya), signers),
         1,
     )
     current = ChannelConfiguration.from_block(first)
     second = block_of(
+        world,
         current,
         signed_update(
             current, lambda config: edits.add_revocation_lists(config, "PtaMSP", lists), signers
