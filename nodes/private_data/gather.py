@@ -90,18 +90,20 @@ class Gathering:
         held: dict[int, list[PrivateWrite]] = {}
         lacking: list[_Place] = []
         missing: list[MissingPrivate] = []
+        defined: dict[tuple[str, str], Collection | None] = {}
         for tx_num, (transaction, code) in enumerate(zip(transactions, codes, strict=True)):
             if transaction.rwset is None:
                 continue
             is_valid = code is TxValidationCode.VALID
             kept: TxPrivate | None = None
             for namespace, hashed in private_collections(transaction.rwset):
-                found = collections.find(state, namespace, hashed.collection)
+                place = (namespace, hashed.collection)
+                if place not in defined:
+                    defined[place] = collections.find(state, *place)
+                found = defined[place]
                 if found is None or self._own not in found.members:
                     if is_valid:
-                        missing.append(
-                            MissingPrivate(number, tx_num, namespace, hashed.collection, False)
-                        )
+                        missing.append(MissingPrivate(number, tx_num, *place, False))
                     continue
                 if kept is None:
                     kept = self._kept(transaction.tx_id)
@@ -109,24 +111,18 @@ class Gathering:
                 if write is not None:
                     held.setdefault(tx_num, []).append(write)
                 elif is_valid:
-                    digest = Digest(transaction.tx_id, namespace, hashed.collection, number, tx_num)
+                    digest = Digest(transaction.tx_id, *place, number, tx_num)
                     lacking.append(_Place(digest, hashed, self._sources(transaction, found)))
-        for digest, write in self._pull(lacking).items():
-            held.setdefault(digest.tx_num, []).append(write)
-        for place in lacking:
-            digest = place.digest
-            if not any(
-                each.namespace == digest.namespace and each.collection == digest.collection
-                for each in held.get(digest.tx_num, ())
-            ):
-                missing.append(
-                    MissingPrivate(number, digest.tx_num, digest.namespace, digest.collection, True)
-                )
         if lacking:
-            eligible = sum(each.eligible for each in missing)
+            pulled = self._pull(lacking)
+            for digest in (each.digest for each in lacking):
+                if digest in pulled:
+                    held.setdefault(digest.tx_num, []).append(pulled[digest])
+                else:
+                    missing.append(MissingPrivate(number, digest.tx_num, *digest[1:3], True))
             log.info(
                 "block %d: %d private write sets were asked of other members, %d are missing",
-                number, len(lacking), eligible,
+                number, len(lacking), len(lacking) - len(pulled),
             )  # fmt: skip
         return BlockPrivate({tx_num: tuple(writes) for tx_num, writes in held.items()}, missing)
 
@@ -154,7 +150,7 @@ class Gathering:
     def _pull(self, lacking: Sequence[_Place]) -> Mapping[Digest, PrivateWrite]:
         """Ask other members; wait no longer than the deadline."""
         loop = self._loop()
-        if not lacking or loop is None or not loop.is_running():
+        if loop is None or not loop.is_running():
             return {}
         places = {place.digest: place for place in lacking}
         found: dict[Digest, PrivateWrite] = {}
