@@ -7,9 +7,12 @@ other authorities, and the orderer may be elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+
 from network.configuration import ChannelConfiguration
 from network.errors import IdentityError
-from network.msp import SigningIdentity
+from network.msp import Certificate, SigningIdentity
 from network.ordering.ports import NodeTls
 from network.tls import OwnTls
 from nodes.channel import Channel
@@ -68,6 +71,25 @@ class Membership:
         known = newest_of(configuration or self._channel.configuration, self._joined)
         _msp_id, host, port = known.orderer_endpoints[0]
         return host, port
+
+    def authorities_end(self) -> Mapping[str, datetime]:
+        """Return when the first of the own member's authorities ends, by what it issues.
+
+        Nothing for a node whose member is not in the channel.
+        """
+        msps = self.configuration().msps.msps
+        msp = msps.get(self._signer.msp_id)
+        if msp is None:
+            return {}
+        issued = {
+            "authority": (*msp.roots, *msp.intermediates),
+            "tls authority": (*msp.tls_roots, *msp.tls_intermediates),
+        }
+        return {
+            name: min(Certificate.from_pem(pem).not_after for pem in pems)
+            for name, pems in issued.items()
+            if pems
+        }
 
     def own_certificate(self) -> bytes:
         """Return the TLS certificate, DER, that is shown on new connections."""

@@ -275,6 +275,10 @@ class Node:
         return (
             certificate_state("identity", self._signer.not_after, self.clock.now(), warn),
             certificate_state("tls", self._tls.identity.not_after, machine, warn),
+            *(
+                certificate_state(name, end, machine, warn)
+                for name, end in self._membership.authorities_end().items()
+            ),
         )
 
     async def _finish_calls(self) -> None:
@@ -303,6 +307,7 @@ class Node:
             version=program_version(),
             channel_id=channel.channel_id,
             height=channel.height,
+            configuration=channel.configuration.sequence,
             header_hash=channel.last_header_hash.hex(),
             commit_hash=channel.commit_hash.hex(),
             ready=self._serving and channel.halted is None and not outside,

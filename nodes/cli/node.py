@@ -240,7 +240,8 @@ def status_lines(value: dict[str, Any]) -> Iterator[str]:
     ordering = value["ordering"]
     yield f"node         {value['name']} of {value['msp_id']}, version {value['version']}"
     yield f"serves       clients at {value['client_address']}, nodes at {value['node_address']}"
-    yield f"channel      {value['channel_id']} at height {value['height']}"
+    place = f"at height {value['height']}, configuration {value['configuration']}"
+    yield f"channel      {value['channel_id']} {place}"
     yield f"header hash  {value['header_hash']}"
     yield f"commit hash  {value['commit_hash'] or '- (there is none of the genesis block)'}"
     state = (

@@ -20,7 +20,8 @@ class CertificateState:
     """One certificate of the node.
 
     Attributes:
-        name: what it is for: `identity` (signs endorsements), `tls` (both ports).
+        name: what it is for: `identity` (signs endorsements), `tls` (both ports), `authority` and
+            `tls authority` (the first of the member's to end, as the channel has them).
         expires: ISO time.
         days_left: whole days, negative after the end.
         warning: words for the operator; empty while there is time.
@@ -73,6 +74,7 @@ class NodeStatus:
     Attributes:
         name, msp_id, version: of the node.
         channel_id, height: the channel and its number of blocks.
+        configuration: number of the configuration in force; 0 is that of the genesis block.
         header_hash, commit_hash: of the last block, hexadecimal.
         ready: whether the node serves and can endorse.
         halted: why the channel has stopped on this node; empty if it has not.
@@ -95,6 +97,7 @@ class NodeStatus:
     version: str
     channel_id: str
     height: int
+    configuration: int
     header_hash: str
     commit_hash: str
     ready: bool

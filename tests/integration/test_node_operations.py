@@ -62,7 +62,10 @@ async def test_status_of_a_node_tells_readiness_heights_hashes_peers_and_certifi
         assert {each["name"]: each["warning"] for each in value["certificates"]} == {
             "identity": "",
             "tls": "",
+            "authority": "",
+            "tls authority": "",
         }
+        assert value["configuration"] == 0
         with pytest.raises(Refusal, match="is no rehearsal"):
             await asyncio.to_thread(set_clock, folder, "2031-01-31T09:00:00+05:00")
         await network.verify()
@@ -73,12 +76,12 @@ async def test_status_warns_of_a_certificate_that_ends_soon(tmp_path: Path) -> N
     async with local_network(
         tmp_path, members=TWO, limits="[warn]\ncertificate_days = 3650\n"
     ) as network:
-        warnings = [each.warning for each in network.node("BankMSP").status().certificates]
-        assert len(warnings) == 2
-        assert all(
-            f"the {name} certificate expires on" in warnings[i]
-            for i, name in enumerate(("identity", "tls"))
-        )
+        told = {each.name: each for each in network.node("BankMSP").status().certificates}
+        for name in ("identity", "tls"):
+            assert f"the {name} certificate expires on" in told[name].warning
+        for name in ("authority", "tls authority"):
+            assert told[name].days_left > 3650
+            assert told[name].warning == ""
 
 
 @pytest.mark.parametrize("gateway_of", TWO)
