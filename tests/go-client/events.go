@@ -14,6 +14,7 @@ import (
 	"github.com/hyperledger/fabric-gateway/pkg/client"
 	"github.com/hyperledger/fabric-protos-go-apiv2/common"
 	"github.com/hyperledger/fabric-protos-go-apiv2/peer"
+	"google.golang.org/grpc"
 )
 
 // Events: of the contract, of blocks, filtered blocks and blocks with private data.
@@ -108,6 +109,9 @@ var events = map[string]scenario{
 		command(w.settings.Restart.Start)
 		heard = append(heard, listen(w, other, file, statuses[0].BlockNumber, 3)...)
 		equalIDs(heard, statuses)
+		connection.ResetConnectBackoff()
+		again := must(w.contractOf(gateway).NewProposal("WhoAmI"))
+		text(must(again.Evaluate(grpc.WaitForReady(true))), other)
 	},
 
 	"block-events": func(w *world) {

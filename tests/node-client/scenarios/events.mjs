@@ -106,11 +106,14 @@ export default {
             const ended = ends(open, 60_000);
             await command(stop);
             assert.ok((await ended).count > 0, 'it was open');
-            gateway.close();
-            client.close();
             statuses.push(...(await world.add('restart', 2)));
             await command(start);
             heard.push(...(await listen(world, mspId, file, statuses, 3)));
+            await promisify(client.waitForReady.bind(client))(Date.now() + 40_000);
+            const contract = world.contractOf(gateway);
+            assert.equal(UTF8.decode(await contract.evaluateTransaction('WhoAmI')), mspId);
+            gateway.close();
+            client.close();
         });
         assert.deepEqual(heard, ids(statuses));
     },

@@ -103,9 +103,11 @@ def chaincode_events_after_a_restart(world: World) -> None:
             command(restart.stop)
             ended = failure(EventsError, lambda: list(stream))
             equal(ended.code, grpc.StatusCode.UNAVAILABLE)
-        statuses += world.add("restart", 2)
-        command(restart.start)
-        heard += _listen(world, restart.mspId, file, statuses, 3)
+            statuses += world.add("restart", 2)
+            command(restart.start)
+            heard += _listen(world, restart.mspId, file, statuses, 3)
+            gateway.wait_until_ready(40)
+            equal(world.contract(gateway).evaluate("WhoAmI").decode(), restart.mspId)
     equal(heard, [each.tx_id for each in statuses])
 
 

@@ -119,13 +119,19 @@ final class Events {
             Checks.equal(open.next().getTransactionId(), ids(statuses).get(0));
             World.command(restart.stop());
             ends(open, 10);
+            statuses.addAll(world.add("restart", 2));
+            World.command(restart.start());
+            heard.addAll(listen(world, restart.mspId(), file, statuses, 3));
+            Checks.equal(heard, ids(statuses));
+            channel.resetConnectBackoff();
+            var again = world.contractOf(gateway).newProposal("WhoAmI").build();
+            var answer =
+                    again.evaluate(
+                            call -> call.withWaitForReady().withDeadlineAfter(30, TimeUnit.SECONDS));
+            Checks.equal(Checks.text(answer), restart.mspId());
         } finally {
             channel.shutdownNow();
         }
-        statuses.addAll(world.add("restart", 2));
-        World.command(restart.start());
-        heard.addAll(listen(world, restart.mspId(), file, statuses, 3));
-        Checks.equal(heard, ids(statuses));
     }
 
     private static void blocks(World world) throws Exception {
