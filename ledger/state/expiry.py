@@ -32,6 +32,7 @@ SETS = b""
 """What stands in a schedule key in the place of a key's hash when it is about write sets."""
 
 _LIFECYCLE = "_lifecycle"
+_NO_BLOCK = 1 << 64
 
 
 class SchedulingState(Protocol):
@@ -65,23 +66,23 @@ class Expiry:
     sets: tuple[tuple[int, str, str], ...] = ()
 
 
-def blocks_to_live(state: SchedulingState, namespace: str, collection: str) -> int:
-    """Return for how many blocks the data of a collection live; 0: for ever."""
+def blocks_to_live(state: SchedulingState, namespace: str) -> dict[str, int]:
+    """Return for how many blocks the data of a contract's collections live; 0: for ever."""
     entry = state.get(_LIFECYCLE, f"namespaces/fields/{namespace}/Collections")
     if entry is None:
-        return 0
+        return {}
     try:
         package = collection_pb2.CollectionConfigPackage.FromString(
             db_pb2.StateData.FromString(entry.value).Bytes
         )
     except ProtobufDecodeError:
         # Such a definition defines nothing (nodes refuse its transactions), so nothing expires.
-        return 0
+        return {}
+    lives: dict[str, int] = {}
     for config in package.config:
-        if config.static_collection_config.name == collection:
-            blocks: int = config.static_collection_config.block_to_live
-            return blocks
-    return 0
+        collection = config.static_collection_config
+        lives.setdefault(collection.name, collection.block_to_live)
+    return lives
 
 
 def plan_expiry(
@@ -98,18 +99,24 @@ def plan_expiry(
         collections: to which any of its transactions writes, valid or not.
         state: before the block.
     """
-    lives: dict[tuple[str, str], int] = {}
+    lives: dict[str, dict[str, int]] = {}
+    expiries: dict[tuple[str, str], int] = {}
     scheduled: list[bytes] = []
     for namespace, collection in sorted(set(collections)):
-        blocks = blocks_to_live(state, namespace, collection)
-        if blocks:
-            lives[namespace, collection] = blocks
-            scheduled.append(expiry_key(number + blocks + 1, number, namespace, collection, SETS))
+        # Once a contract: a transaction may name any number of its collections.
+        if namespace not in lives:
+            lives[namespace] = blocks_to_live(state, namespace)
+        blocks = lives[namespace].get(collection, 0)
+        expiry = number + blocks + 1
+        # Beyond the last number that a block can have, as in Fabric, is never.
+        if blocks and expiry < _NO_BLOCK:
+            expiries[namespace, collection] = expiry
+            scheduled.append(expiry_key(expiry, number, namespace, collection, SETS))
     for namespace, collection, changed in updates.hashed():
-        blocks = lives.get((namespace, collection), 0)
-        if blocks:
+        if (namespace, collection) in expiries:
+            expiry = expiries[namespace, collection]
             scheduled.extend(
-                expiry_key(number + blocks + 1, number, namespace, collection, key_hash)
+                expiry_key(expiry, number, namespace, collection, key_hash)
                 for key_hash, update in sorted(changed.items())
                 if update.value is not None
             )

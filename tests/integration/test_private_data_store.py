@@ -220,6 +220,23 @@ def test_expired_set_stays_for_a_key_in_force_and_goes_with_it(
     assert (report.findings, report.counts.private_sets) == ((), 0)
 
 
+def test_collection_whose_blocks_to_live_are_beyond_all_numbers_lives_for_ever(
+    tmp_path: Path,
+) -> None:
+    """A block number has 64 bits; what would expire behind the last never does, as in Fabric."""
+    opened = ChannelLedger.open(tmp_path / "ledger")
+    commit(opened, [make_config_envelope(0)])
+    for lives in (2**64 - 1, 2**64 - 4):
+        name = b"definition %d" % lives
+        commit(opened, [definition_envelope(name, {"terms": 0, "brief": lives})])
+        commit_sets(opened, {"brief": [PRICE]}, ["brief"])
+        for _ in range(3):
+            commit(opened, [make_config_envelope(opened.height)])
+        assert plain(opened, "brief") == {PRICE.key: SECRET}
+    opened.close()
+    assert check_ledger(tmp_path / "ledger").findings == ()
+
+
 def test_value_that_was_purged_is_not_found_again_by_its_hash(
     ledger: ChannelLedger, path: Path
 ) -> None:

@@ -6,7 +6,7 @@ The collections stand under contract ``shop``: ``terms`` lives for ever, ``brief
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fabric_protos.peer import collection_pb2
@@ -106,10 +106,12 @@ def private_envelope(sets: dict[str, Sequence[Op]], nonce: bytes, *, valid: bool
     )
 
 
-def definition_envelope(nonce: bytes = b"definition") -> bytes:
+def definition_envelope(
+    nonce: bytes = b"definition", lives: Mapping[str, int] | None = None
+) -> bytes:
     """Return the transaction that says how many blocks the data of each collection live."""
     package = collection_pb2.CollectionConfigPackage()
-    for name, blocks in LIVES.items():
+    for name, blocks in (LIVES if lives is None else lives).items():
         config = package.config.add().static_collection_config
         config.name, config.block_to_live = name, blocks
     value = db_pb2.StateData(Bytes=package.SerializeToString()).SerializeToString()
