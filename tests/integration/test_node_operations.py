@@ -21,9 +21,12 @@ import zstandard
 
 from ledger.channel import ChannelLedger
 from ledger.errors import LedgerError, LedgerLocked, Refusal
+from ledger.fsck import check_ledger
+from ledger.state.private import BlockPrivate
 from nodes.cli.control_client import node_status, request_stop, set_clock
 from nodes.node import Node
 from nodes.operations.backup import BackupRefusal, restore_backup, write_backup
+from tests.support.chain import next_block, prepare
 from tests.support.counter import Counter
 from tests.support.local_network import (
     CHANNEL,
@@ -33,6 +36,7 @@ from tests.support.local_network import (
     make_network,
     until,
 )
+from tests.support.private_chain import SHOP, Op, private_envelope, private_write
 
 TWO = MEMBERS[:2]
 
@@ -163,6 +167,33 @@ def test_restore_into_a_folder_that_holds_something_is_refused(tmp_path: Path) -
         write_backup(folder, archive)
     assert restore_backup(archive, tmp_path / "other").height == 0
     assert (tmp_path / "other" / "node.toml").read_text() == (folder / "node.toml").read_text()
+
+
+def test_archive_of_a_node_carries_its_private_data(tmp_path: Path) -> None:
+    """They follow from no block, so they are saved, even while the node has them open."""
+    network = make_network(tmp_path / "net", members=TWO)
+    folder = network.members["BankMSP"].folder
+    Node.open(folder).close()
+    sets = {"terms": [Op("put", "price", b"1000"), Op("put", "name", b"a lamp")]}
+    ledger = ChannelLedger.open(folder / "ledger")
+    for number in range(1, 4):
+        held = BlockPrivate({0: (private_write("terms", sets["terms"]),)})
+        envelope = private_envelope(sets, b"%d" % number)
+        ledger.commit(prepare(ledger, next_block(ledger, [envelope])), held)
+    archive = tmp_path / "bank.backup"
+    write_backup(folder, archive)
+    assert not list((folder / "ledger").glob("backup-*"))
+    restored = tmp_path / "other"
+    assert restore_backup(archive, restored).height == ledger.height == 4
+    copy = ChannelLedger.open(restored / "ledger")
+    for number in range(4):
+        assert copy.private_data(number) == ledger.private_data(number)
+        assert bool(copy.private_data(number)) == bool(number)
+    with copy.snapshot() as state:
+        assert [key for key, _ in state.range_private(SHOP, "terms", "", "")] == ["name", "price"]
+    copy.close()
+    ledger.close()
+    assert check_ledger(restored / "ledger").findings == ()
 
 
 def test_archive_of_a_node_holds_what_formats_md_says_in_that_order(tmp_path: Path) -> None:
