@@ -174,11 +174,11 @@ def test_archive_of_a_node_carries_its_private_data(tmp_path: Path) -> None:
     network = make_network(tmp_path / "net", members=TWO)
     folder = network.members["BankMSP"].folder
     Node.open(folder).close()
-    sets = {"terms": [Op("put", "price", b"1000"), Op("put", "name", b"a lamp")]}
+    ops = [Op("put", "price", b"1000"), Op("put", "name", b"a lamp")]
     ledger = ChannelLedger.open(folder / "ledger")
     for number in range(1, 4):
-        held = BlockPrivate({0: (private_write("terms", sets["terms"]),)})
-        envelope = private_envelope(sets, b"%d" % number)
+        held = BlockPrivate({0: (private_write("terms", ops),)})
+        envelope = private_envelope({"terms": ops}, b"%d" % number)
         ledger.commit(prepare(ledger, next_block(ledger, [envelope])), held)
     archive = tmp_path / "bank.backup"
     write_backup(folder, archive)
