@@ -162,7 +162,8 @@ class _NamespaceJudge:
             hashes.extend(write.key_hash for write in collection.metadata_writes)
             if not hashes:
                 continue
-            if not name:
+            # A collection that is not defined has no keys whose own policies could count.
+            if self._collection_policy(name) is None:
                 return self._failed("collection", name, hashes[0], b"")
             entries = [self._state.get_hashed(self._namespace, name, each) for each in hashes]
             failure = self._judge_keys(name, hashes, entries)
@@ -194,12 +195,14 @@ class _NamespaceJudge:
                 return self._failed("key", collection, key, policy)
         return None if without_own is None else self._judge_collection(collection, without_own)
 
-    def _judge_collection(self, name: str, key: str | bytes) -> Unsatisfied | None:
-        policy: bytes | None = b""
+    def _collection_policy(self, name: str) -> bytes | None:
+        """Return a collection's own policy, empty if the contract's holds; None: not defined."""
         if name.startswith(IMPLICIT_COLLECTION):
-            policy = self._evaluator.implicit_collection(name)
-        elif name:
-            policy = self._definition.collections.get(name)
+            return self._evaluator.implicit_collection(name)
+        return self._definition.collections.get(name) if name else None
+
+    def _judge_collection(self, name: str, key: str | bytes) -> Unsatisfied | None:
+        policy = self._collection_policy(name) if name else b""
         if policy is None:
             return self._failed("collection", name, key, b"")
         if policy:
@@ -219,11 +222,12 @@ def _own_policy(metadata: bytes) -> bytes:
         entries = kv_rwset_pb2.KVMetadataWrite.FromString(metadata).entries
     except DecodeError:
         return b""
+    policy = b""
     for entry in entries:
+        # Of two entries with one name the last one counts, as in the map that Fabric makes of them.
         if entry.name == VALIDATION_PARAMETER:
-            policy: bytes = entry.value
-            return policy
-    return b""
+            policy = entry.value
+    return policy
 
 
 def _metadata_writes(rwset: NamespaceRWSet) -> Iterator[_Place]:

@@ -17,7 +17,14 @@ from ledger.blocks.block import Block
 from ledger.blocks.metadata import COMMIT_HASH, LAST_CONFIG, SIGNATURES, TRANSACTIONS_FILTER
 from ledger.channel import ChannelLedger
 from ledger.errors import Refusal
-from ledger.transactions.rwset import CollectionRWSet, HashedWrite, KVWrite, NamespaceRWSet
+from ledger.transactions.rwset import (
+    CollectionRWSet,
+    HashedMetadataWrite,
+    HashedWrite,
+    KVWrite,
+    MetadataWrite,
+    NamespaceRWSet,
+)
 from network.errors import ConfigurationError
 from network.msp import SigningIdentity
 from network.policy.language import parse_policy
@@ -432,3 +439,53 @@ def test_collection_is_judged_by_its_own_policy_and_then_the_contracts(judge) ->
         POLICY_FAILURE,
         POLICY_FAILURE,
     ]
+
+
+def metadata(key: bytes, *policies: str) -> CollectionRWSet:
+    entries = tuple(
+        ("VALIDATION_PARAMETER", parse_policy(each).SerializeToString()) for each in policies
+    )
+    write = HashedMetadataWrite(sha256(key).digest(), entries)
+    return CollectionRWSet("_implicit_org_MakerMSP", metadata_writes=(write,))
+
+
+def test_own_policy_of_a_private_key_counts_as_long_as_its_collection_is_there(judge) -> None:
+    """With the organisation goes its implicit collection, and what keys in it asked for."""
+    chain = FabricChain(MEMBERS)
+    chain.add([chain.definition("OR('BankMSP.peer')")])
+    mine = "_implicit_org_MakerMSP"
+    chain.add([chain.transaction([hashed(mine)])])
+    own = NamespaceRWSet(CONTRACT, collections=(metadata(b"k", "OR('PtaMSP.peer')"),))
+    chain.add([chain.transaction([own])])
+    by_pta = peers(chain, "PtaMSP")
+    chain.add([chain.transaction([hashed(mine)], endorsers=by_pta)])
+    chain.add([chain.transaction([hashed(mine)], endorsers=peers(chain, "MakerMSP"))])
+    chain.add_update(
+        lambda root: root.groups["Application"].groups.pop("MakerMSP"), list(chain.admins.values())
+    )
+    chain.add([chain.transaction([hashed(mine)], endorsers=by_pta)])
+    assert codes(judge(chain)) == [
+        VALID,
+        VALID,
+        VALID,
+        VALID,
+        POLICY_FAILURE,
+        VALID,
+        POLICY_FAILURE,
+    ]
+
+
+def test_last_of_two_policies_of_a_key_counts(judge) -> None:
+    """Metadata are entries by name, and of two with one name the later one stands."""
+    chain = FabricChain(MEMBERS)
+    chain.add([chain.definition("OR('BankMSP.peer')")])
+    chain.add([chain.put("a", b"1")])
+    entries = tuple(
+        ("VALIDATION_PARAMETER", parse_policy(each).SerializeToString())
+        for each in ("OR('PtaMSP.peer')", "OR('MakerMSP.peer')")
+    )
+    write = NamespaceRWSet(CONTRACT, metadata_writes=(MetadataWrite("a", entries),))
+    chain.add([chain.transaction([write])])
+    chain.add([chain.put("a", b"2", endorsers=peers(chain, "PtaMSP"))])
+    chain.add([chain.put("a", b"2", endorsers=peers(chain, "MakerMSP"))])
+    assert codes(judge(chain)) == [VALID, VALID, VALID, POLICY_FAILURE, VALID]
