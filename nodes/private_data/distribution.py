@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 ACKNOWLEDGEMENT_S: Final = 3.0
 """How long one member's node may take to acknowledge (Fabric's pushAckTimeout)."""
+GRACE_S: Final = 0.2
+"""How long an endorsement waits for members beyond those that had to acknowledge."""
 LONGEST_S: Final = 6.0
 """How long an endorsement waits for all acknowledgements together."""
 
@@ -77,6 +79,7 @@ class Distribution:
         self._own = own
         self._transient = transient
         self._members = members
+        self._pushing: set[asyncio.Task[bool]] = set()
 
     async def distribute(self, collections: Collections, tx_id: str, private: bytes) -> None:
         """Keep *private* and push it; see `nodes.endorser.ports.PrivateData`."""
@@ -152,18 +155,37 @@ class Distribution:
         return _Plan(write, message, first, spare, required)
 
     async def _push(self, plan: _Plan) -> bool:
-        """Push the set of one collection; say whether enough members took it."""
+        """Push the set of one collection; say whether enough members took it.
+
+        Once they have, the others have a moment more and then go on by themselves, so that a member
+        that hangs delays nobody.
+        """
         now = asyncio.get_running_loop().time
-        end = now() + LONGEST_S
-        taken, asked, spare = 0, list(plan.first), list(plan.spare)
-        while asked and now() < end:
-            timeout_s = min(ACKNOWLEDGEMENT_S, end - now())
-            taken += sum(
-                await asyncio.gather(*(self._push_to(each, plan, timeout_s) for each in asked))
-            )
-            lacking = max(0, plan.required - taken)
-            asked, spare = spare[:lacking], spare[lacking:]
+        end, taken, spare = now() + LONGEST_S, 0, list(plan.spare)
+        waiting = {self._start(each, plan) for each in plan.first}
+        try:
+            while waiting and taken < plan.required and now() < end:
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=end - now(), return_when=asyncio.FIRST_COMPLETED
+                )
+                taken += sum(task.result() for task in done)
+                lacking = max(0, plan.required - taken - len(waiting))
+                waiting |= {self._start(each, plan) for each in spare[:lacking]}
+                spare = spare[lacking:]
+            if waiting and taken >= plan.required:
+                await asyncio.wait(waiting, timeout=GRACE_S)
+        except BaseException:
+            for task in waiting:
+                task.cancel()
+            raise
         return taken >= plan.required
+
+    def _start(self, member: Member, plan: _Plan) -> asyncio.Task[bool]:
+        """Push to one member, in a task that may outlive the endorsement by a few seconds."""
+        task = asyncio.create_task(self._push_to(member, plan, ACKNOWLEDGEMENT_S))
+        self._pushing.add(task)
+        task.add_done_callback(self._pushing.discard)
+        return task
 
     async def _push_to(self, member: Member, plan: _Plan, timeout_s: float) -> bool:
         try:

@@ -41,6 +41,9 @@ __all__ = ["Gathering"]
 
 log = logging.getLogger(__name__)
 
+ANSWER_S: Final = 1.0
+"""How long one member may take for one answer while a block waits."""
+_PART_OF_WAIT: Final = 0.75
 _MARGIN_S: Final = 1.0
 
 
@@ -61,7 +64,7 @@ class Gathering:
         transient: the node's own store.
         pulling: asks the others.
         loop: returns the node's event loop, None while it does not run.
-        pull_s: how long a block may wait for other members.
+        pull_s: how long a block may wait for other members; 0 for not at all.
     """
 
     def __init__(
@@ -150,7 +153,7 @@ class Gathering:
     def _pull(self, lacking: Sequence[_Place]) -> Mapping[Digest, PrivateWrite]:
         """Ask other members; wait no longer than the deadline."""
         loop = self._loop()
-        if loop is None or not loop.is_running():
+        if loop is None or not loop.is_running() or not self._pull_s:
             return {}
         places = {place.digest: place for place in lacking}
         found: dict[Digest, PrivateWrite] = {}
@@ -174,8 +177,10 @@ class Gathering:
             return accepted
 
         wanted = {place.digest: place.members for place in lacking}
+        # Shorter than the whole, so that one that is silent is known to be so by the next block.
+        answer_s = min(ANSWER_S, _PART_OF_WAIT * self._pull_s)
         future = asyncio.run_coroutine_threadsafe(
-            self._pulling.pull(wanted, accept, self._pull_s), loop
+            self._pulling.pull(wanted, accept, self._pull_s, answer_s), loop
         )
         try:
             future.result(self._pull_s + _MARGIN_S)

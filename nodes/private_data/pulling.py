@@ -16,7 +16,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice, takewhile
-from typing import Final
 
 from fabric_protos.gossip import message_pb2
 from google.protobuf.message import DecodeError
@@ -35,9 +34,6 @@ from nodes.private_data.digests import (
 __all__ = ["Accept", "Pulling"]
 
 log = logging.getLogger(__name__)
-
-ANSWER_S: Final = 1.0
-"""How long one member may take for one answer."""
 
 Found = Mapping[Digest, Sequence[bytes]]
 Accept = Callable[[str, Found], Awaitable[set[Digest]]]
@@ -62,7 +58,11 @@ class Pulling:
         return any(each in others and others[each].is_up for each in msp_ids)
 
     async def pull(
-        self, wanted: Mapping[Digest, Sequence[str]], accept: Accept, deadline_s: float
+        self,
+        wanted: Mapping[Digest, Sequence[str]],
+        accept: Accept,
+        deadline_s: float,
+        answer_s: float,
     ) -> set[Digest]:
         """Ask for sets until all are found, nobody is left to ask, or the time is over.
 
@@ -70,6 +70,7 @@ class Pulling:
             wanted: for each set the members that may have it, likeliest first, by MSP id.
             accept: judges and takes over what came.
             deadline_s: for everything together.
+            answer_s: for one answer of one member.
         Returns:
             The sets that were accepted.
         """
@@ -82,7 +83,7 @@ class Pulling:
                     if not asked:
                         break
                     answers = await asyncio.gather(
-                        *(self._ask(member, digests, accept) for member, digests in asked)
+                        *(self._ask(member, digests, accept, answer_s) for member, digests in asked)
                     )
                     for accepted in answers:
                         found |= accepted
@@ -104,7 +105,9 @@ class Pulling:
                     break
         return [(others[msp_id], digests) for msp_id, digests in asked.items()]
 
-    async def _ask(self, member: Member, digests: list[Digest], accept: Accept) -> set[Digest]:
+    async def _ask(
+        self, member: Member, digests: list[Digest], accept: Accept, answer_s: float
+    ) -> set[Digest]:
         """Ask one member for all of *digests*, in as many requests as it takes."""
         accepted: set[Digest] = set()
         waiting = dict.fromkeys(digests)
@@ -112,7 +115,7 @@ class Pulling:
             part = list(takewhile(_Room().has_for, islice(waiting, MOST_DIGESTS)))
             part = part or list(islice(waiting, 1))
             try:
-                raw = await member.ask(PULL, encode_request(self._channel_id, part), ANSWER_S)
+                raw = await member.ask(PULL, encode_request(self._channel_id, part), answer_s)
                 message = message_pb2.GossipMessage.FromString(raw)
                 answer = read_response(message, self._channel_id)
             except (MemberUnavailable, MemberRefused) as error:

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE_S: Final = 300.0
 MOST_AT_ONCE: Final = 10_000
 BATCH: Final = 256
+ANSWER_S: Final = 10.0
+"""How long one member may take for one answer, as much as it may hold."""
 ROUND_S: Final = 30.0
 """How long one batch may take, whoever is down."""
 
@@ -198,7 +200,7 @@ class Reconciler:
             }
             return set(sent) - bad
 
-        found = await self._pulling.pull(wanted, accept, ROUND_S)
+        found = await self._pulling.pull(wanted, accept, ROUND_S, ANSWER_S)
         now = asyncio.get_running_loop().time()
         for digest, each in places.items():
             if digest in found:

@@ -51,6 +51,7 @@ COLLECTIONS = (
     collection("far", BANK, OPERATOR),
     collection("needy", BANK, PTA, required=2),
     collection("both", BANK, PTA, required=1),
+    collection("quiet", BANK, PTA, maximum=0),
     collection("vouched", BANK, PTA, policy=f"OR('{MAKER}.peer')"),
 )
 
@@ -283,6 +284,33 @@ async def test_required_peers_that_do_not_exist_stop_an_endorsement(network: Loc
         await put(network, "needy", "A-12", "v")
     number = await put(network, "both", "A-12", "v")
     assert held(network, PTA, number) == [("both", {"A-12": b"v"})]
+
+
+# ---- invalid transactions
+
+
+async def test_data_of_an_invalid_transaction_are_kept_where_they_are_and_never_asked_for(
+    network: LocalNetwork,
+) -> None:
+    """As Fabric's peers keep them. Where they were not pushed they are not missed either."""
+    for name, at_hand in (("terms", True), ("quiet", False)):
+        await put(network, name, "A-21", "before", endorsing_organisations=(BANK, MAKER))
+        async with network.gateway(BANK) as gateway:
+            doomed = await gateway.endorse(
+                terms(gateway).new_proposal(
+                    "PutAfter", name, "A-21", transient={"value": b"too late"},
+                    endorsing_organisations=(BANK, PTA) if at_hand else (BANK,),
+                )
+            )  # fmt: skip
+            await put(network, name, "A-21", "between", endorsing_organisations=(BANK, MAKER))
+            status = await gateway.commit_status(await gateway.submit(doomed))
+        assert not status.is_valid
+        await network.settled()
+        assert held(network, BANK, status.block_num) == [(name, {"A-21": b"too late"})]
+        expected = [(name, {"A-21": b"too late"})] if at_hand else []
+        assert held(network, PTA, status.block_num) == expected
+        assert network.node(PTA).channel.ledger.missing_private(10) == []
+        assert await get(network, PTA, name, "A-21") == "between"
 
 
 # ---- how they go

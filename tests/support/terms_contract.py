@@ -60,6 +60,12 @@ class Terms(Contract):
             ctx.stub.put_private_data(collection, key, ctx.stub.get_transient()["value"])
 
     @transaction
+    def PutAfter(self, ctx: Context, collection: str, key: str) -> None:
+        """Write the transient `value` after a look at what is there, by hash."""
+        ctx.stub.get_private_data_hash(collection, key)
+        ctx.stub.put_private_data(collection, key, ctx.stub.get_transient()["value"])
+
+    @transaction
     def Delete(self, ctx: Context, collection: str, key: str) -> None:
         """Delete a value."""
         ctx.stub.del_private_data(collection, key)
