@@ -18,6 +18,8 @@ from typing import Protocol
 from ledger.errors import CorruptionError, Refusal
 
 CLOCK_FILE = "clock"
+A_MOMENT_S = 0.05
+AN_HOUR_S = 3600.0
 
 
 class ClockRefusal(Refusal):
@@ -30,6 +32,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Return the present time, aware UTC."""
 
+    def seconds_until(self, moment: datetime) -> float | None:
+        """Return how long to wait before asking again whether *moment* is over; None for ever."""
+
 
 class RealClock:
     """The machine's clock."""
@@ -37,6 +42,11 @@ class RealClock:
     def now(self) -> datetime:
         """Return the present time, aware UTC."""
         return datetime.now(UTC)
+
+    def seconds_until(self, moment: datetime) -> float | None:
+        """Return the seconds that are left, an hour at most, since the clock may be set."""
+        left = (moment - self.now()).total_seconds()
+        return min(max(left, 0.0) + A_MOMENT_S, AN_HOUR_S)
 
 
 class RehearsalClock:
@@ -63,6 +73,10 @@ class RehearsalClock:
     def now(self) -> datetime:
         """Return the time last set, aware UTC."""
         return self._now
+
+    def seconds_until(self, moment: datetime) -> float | None:
+        """Return None: it is not by waiting that a rehearsal's time goes on."""
+        return None
 
     def set(self, now: datetime) -> None:
         """Move the clock forward to *now* and keep it.

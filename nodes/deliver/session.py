@@ -3,7 +3,7 @@
 After a status of success the stream waits for the next request; after any other it ends, as in
 Fabric. Access is judged at the first block and again as soon as the channel configuration has
 changed, also while there is no block to send; whether the caller's certificate has expired, at
-every block.
+every block and when its time has come.
 
 Invariants: blocks are read at the caller's pace, nothing is queued for it; every block below the
 height can be had also while the channel is halted, and one that will never come ends the stream
@@ -155,7 +155,10 @@ class Delivery:
                         NOT_FOUND, f"block {number} is not there and was not to be waited for"
                     )
                 try:
-                    await channel.wait_above(number, session.sequence)
+                    async with asyncio.timeout(session.wait_s()):
+                        await channel.wait_above(number, session.sequence)
+                except TimeoutError:
+                    pass
                 except Unavailable as error:
                     raise DeliverRefusal(SERVICE_UNAVAILABLE, str(error)) from error
                 await session.verify()
@@ -174,6 +177,10 @@ class _Session:
         self._request = request
         self.sequence = -1
         self._ends = _expiry(channel, request.signed)
+
+    def wait_s(self) -> float | None:
+        """How long to wait for a block before the caller's certificate is looked at again."""
+        return None if self._ends is None else self._delivery.clock.seconds_until(self._ends)
 
     async def verify(self) -> None:
         """Check that the caller may have blocks now.

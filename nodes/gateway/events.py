@@ -10,7 +10,9 @@ A stream ends as soon as its caller has no access any more, also while there is 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +74,9 @@ async def chaincode_events(
     while True:
         committed = await channel.block(number)
         if committed is None:
-            await channel.wait_above(number, access.sequence)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(access.wait_s()):
+                    await channel.wait_above(number, access.sequence)
             access.verify()
             continue
         access.verify()

@@ -271,10 +271,12 @@ class Gateway:
             channel = self._known_channel(asked.channel_id, Code.ABORTED)
             access = CallerAccess(channel, "gateway/CommitStatus", signed, self._clock)
             access.verify()
+            wait_s = min(filter(None, (self._commit_status_wait_s, access.wait_s())))
             try:
-                async with asyncio.timeout(self._commit_status_wait_s):
+                async with asyncio.timeout(wait_s):
                     status = await channel.wait_for_transaction(asked.transaction_id, access.verify)
             except TimeoutError as error:
+                access.verify()
                 raise RpcFailure(
                     Code.DEADLINE_EXCEEDED,
                     f"transaction {asked.transaction_id} is in no block yet; ask again",

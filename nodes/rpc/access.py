@@ -2,14 +2,17 @@
 
 A stream, or a call that waits, may outlive the right to it: a certificate expires, or is revoked by
 a new channel configuration, or its member is removed. So access is judged when a call begins and at
-every new configuration, and expiry at every block that would be sent; Fabric does so for Deliver
-alone (common/deliver/acl.go), we for everything that waits.
+every new configuration, and expiry at every block that would be sent and when its time has come;
+Fabric does so for Deliver alone and there not the last (common/deliver/acl.go), we for everything
+that waits.
 
 Absent: Deliver's own answers, which are statuses (`nodes/deliver/session.py`); the callers on the
 node port, known by their TLS certificates (`connections.py`).
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 import grpc
 
@@ -39,6 +42,7 @@ class CallerAccess:
         self._signed = signed
         self._clock = clock
         self.sequence = -1
+        self._ends: datetime | None = None
 
     def verify(self) -> None:
         """Check that the caller may be served now.
@@ -53,6 +57,10 @@ class CallerAccess:
         except Refusal as refused:
             raise RpcFailure(grpc.StatusCode.PERMISSION_DENIED, str(refused)) from refused
 
+    def wait_s(self) -> float | None:
+        """How long to wait for something before the caller's certificate is looked at again."""
+        return None if self._ends is None else self._clock.seconds_until(self._ends)
+
     def _verify_policy(self) -> None:
         sequence = self._channel.configuration.sequence
         if sequence != self.sequence:
@@ -61,6 +69,7 @@ class CallerAccess:
 
     def _verify_expiry(self) -> None:
         ends = self._channel.configuration.msps.deserialize(self._signed.identity).not_after
+        self._ends = ends
         if self._clock.now() > ends:
             raise IdentityError(
                 f"access denied for [{self._resource}][{self._channel.channel_id}]: client "

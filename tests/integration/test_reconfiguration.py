@@ -405,6 +405,18 @@ async def test_ordering_passes_to_the_node_that_the_configuration_names(network)
     await network.verify()
 
 
+async def test_client_that_expires_while_nothing_happens_loses_its_streams(network) -> None:
+    """When its time has come, and not only with the next block."""
+    naya = Member("NayaMSP")
+    await reconfigure(network, lambda config: edits.add_member(config, naya.spec()))
+    days: Any = timedelta(seconds=3) / timedelta(days=1)
+    client = naya.identity(days=days, now=datetime.now(UTC))
+    async with listening(network, "BankMSP", client) as its:
+        height = network.node("BankMSP").channel.height
+        await its.ends_denied("expired")
+        assert network.node("BankMSP").channel.height == height
+
+
 async def test_expired_client_is_sent_no_further_block_or_event(tmp_path: Path) -> None:
     """In a rehearsal, where time is set: the next block ends its streams."""
     naya = Member("NayaMSP")

@@ -51,3 +51,17 @@ def test_real_clock_is_aware_and_in_utc() -> None:
     """What the machine says."""
     before = datetime.now(UTC)
     assert before <= RealClock().now() <= datetime.now(UTC)
+
+
+def test_clock_says_how_long_to_wait_for_a_moment(tmp_path) -> None:
+    """The machine's: what is left, an hour at most; a rehearsal's goes on by no waiting."""
+    real = RealClock()
+    soon = real.seconds_until(real.now() + timedelta(seconds=10))
+    assert soon is not None
+    assert 9 < soon < 11
+    over = real.seconds_until(real.now() - timedelta(days=1))
+    assert over is not None
+    assert 0 < over < 1
+    assert real.seconds_until(real.now() + timedelta(days=365)) == 3600
+    rehearsal = RehearsalClock(tmp_path / "clock", BEGIN)
+    assert rehearsal.seconds_until(BEGIN + timedelta(days=1)) is None
