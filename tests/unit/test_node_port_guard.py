@@ -56,3 +56,23 @@ def test_guard_refuses_every_other_certificate(call: Call) -> None:
     with pytest.raises(RpcFailure, match="serves members' nodes only") as refused:
         MemberGuard(lambda: CONFIGURATION, never)(call)
     assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_guard_ends_the_stream_of_a_member_that_a_new_configuration_removes() -> None:
+    """At the first configuration in which its certificate is nobody's; others keep theirs."""
+    configurations = [
+        CONFIGURATION,
+        ChannelConfiguration.from_block(genesis([BANK])),
+    ]
+
+    async def reconfigured(_sequence: int) -> ChannelConfiguration:
+        if not configurations:
+            raise ChannelUnavailable("the node is leaving")
+        return configurations.pop(0)
+
+    guard = MemberGuard(lambda: CONFIGURATION, reconfigured)
+    await guard.watch(Call(BANK.tls_identity().certificate_pem))
+    assert configurations == []
+    configurations += [CONFIGURATION, ChannelConfiguration.from_block(genesis([BANK]))]
+    with pytest.raises(RpcFailure, match="serves members' nodes only"):
+        await guard.watch(Call(PTA.tls_identity().certificate_pem))

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.transactions.codes import TxValidationCode
 from nodes import statuses
-from nodes.errors import ChannelHalted
+from nodes.errors import AccessDenied, ChannelHalted
 from nodes.statuses import Statuses, TransactionStatus
 
 VALID = TransactionStatus(TxValidationCode.VALID, 3)
@@ -54,3 +54,23 @@ async def test_newest_statuses_push_the_oldest_out(monkeypatch: pytest.MonkeyPat
     for tx_id in ("a", "b", "c"):
         kept.settle(tx_id, VALID)
     assert [kept.get(each) for each in ("a", "b", "c")] == [None, VALID, VALID]
+
+
+async def test_who_waits_and_must_not_know_any_more_is_told_so() -> None:
+    """At a new configuration everybody who waits is looked at again; others go on waiting."""
+    kept = Statuses()
+
+    def denied() -> None:
+        raise AccessDenied("not any more")
+
+    with (
+        kept.listen("tx", denied) as gone,
+        kept.listen("tx", lambda: None) as stays,
+        kept.listen("tx") as unasked,
+    ):
+        kept.verify_waiting()
+        assert isinstance(gone.exception(), AccessDenied)
+        assert not stays.done()
+        assert not unasked.done()
+        kept.settle("tx", VALID)
+        assert await stays == await unasked == VALID
