@@ -142,13 +142,10 @@ async def test_orderers_node_killed_under_load_stops_submissions_only_and_goes_o
     async with payment_load(running, "O") as load, questions(running, *others) as answers:
         orderer = process_of(running.node(sequencer))
         os.kill(orderer, signal.SIGSTOP)
-        for each in others:
-            await asyncio.to_thread(
-                running.wait_until,
-                each,
-                "an envelope on its way",
-                lambda status: status["ordering"]["queued"] > 0,
-            )
+        await load.until(
+            "an envelope of every other member on its way",
+            lambda: all(running.status(each)["ordering"]["queued"] > 0 for each in others),
+        )
         running.kill(sequencer)
         for each in others:
             error = await refused(load, each)
