@@ -151,7 +151,9 @@ def verify_metadata(block: Block, last_config_block: int) -> list[str]:
             "it says more than that block 0 is the last configuration",
         )
     remarks = []
-    index_signed = signed.last_config.index if signatures.value else last_config_block
+    index_signed = last_config_block
+    if signed.HasField("last_config"):
+        index_signed = signed.last_config.index
     if index_signed != last_config_block:
         remarks.append(
             f"the orderers sign that block {index_signed} is the last configuration; "
