@@ -236,6 +236,33 @@ class LocalNetwork:
                 )
         await self.settled()
 
+    async def redefine(self, name: str, sequence: int, policy: str, collections: str) -> None:
+        """Have every member approve a contract's next definition, and commit it."""
+        rule = policy_pb2.ApplicationPolicy(signature_policy=parse_policy(policy))
+        content: dict[str, Any] = {
+            "name": name,
+            "version": VERSION,
+            "sequence": sequence,
+            "validation_parameter": rule.SerializeToString(),
+            "collections": read_collections(collections),
+        }
+        approval = lifecycle_pb2.ApproveChaincodeDefinitionForMyOrgArgs(**content)
+        for msp_id in self.members:
+            await self._lifecycle(msp_id, "ApproveChaincodeDefinitionForMyOrg", approval, (msp_id,))
+        commit = lifecycle_pb2.CommitChaincodeDefinitionArgs(**content)
+        members = tuple(self.members)
+        await self._lifecycle(members[0], "CommitChaincodeDefinition", commit, members)
+
+    async def _lifecycle(
+        self, msp_id: str, function: str, arguments: Any, endorsers: Sequence[str]
+    ) -> None:
+        async with self.gateway(msp_id, "admin") as gateway:
+            contract = gateway.network(self.channel_id).contract("_lifecycle")
+            await contract.submit(
+                function, arguments.SerializeToString(), endorsing_organisations=endorsers
+            )
+        await self.settled()
+
     # ---- the end
     async def verify(self) -> None:
         """Stop all nodes and compare their ledgers; see the module's docstring."""
