@@ -87,7 +87,7 @@ class PrivateDataSection(Section):
         pull_s: how long a block may wait for private data of other members.
         reconcile_interval_s: between two rounds for what blocks were committed without.
         retention_blocks: after which endorsed private data that came into no block go.
-        concurrency: calls of other members' nodes at once.
+        concurrency: private data taken from other members' nodes at once.
     """
 
     pull_s: Annotated[float, Field(ge=0, le=60)] = 2.0

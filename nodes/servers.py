@@ -105,7 +105,7 @@ class Servers:
             self.events,
             self.deliveries,
             self.followers,
-            self._private.work,
+            *self._private.limits,
         ):
             limit.close()
         await self.calls.idle()

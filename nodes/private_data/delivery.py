@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 
 from ledger.transactions.private import TxPrivate
 from network.policy import SignedData
@@ -23,16 +24,19 @@ class PrivateDelivery:
 
     Args:
         collections: returns those under the configuration in force.
+        threads: where the disk is read.
     """
 
-    def __init__(self, collections: Callable[[], Collections]) -> None:
+    def __init__(self, collections: Callable[[], Collections], threads: Executor) -> None:
         self._collections = collections
+        self._threads = threads
 
     async def encode(
         self, channel: Channel, caller: SignedData, committed: CommittedBlock
     ) -> bytes:
         """Return the response that carries *committed* to *caller*."""
-        return await asyncio.to_thread(self._encode, channel, caller, committed)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._encode, channel, caller, committed)
 
     def _encode(self, channel: Channel, caller: SignedData, committed: CommittedBlock) -> bytes:
         held = channel.ledger.private_data(committed.number)

@@ -27,7 +27,7 @@ PUSH: Final = f"/{SERVICE}/Push"
 PULL: Final = f"/{SERVICE}/Pull"
 MOST_DIGESTS: Final = 256
 """Of one request; a node that lacks more asks again."""
-MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
+MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """Of the sets in one answer, the first one apart; what does not fit is asked for again."""
 MOST_REQUEST_BYTES: Final = 256 * 1024
 """Of a pull; a longer one is not parsed."""

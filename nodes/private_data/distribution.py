@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,15 +71,22 @@ class Distribution:
         own: MSP id of this node's member.
         transient: the node's own store.
         members: the other members' nodes.
+        threads: where the disk is written.
     """
 
     def __init__(
-        self, channel: Channel, own: str, transient: TransientStore, members: Members
+        self,
+        channel: Channel,
+        own: str,
+        transient: TransientStore,
+        members: Members,
+        threads: Executor,
     ) -> None:
         self._channel = channel
         self._own = own
         self._transient = transient
         self._members = members
+        self._threads = threads
         self._pushing: set[asyncio.Task[bool]] = set()
 
     async def distribute(self, collections: Collections, tx_id: str, private: bytes) -> None:
@@ -87,8 +95,8 @@ class Distribution:
         height = self._channel.height
         try:
             plans = self._plan(collections, tx_id, height, writes)
-            stored = asyncio.create_task(
-                asyncio.to_thread(self._transient.put, tx_id, height, writes)
+            stored = asyncio.get_running_loop().run_in_executor(
+                self._threads, self._transient.put, tx_id, height, writes
             )
             try:
                 outcomes = await asyncio.gather(*(self._push(plan) for plan in plans))

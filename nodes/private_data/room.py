@@ -42,6 +42,10 @@ __all__ = ["PrivateDataRoom"]
 
 log = logging.getLogger(__name__)
 
+THREADS: Final = 8
+"""For the disk; those that write at once share a sync."""
+PULLS_AT_ONCE: Final = 64
+"""Each holds an answer in memory until it is sent."""
 _SWEEP_EVERY: Final = 100
 """Blocks between two sweeps of what is too old in the transient store."""
 
@@ -57,7 +61,7 @@ class PrivateDataRoom:
         settings: from `node.toml`.
 
     Attributes:
-        work: limit of calls of other nodes at once.
+        limits: of calls of other nodes at once, pushes and pulls.
         service: what other nodes call.
         delivery: blocks with private data for clients.
         transient: the store between endorsement and commit.
@@ -77,19 +81,25 @@ class PrivateDataRoom:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._made: Collections | None = None
-        self.work = ConcurrencyLimit("private data", settings.concurrency)
+        pushes = ConcurrencyLimit("private data", settings.concurrency)
+        pulls = ConcurrencyLimit("pulls of private data", PULLS_AT_ONCE)
+        self.limits = (pushes, pulls)
+        threads = ThreadPoolExecutor(THREADS, thread_name_prefix="private data")
+        self._threads = threads
         self.transient = TransientStore(path)
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="transient store")
         pulling = Pulling(channel.channel_id, members)
-        self._distribution = Distribution(channel, own, self.transient, members)
+        self._distribution = Distribution(channel, own, self.transient, members, threads)
         self._gathering = Gathering(
             own, self.transient, pulling, lambda: self._loop, settings.pull_s
         )
         self.reconciler = Reconciler(
             channel, own, pulling, self.collections, settings.reconcile_interval_s
         )
-        self.delivery = PrivateDelivery(self.collections)
-        self.service = PrivateDataService(channel, own, self.transient, self.collections, self.work)
+        self.delivery = PrivateDelivery(self.collections, threads)
+        self.service = PrivateDataService(
+            channel, own, self.transient, self.collections, threads, pushes, pulls
+        )
 
     def collections(self) -> Collections:
         """Return the collections under the configuration in force."""
@@ -114,6 +124,7 @@ class PrivateDataRoom:
 
     def close(self) -> None:
         """Close the store; blocks the thread."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
         self._sweeper.shutdown(wait=True)
         self.transient.close()
 

@@ -20,7 +20,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, TypeVar
 
 import grpc
 
@@ -44,12 +45,18 @@ from nodes.private_data.digests import (
 from nodes.private_data.transient import TransientFull, TransientStore
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.connections import calling_member
-from nodes.rpc.failures import RpcFailure
+from nodes.rpc.failures import RpcFailure, shorten
 from nodes.rpc.handlers import Guard, unary
 
 __all__ = ["PrivateDataService", "add_private_data_service"]
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+_NAMED = 5
+_NAMED_BYTES = 400
+"""Collections, and bytes of their names, that a refusal repeats."""
 
 
 class PrivateDataService:
@@ -60,7 +67,8 @@ class PrivateDataService:
         own: MSP id of this node's member.
         transient: where pushed sets are kept.
         collections: returns those under the configuration in force.
-        work: limit of calls at once.
+        threads: where the disk is read and written.
+        pushes, pulls: limits of calls at once.
     """
 
     def __init__(
@@ -69,31 +77,39 @@ class PrivateDataService:
         own: str,
         transient: TransientStore,
         collections: Callable[[], Collections],
-        work: ConcurrencyLimit,
+        threads: Executor,
+        pushes: ConcurrencyLimit,
+        pulls: ConcurrencyLimit,
     ) -> None:
         self._channel = channel
         self._own = own
         self._transient = transient
         self._collections = collections
-        self._work = work
+        self._threads = threads
+        self._pushes = pushes
+        self._pulls = pulls
 
     async def push(self, message: Any, context: Any) -> Any:
         """Keep one pushed set."""
-        with self._work.enter():
+        with self._pushes.enter():
             caller = calling_member(context, self._channel.configuration)
             pushed = read_push(message, self._channel.channel_id)
             decode_private_rwset(pushed.write.rwset)
             configs = message.private_data.payload.collection_configs.SerializeToString()
-            await asyncio.to_thread(self._take, caller, pushed, configs)
+            await self._in_thread(self._take, caller, pushed, configs)
             return encode_acknowledgement(self._channel.channel_id)
 
     async def pull(self, message: Any, context: Any) -> Any:
         """Send the sets that the caller may have and this node holds."""
-        with self._work.enter():
+        with self._pulls.enter():
             caller = calling_member(context, self._channel.configuration)
             digests = read_request(message, self._channel.channel_id)
-            found = await asyncio.to_thread(self._answer, caller, digests)
+            found = await self._in_thread(self._answer, caller, digests)
             return encode_response(self._channel.channel_id, found)
+
+    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, work, *arguments)
 
     def _take(self, caller: str, pushed: Pushed, configs: bytes) -> None:
         write = pushed.write
@@ -142,11 +158,12 @@ class PrivateDataService:
             state.close()
         if not allowed:
             places = sorted({f"{each.namespace}/{each.collection}" for each in digests})
-            log.warning("%s asked for private data of %s and got none", caller, ", ".join(places))
+            # The names are the caller's, and may be long.
+            named = shorten(", ".join(places[:_NAMED]), _NAMED_BYTES)
+            log.warning("%s asked for private data of %s and got none", caller, named)
             raise RpcFailure(
                 grpc.StatusCode.PERMISSION_DENIED,
-                f"{caller} is no member of {', '.join(places[:5])}; only a collection's members "
-                "get its data",
+                f"{caller} is no member of {named}; only a collection's members get its data",
             )
         found: list[tuple[Digest, Sequence[bytes]]] = []
         size = 0

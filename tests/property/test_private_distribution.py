@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from nodes.private_data.distribution import Distribution, DistributionFailed
 OWN = "OwnMSP"
 EVERYBODY = tuple(f"M{number}MSP" for number in range(6))
 TX = "ab" * 32
+THREADS = ThreadPoolExecutor(1)
 WRITES = encode_tx_private((PrivateWrite("book", "terms", b"\x1a\x05\x0a\x01k\x1a\x00"),))
 
 
@@ -82,7 +84,7 @@ worlds = st.builds(
 def distribute(world: World) -> str:
     """Distribute one set; return why it failed, nothing if it did not."""
     made: Any = world
-    distribution = Distribution(made, OWN, made, made)
+    distribution = Distribution(made, OWN, made, made, THREADS)
     try:
         asyncio.run(distribution.distribute(made, TX, WRITES))
     except DistributionFailed as error:
