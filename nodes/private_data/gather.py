@@ -24,6 +24,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Final
 
+from ledger.errors import LedgerError
 from ledger.state.ports import StateReader
 from ledger.state.private import BlockPrivate, MissingPrivate
 from ledger.transactions.codes import TxValidationCode
@@ -187,6 +188,8 @@ class Gathering:
         except FutureTimeout:
             future.cancel()
             log.warning("the event loop is too busy to ask other members for private data")
+        except LedgerError as error:
+            log.warning("other members cannot be asked for private data: %s", error)
         except CancelledError:
             log.info("the node is stopping and asks nobody for private data any more")
         return dict(found)

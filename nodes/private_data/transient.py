@@ -1,19 +1,20 @@
 """Private write sets between endorsement and commit, durable, beside the ledger.
 
     V                                             format version, 4 bytes
-    s ‖ len(tx id) ‖ tx id ‖ uuid ‖ height        transientstore.TxPvtReadWriteSetWithConfigInfo
-    h ‖ height ‖ len(tx id) ‖ tx id ‖ uuid        (empty): what was received at which height
+    s ‖ len(tx id) ‖ tx id ‖ unique ‖ height      transientstore.TxPvtReadWriteSetWithConfigInfo
+    h ‖ height ‖ len(tx id) ‖ tx id ‖ unique      (empty): what was received at which height
 
-Lengths are 2 bytes and heights 8, big-endian; a uuid is 16 bytes. One record holds what came in at
-once: an endorser's whole simulation, or the set of one collection that another node pushed. What a
+Lengths are 2 bytes and heights 8, big-endian; *unique* is 8 bytes that say who pushed (the hash of
+its MSP id; zeros for this node itself) and 8 of chance. One record holds what came in at once: an
+endorser's whole simulation, or the set of one collection that another node pushed. What a
 transaction has more than once (two endorsers push the same) is kept once.
 
 Invariants: what `put` returned from is on disk; nothing here is believed, whoever takes a set out
 compares its hash with the block; a set goes with its transaction's block, or when it is older than
 the retention.
 
-Bounded: `MOST_RECORDS` of one transaction that others push, and bytes in all, beyond which nothing
-more is taken.
+Bounded: bytes in all; and of each member that pushes, so that none can take the room of the others
+or of this node, `MOST_RECORDS` and `MOST_SET_BYTES` of one transaction, and a share of the whole.
 
 Source: Fabric, core/transientstore/{store,store_helper}.go.
 """
@@ -35,6 +36,7 @@ from ledger.errors import CorruptionError, FormatVersionError, Refusal, Unavaila
 from ledger.faults import FaultPort
 from ledger.state.leveldb import LevelDB
 from ledger.transactions.private import (
+    MAX_PRIVATE_BYTES,
     PrivateWrite,
     TxPrivate,
     decode_tx_private,
@@ -45,6 +47,10 @@ __all__ = ["TransientFull", "TransientRefusal", "TransientStore"]
 
 MOST_RECORDS: Final = 64
 MOST_BYTES: Final = 4 * 1024 * 1024 * 1024
+MOST_SET_BYTES: Final = MAX_PRIVATE_BYTES // 2
+"""Of what one member pushes of one transaction."""
+_SHARES: Final = 8
+"""One member that pushes may take one of so many parts of the store."""
 MOST_TX_ID_BYTES: Final = 256
 FORMAT_VERSION: Final = 1
 _FORMAT: Final = b"V"
@@ -53,7 +59,9 @@ _HEIGHT: Final = b"h"
 _REMEDY: Final = "move it away and start again: what it held is pulled from other members"
 _CACHE_BYTES: Final = 4 * 1024 * 1024
 _WRITE_BUFFER_BYTES: Final = 4 * 1024 * 1024
-_UUID_BYTES: Final = 16
+_SENDER_BYTES: Final = 8
+_UNIQUE_BYTES: Final = 16
+_OWN: Final = bytes(_SENDER_BYTES)
 _NUMBER_BYTES: Final = 8
 
 
@@ -103,7 +111,10 @@ class TransientStore:
         self._guard = threading.Lock()
         self._writer = threading.Lock()
         self._waiting: list[_Waiting] = []
-        self._bytes = sum(len(value) for _key, value in self._items(_SET, _after(_SET)))
+        self._bytes = 0
+        self._of_sender: dict[bytes, int] = {}
+        for key, value in self._items(_SET, _after(_SET)):
+            self._count(key, len(value))
 
     def _verify_format(self, path: Path) -> None:
         expected = FORMAT_VERSION.to_bytes(4, "big")
@@ -122,48 +133,72 @@ class TransientStore:
         """Bytes of all sets that are kept."""
         return self._bytes
 
-    def put(self, tx_id: str, height: int, writes: TxPrivate, *, pushed: bool = False) -> None:
+    def put(self, tx_id: str, height: int, writes: TxPrivate, *, sender: str = "") -> None:
         """Keep *writes* of a transaction, durably; what is kept already is not kept again.
 
         Args:
             tx_id: the transaction.
             height: of this node's channel when they came.
-            pushed: another node sent them, so that their number is bounded.
+            sender: MSP id of the member whose node pushed them, "" for what was simulated here.
         Raises:
-            TransientRefusal: no transaction has such an id, or too many sets are kept for it.
-            TransientFull: there is no room.
+            TransientRefusal: no transaction has such an id, or the sender has pushed too much of it.
+            TransientFull: there is no room, or none for the sender.
             StorageError: the disk refused.
         """
-        prefix = _prefix(tx_id)
+        prefix, mark = _prefix(tx_id), _mark(sender)
         known: set[bytes] = set()
-        records = 0
-        for _key, value in self._items(prefix, _after(prefix)):
-            records += 1
+        records = size = 0
+        for key, value in self._items(prefix, _after(prefix)):
+            if _sender_of(key) == mark:
+                records += 1
+                size += len(value)
             known.update(_digest(each) for each in _decode(self._database.path, value))
         new = tuple(each for each in writes if _digest(each) not in known)
         if not new:
             return
-        if pushed and records >= MOST_RECORDS:
-            raise TransientRefusal(
-                f"{MOST_RECORDS} different private write sets are kept for transaction {tx_id} "
-                "already; endorse it anew under another id"
-            )
         value = _encode(height, new)
-        with self._guard:
-            if self._bytes + len(value) > self._most_bytes:
-                raise TransientFull(
-                    f"the transient store of this node holds {self._bytes} bytes and takes no more "
-                    "before blocks are committed; try again"
-                )
-            self._bytes += len(value)
-        unique = uuid.uuid4().bytes
+        if sender and (records >= MOST_RECORDS or size + len(value) > MOST_SET_BYTES):
+            raise TransientRefusal(
+                f"{sender} has pushed {records} private write sets of {size} bytes for "
+                f"transaction {tx_id}, and no more than {MOST_RECORDS} of {MOST_SET_BYTES} bytes "
+                "are kept; endorse it anew under another id, or write less in one transaction"
+            )
+        unique = mark + uuid.uuid4().bytes[: _UNIQUE_BYTES - _SENDER_BYTES]
         entry = _Waiting(set_key(tx_id, unique, height), height_key(tx_id, unique, height), value)
+        self._take_room(sender, entry)
         try:
             self._write(entry)
         except BaseException:
             with self._guard:
-                self._bytes -= len(value)
+                self._count(entry.key, -len(value))
             raise
+
+    def _take_room(self, sender: str, entry: _Waiting) -> None:
+        size = len(entry.value)
+        with self._guard:
+            if self._bytes + size > self._most_bytes:
+                raise TransientFull(
+                    f"the transient store of this node holds {self._bytes} bytes and takes no more "
+                    "before blocks are committed; try again"
+                )
+            theirs = self._of_sender.get(_mark(sender), 0)
+            if sender and theirs + size > self._most_bytes // _SHARES:
+                raise TransientFull(
+                    f"the transient store of this node holds {theirs} bytes that {sender} has "
+                    "pushed and takes no more of it before their transactions are committed; try "
+                    "again, and submit what is endorsed"
+                )
+            self._count(entry.key, size)
+
+    def _count(self, key: bytes, size: int) -> None:
+        """Count the bytes of a record that comes, or, with a negative *size*, goes."""
+        self._bytes += size
+        mark = _sender_of(key)
+        left = self._of_sender.get(mark, 0) + size
+        if left:
+            self._of_sender[mark] = left
+        else:
+            self._of_sender.pop(mark, None)
 
     def get(self, tx_id: str) -> TxPrivate:
         """Return every set that is kept of a transaction, two of one collection if they differ."""
@@ -248,7 +283,9 @@ class TransientStore:
         with self._writer:
             self._database.write((), [key for key, _size in gone])
         with self._guard:
-            self._bytes -= sum(size for _key, size in gone)
+            for key, size in gone:
+                if size:
+                    self._count(key, -size)
 
     def _items(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         snapshot = self._database.snapshot()
@@ -269,7 +306,7 @@ def _prefix(tx_id: str) -> bytes:
 
 
 def set_key(tx_id: str, unique: bytes, height: int) -> bytes:
-    """Return the key of a record: *unique* is its uuid, *height* that at which it came."""
+    """Return the key of a record; *height* is that at which it came."""
     return _prefix(tx_id) + unique + height.to_bytes(_NUMBER_BYTES, "big")
 
 
@@ -284,8 +321,19 @@ def _after(prefix: bytes) -> bytes:
 
 
 def _index_of(key: bytes, prefix: bytes) -> bytes:
-    unique = key[len(prefix) : len(prefix) + _UUID_BYTES]
-    return _HEIGHT + key[len(prefix) + _UUID_BYTES :] + prefix[1:] + unique
+    unique = key[len(prefix) : len(prefix) + _UNIQUE_BYTES]
+    return _HEIGHT + key[len(prefix) + _UNIQUE_BYTES :] + prefix[1:] + unique
+
+
+def _mark(sender: str) -> bytes:
+    """What stands in a key for the member whose node pushed."""
+    return sha256(sender.encode()).digest()[:_SENDER_BYTES] if sender else _OWN
+
+
+def _sender_of(key: bytes) -> bytes:
+    """Return the mark in a record's key."""
+    end = len(key) - _NUMBER_BYTES - (_UNIQUE_BYTES - _SENDER_BYTES)
+    return key[end - _SENDER_BYTES : end]
 
 
 def _digest(write: PrivateWrite) -> bytes:

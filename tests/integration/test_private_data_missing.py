@@ -338,6 +338,8 @@ async def test_purged_data_that_were_missed_are_not_brought_back(tmp_path: Path)
         await network.settled()
         await until(lambda: values(network, PTA, kept) == [b"kept"])
         assert b"unsaid" not in values(network, PTA, number)
+        # What is left of the write set, nothing, came from one who has purged, and was believed.
+        await until(lambda: missing(network, PTA) == [])
         async with network.gateway(PTA) as gateway:
             assert await terms(gateway).evaluate("Get", "terms", "A-1") == b""
         await network.verify()
