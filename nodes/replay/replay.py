@@ -18,7 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from ledger.blocks.block import METADATA_ENTRIES, Block
-from ledger.blocks.structure import is_config_block, verify_block_structure
+from ledger.blocks.structure import (
+    is_config_block,
+    verify_block_structure,
+    verify_envelope_canonical,
+)
 from ledger.channel import ChannelLedger
 from ledger.errors import BlockError
 from ledger.transactions.codes import TxValidationCode
@@ -179,12 +183,13 @@ class Replay:
         """Check the block as a whole, as a peer does on arrival, and all that stands around it."""
         number = self._ledger.height
         configuration = committer.configuration
-        _verify(verify_block_structure, "the block as a whole", number)(
-            block, number, self._ledger.last_header_hash
-        )
+        _verify_structure(block, number, self._ledger.last_header_hash)
         last_config = number if is_config_block(block) else committer.last_config_block
         remarks += verify_metadata(block, last_config)
-        _verify(verify_block_signature, "the orderers' signatures", number)(block, configuration)
+        try:
+            verify_block_signature(block, configuration)
+        except BlockError as error:
+            raise _refused(number, "the orderers' signatures", error, "SIGNATURES") from error
         remarks += weak_signatures(block, configuration)
         return read_outcome(block)
 
@@ -201,7 +206,7 @@ class Replay:
             raise RecordingError(f"{place} holds no channel configuration: it is no genesis block")
         verify_metadata(block, 0)
         outcome = read_outcome(block)
-        _verify(verify_block_structure, "the block as a whole", 0)(block, 0, b"")
+        _verify_structure(block, 0, b"")
         verify_supported(ChannelConfiguration.from_block(block), 0)
         codes = (TxValidationCode.VALID,)
         if outcome.commit_hash or outcome.codes not in (None, bytes(codes)):
@@ -227,18 +232,41 @@ class Replay:
         self.totals.hashes_compared += 1 if outcome.commit_hash else 0
 
 
-def _verify(rule: Callable[..., None], check: str, number: int) -> Callable[..., None]:
-    """Return *rule*, its refusal turned into a difference: the peer has committed the block."""
+def _verify_structure(block: Block, number: int, previous_hash: bytes) -> None:
+    """Check the block as a whole, and name the part that is wrong."""
+    try:
+        verify_block_structure(block, number, previous_hash)
+    except BlockError as error:
+        check, place = _wrong_part(block, number, previous_hash)
+        raise _refused(number, check, error, tx_num=place) from error
 
-    def verify(*arguments: object) -> None:
-        try:
-            rule(*arguments)
-        except BlockError as error:
-            raise Disagreement(
-                Difference(number, check, f"refused: {error}", "committed by the peer")
-            ) from error
 
-    return verify
+def _wrong_part(block: Block, number: int, previous_hash: bytes) -> tuple[str, int | None]:
+    """Name what broke a rule of the whole block, and the transaction if it was one."""
+    if block.number != number:
+        return "number in the header", None
+    if block.header.previous_hash != previous_hash:
+        return "previous hash in the header", None
+    if len(block.metadata) < METADATA_ENTRIES:
+        return "metadata entries", None
+    if not block.data:
+        return "data of the block", None
+    if not is_config_block(block):
+        for place, raw in enumerate(block.data):
+            try:
+                verify_envelope_canonical(raw)
+            except BlockError:
+                return "form of an envelope", place
+    return "data hash in the header", None
+
+
+def _refused(
+    number: int, check: str, error: BlockError, key: str = "", tx_num: int | None = None
+) -> Disagreement:
+    """Return the difference that a refusal is: the peer has committed the block."""
+    return Disagreement(
+        Difference(number, check, f"refused: {error}", "committed by the peer", key, tx_num)
+    )
 
 
 def _recount(

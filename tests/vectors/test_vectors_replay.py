@@ -396,6 +396,24 @@ def test_metadata_that_no_peer_checks_are_compared_with_what_they_must_say(
         assert found.check.startswith(check)
 
 
+WHOLE_BLOCK = {
+    "wrong-previous-hash": "previous hash in the header",
+    "wrong-data-hash": "data hash in the header",
+    "wrong-number": "number in the header",
+    "signed-by-client": "the orderers' signatures",
+    "no-signature": "the orderers' signatures",
+    "empty-block": "data of the block",
+    "envelope-fields-swapped": "form of an envelope",
+    "envelope-overlong-varint": "form of an envelope",
+    "envelope-without-signature": "form of an envelope",
+    "envelope-without-payload": "form of an envelope",
+    "empty-transaction": "form of an envelope",
+    "transaction-not-protobuf": "form of an envelope",
+    "signature-damaged": "the orderers' signatures",
+    "four-metadata-entries": "metadata entries",
+}
+
+
 def test_block_that_the_peer_refused_is_a_difference(
     tmp_path: Path, signatures: SignaturePool
 ) -> None:
@@ -405,13 +423,10 @@ def test_block_that_the_peer_refused_is_a_difference(
         (case["offered_at_height"], (FOLDER / "refused" / case["file"]).read_bytes())
         for case in cases
     ]
-    unsigned = ("signed-by-client.block", "no-signature.block", "signature-damaged.block")
     for case, found in zip(cases, differences(damaged, tmp_path, signatures), strict=True):
         assert isinstance(found, Difference)
-        expected = (
-            "the orderers' signatures" if case["file"] in unsigned else "the block as a whole"
-        )
-        assert found.check == expected, case["file"]
+        assert found.check == WHOLE_BLOCK[case["file"].removesuffix(".block")]
+        assert found.tx_num == (0 if found.check == "form of an envelope" else None)
 
 
 def test_flipped_bit_in_any_file_of_the_snapshot_is_found(copy: Path) -> None:
