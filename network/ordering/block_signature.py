@@ -42,6 +42,7 @@ __all__ = [
     "BLOCK_VALIDATION_POLICY",
     "bft_block_validation",
     "bft_quorum",
+    "has_bft_quorum",
     "sign_block",
     "verify_block_signature",
     "weak_signatures",
@@ -174,6 +175,21 @@ def bft_quorum(consenters: int) -> int:
     """
     faulty = (consenters - 1) // 3
     return -(-(consenters + faulty + 1) // 2)
+
+
+def has_bft_quorum(configuration: ChannelConfiguration) -> bool:
+    """Tell whether the BlockValidation policy is the one that a BFT engine's orderers demand."""
+    group = configuration.config.channel_group.groups["Orderer"]
+    name = BLOCK_VALIDATION_POLICY.rpartition("/")[2]
+    # Looking at what is absent would put it into the message.
+    if name not in group.policies:
+        return False
+    policy = group.policies[name].policy
+    if policy.type != policies_pb2.Policy.SIGNATURE:
+        return False
+    found = _decode(policies_pb2.SignaturePolicyEnvelope, policy.value, BLOCK_VALIDATION_POLICY)
+    demanded = bft_block_validation(configuration.consenters)
+    return bool(found == policies_pb2.SignaturePolicyEnvelope.FromString(demanded))
 
 
 def bft_block_validation(consenters: Sequence[Consenter]) -> bytes:

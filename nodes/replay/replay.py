@@ -27,7 +27,12 @@ from ledger.channel import ChannelLedger
 from ledger.errors import BlockError
 from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration, config_of_block
-from network.ordering.block_signature import verify_block_signature, weak_signatures
+from network.ordering.block_signature import (
+    BLOCK_VALIDATION_POLICY,
+    has_bft_quorum,
+    verify_block_signature,
+    weak_signatures,
+)
 from nodes.committer.committer import Committer, write_genesis
 from nodes.committer.signatures import SignaturePool
 from nodes.replay.delivered import Outcome, read_block, read_outcome, verify_metadata
@@ -38,6 +43,7 @@ from nodes.replay.support import follow_update, verify_supported
 
 __all__ = ["Replay", "Totals"]
 
+BFT = "BFT"
 _NOTHING = Outcome(None, b"")
 
 
@@ -153,6 +159,7 @@ class Replay:
             block = read_block(delivered, number)
             if number == 0:
                 outcome, codes = self._begin(block, delivered.place)
+                remarks += self._remarks_on_configuration()
                 self._after_block(0)
             else:
                 committer = self._committer
@@ -173,6 +180,8 @@ class Replay:
                 if outcome.commit_hash not in (b"", commit_hash):
                     raise Disagreement(explain_hash(staged.prepared, outcome.commit_hash))
                 committer.write(staged)
+                if staged.configuration is not None:
+                    remarks += self._remarks_on_configuration()
                 self._after_block(number)
         except Disagreement as found:
             difference = found.difference
@@ -192,6 +201,17 @@ class Replay:
             raise _refused(number, "the orderers' signatures", error, "SIGNATURES") from error
         remarks += weak_signatures(block, configuration)
         return read_outcome(block)
+
+    def _remarks_on_configuration(self) -> list[str]:
+        """Say what no peer checks of the configuration in force, and its orderers would."""
+        assert self._committer is not None
+        configuration = self._committer.configuration
+        if configuration.consensus_type != BFT or has_bft_quorum(configuration):
+            return []
+        return [
+            f"{BLOCK_VALIDATION_POLICY} is not the quorum of {len(configuration.consenters)} "
+            "consenters that BFT orderers demand; peers take what it says"
+        ]
 
     def _begin(self, block: Block, place: str) -> tuple[Outcome, tuple[TxValidationCode, ...]]:
         """Take the genesis block, which is trusted: nobody signs it."""

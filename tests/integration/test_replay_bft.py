@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fabric_protos.common import common_pb2
+from fabric_protos.common import common_pb2, policies_pb2
 
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import SIGNATURES
@@ -134,6 +135,27 @@ def test_change_of_the_consenters_counts_from_the_next_block_on(
     chain.add([chain.put("a", b"1")], signers=[(n, new[n]) for n in (5, 3, 2)])
     found = replayed(chain, tmp_path / "again", signatures)
     assert found.difference is None
+
+
+def test_policy_that_is_not_the_quorum_is_what_peers_judge_by_and_remarked(
+    tmp_path: Path, signatures: SignaturePool
+) -> None:
+    """The orderers keep the policy at their quorum; a peer knows the policy alone."""
+
+    def change(root: Any) -> None:
+        meta = policies_pb2.ImplicitMetaPolicy(sub_policy="Writers", rule=0)
+        policy = root.groups["Orderer"].policies["BlockValidation"].policy
+        policy.type = policies_pb2.Policy.IMPLICIT_META
+        policy.value = meta.SerializeToString()
+
+    chain = FabricChain(MEMBERS, bft=True, change=change)
+    found = replayed(chain, tmp_path, signatures)
+    assert found.remarks[0].startswith(
+        "/Channel/Orderer/BlockValidation is not the quorum of 4 consenters"
+    )
+    chain.add([chain.put("a", b"1")], signers=[(2, chain.consenters[2])])
+    found = replayed(chain, tmp_path / "again", signatures)
+    assert (found.difference, found.remarks) == (None, ())
 
 
 def test_number_names_a_signer_only_from_v3_on(tmp_path: Path, signatures: SignaturePool) -> None:
