@@ -60,7 +60,7 @@ def replay(
     if len(paths) > (MAX_PATHS if compare_snapshot else 1):
         raise Refusal("give one folder of blocks, and a second folder only to --compare-snapshot")
     recording = Recording(paths[0])
-    snapshot = paths[1] if len(paths) > 1 else _beside(paths[0]) / SNAPSHOT
+    snapshot = paths[1] if len(paths) > 1 else _snapshot_of(paths[0])
     with _opened(ledger) as opened, _threads() as signatures:
         comparison = SnapshotComparison(snapshot, opened) if compare_snapshot else None
         run = Replay(recording, opened, signatures, comparison.after_block if comparison else None)
@@ -84,8 +84,11 @@ def replay(
         raise typer.Exit(1)
 
 
-def _beside(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
+def _snapshot_of(blocks: Path) -> Path:
+    """Return where the snapshot lies that belongs to blocks: in their folder, or beside it."""
+    beside = blocks.resolve().parent / SNAPSHOT
+    inside = blocks / SNAPSHOT
+    return beside if beside.is_dir() and not inside.is_dir() else inside
 
 
 @contextmanager

@@ -92,6 +92,7 @@ def test_replay_takes_the_option_before_the_folder_too(copy: Path) -> None:
     """``--compare-snapshot DIR`` and ``DIR --compare-snapshot OTHER`` mean what they say."""
     moved = copy / "elsewhere"
     assert run("--compare-snapshot", copy)[0] == 0
+    assert "at block 70: the same" in run(copy / "blocks", "--compare-snapshot")[1]
     (copy / "snapshot").rename(moved)
     with pytest.raises(RecordingError, match="give the folder of a peer's snapshot"):
         run("--compare-snapshot", copy)
