@@ -63,8 +63,8 @@ async def test_lender_opens_agreements_once_a_definition_has_its_collections(
         await network.settled()
         agreements, _ = write_files(tmp_path)
         for msp_id, step in (("PtaMSP", "tacs"), ("MakerMSP", "devices"), ("BankMSP", "open")):
-            words = ("import", "agreements", str(agreements), *FACTS, "--step", step)
-            await commands.ok(msp_id, "lending", *words)
+            imported = ("import", "agreements", str(agreements), *FACTS, "--step", step)
+            await commands.ok(msp_id, "lending", *imported)
             await network.settled()
         with agreements.open(newline="") as file:
             row = next(iter(csv.DictReader(file)))
