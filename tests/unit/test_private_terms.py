@@ -40,21 +40,28 @@ NEED_MONEY = {
 
 
 class Outside:
-    """The state as a node has it that is in no collection: hashes, and nothing in plain."""
+    """The state as a node has it that is in no collection: hashes, and nothing in plain.
 
-    def __init__(self, state: MemoryState) -> None:
+    Args:
+        lacks: the one private key that is not there; "": all of them.
+    """
+
+    def __init__(self, state: MemoryState, lacks: str = "") -> None:
         self._state = state
+        self._lacks = lacks
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state, name)
 
-    def get_private(self, namespace: str, collection: str, key: str) -> None:
-        return None
+    def get_private(self, namespace: str, collection: str, key: str) -> VersionedValue | None:
+        if self._lacks in ("", key):
+            return None
+        return self._state.get_private(namespace, collection, key)
 
     def get_private_many(
         self, namespace: str, collection: str, keys: Sequence[str]
     ) -> list[VersionedValue | None]:
-        return [None] * len(keys)
+        return [self.get_private(namespace, collection, key) for key in keys]
 
     def range_private(self, *_: str) -> Iterator[tuple[str, VersionedValue]]:
         return iter(())
@@ -253,6 +260,24 @@ def test_member_whose_node_lacks_the_data_is_told_the_standing_without_money() -
         book.state = state
     assert found["arrears_paisa"] is None
     assert found["schedule_version"] == 2
+
+
+def test_one_account_that_is_missing_hides_no_other() -> None:
+    """Until it is fetched, the rest of a list is told as ever; what is endorsed waits for it."""
+    book = BookLedger()
+    for name in ("A", "B"):
+        book.open(name, list(zip(DUES, AMOUNTS, strict=True)))
+    book.today("2026-05-10")
+    state: Any = book.state
+    book.state = Outside(state, "account/B")  # type: ignore[assignment]
+    found = book.evaluate("instalments", "Standings", ["A", "B"], "", creator=PTA).value
+    assert [each["arrears_paisa"] for each in found] == [AMOUNTS[0] + AMOUNTS[1], None]
+    assert [each["days_past_due"] for each in found] == [35, 35]
+    paid = [payment("A", "2026-05-01"), payment("B", "2026-05-01")]
+    _, result = book.simulate(
+        "instalments", "PostPayments", paid, creator=OPERATOR, transient={"amounts": [1, 1]}
+    )
+    assert result.status == 500
 
 
 def test_money_from_an_outsider_is_a_verdict_of_its_own() -> None:
