@@ -151,6 +151,11 @@ class Collections:
         config = _configs(package).get(name)
         return None if config is None else self._remembered(namespace, config)
 
+    def told(self, package: bytes, namespace: str, name: str) -> Collection | None:
+        """The same, of a package that another node sent; nothing of it is remembered."""
+        config = _configs.__wrapped__(package).get(name)
+        return None if config is None else _read(namespace, config, self.configuration.msps)
+
     def of_member(self, state: StateReader, msp_id: str) -> Iterator[Collection]:
         """Iterate over the collections to which a member is entitled, its implicit ones too."""
         implicit = IMPLICIT_COLLECTION + msp_id

@@ -16,9 +16,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from fabric_protos.gossip import message_pb2
+from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
+from google.protobuf.message import DecodeError as ProtobufDecodeError
 
+from chaincode.simulator import Limits
 from ledger.errors import Refusal
-from ledger.transactions.private import MAX_PRIVATE_BYTES, PrivateWrite
+from ledger.transactions.private import PrivateWrite
 
 __all__ = ["BoundedMessage", "Digest", "PrivateMessageRefusal", "Pushed"]
 
@@ -31,9 +34,14 @@ MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """Of the sets in one answer, the first one apart; what does not fit is asked for again."""
 MOST_REQUEST_BYTES: Final = 256 * 1024
 """Of a pull; a longer one is not parsed."""
-MOST_PUSH_BYTES: Final = MAX_PRIVATE_BYTES + 256 * 1024
-"""Of a push; a longer one is not parsed."""
-_MOST_SETS: Final = 128
+MOST_PUSH_BYTES: Final = 20 * 1024 * 1024
+"""Of a push; a longer one is not parsed. No simulation writes more (`chaincode.simulator`)."""
+MOST_WRITES: Final = 2 * Limits().writes
+"""Of a pushed set: twice what a simulation may write. Every entitled node keeps and indexes each,
+also of a transaction that turns out invalid; where endorsers allow more, it is pulled at commit."""
+MOST_DEFINITION_BYTES: Final = 64 * 1024
+"""Of the definition that comes with a push."""
+MOST_SETS: Final = 128
 """Of one digest in an answer: a holder has one, or before the block some that differ."""
 _MOST_NAME_BYTES: Final = 1024
 
@@ -119,6 +127,28 @@ def read_push(message: Any, channel_id: str) -> Pushed:
     return Pushed(payload.tx_id, write, payload.private_sim_height)
 
 
+def verify_pushed_set(rwset: bytes) -> None:
+    """Look at a pushed set before it is kept.
+
+    Raises:
+        PrivateMessageRefusal: it is no set of writes, or of more than are taken.
+    """
+    try:
+        message = kv_rwset_pb2.KVRWSet.FromString(rwset)
+    except ProtobufDecodeError as error:
+        raise PrivateMessageRefusal(
+            f"a push carries {len(rwset)} bytes that are no kvrwset.KVRWSet ({error})"
+        ) from error
+    count = len(message.writes) + len(message.metadata_writes)
+    if count > MOST_WRITES:
+        raise PrivateMessageRefusal(
+            f"a push carries a set of {count} writes, and at most {MOST_WRITES} are taken; write "
+            "less in one transaction"
+        )
+    if not all(each.key for each in (*message.writes, *message.metadata_writes)):
+        raise PrivateMessageRefusal("a push carries a write to an empty key")
+
+
 def encode_acknowledgement(channel_id: str) -> Any:
     """Return the answer to a push that was taken."""
     message = _message(channel_id)
@@ -182,10 +212,10 @@ def read_response(message: Any, channel_id: str) -> dict[Digest, list[bytes]]:
     if message.WhichOneof("content") != "privateRes":
         raise PrivateMessageRefusal("the answer to a pull carries no privateRes")
     elements = message.privateRes.elements
-    if len(elements) > MOST_DIGESTS or any(len(each.payload) > _MOST_SETS for each in elements):
+    if len(elements) > MOST_DIGESTS or any(len(each.payload) > MOST_SETS for each in elements):
         raise PrivateMessageRefusal(
             f"the answer to a pull holds more than {MOST_DIGESTS} digests, or more than "
-            f"{_MOST_SETS} sets for one"
+            f"{MOST_SETS} sets for one"
         )
     found: dict[Digest, list[bytes]] = {}
     for element in elements:

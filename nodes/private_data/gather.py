@@ -29,8 +29,8 @@ from ledger.state.ports import StateReader
 from ledger.state.private import BlockPrivate, MissingPrivate
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import ParsedTransaction
-from ledger.transactions.private import PrivateWrite, TxPrivate, matches, private_collections
-from ledger.transactions.rwset import CollectionRWSet
+from ledger.transactions.private import PrivateWrite, matches, private_collections
+from ledger.transactions.rwset import CollectionRWSet, TxRWSet
 from network.errors import IdentityError
 from network.msp import split_identity
 from nodes.private_data.access import Collection, Collections
@@ -99,7 +99,7 @@ class Gathering:
             if transaction.rwset is None:
                 continue
             is_valid = code is TxValidationCode.VALID
-            kept: TxPrivate | None = None
+            kept: dict[tuple[str, str], PrivateWrite] | None = None
             for namespace, hashed in private_collections(transaction.rwset):
                 place = (namespace, hashed.collection)
                 if place not in defined:
@@ -110,8 +110,8 @@ class Gathering:
                         missing.append(MissingPrivate(number, tx_num, *place, False))
                     continue
                 if kept is None:
-                    kept = self._kept(transaction.tx_id)
-                write = _matching(kept, namespace, hashed)
+                    kept = self._kept(transaction.tx_id, transaction.rwset)
+                write = kept.get(place)
                 if write is not None:
                     held.setdefault(tx_num, []).append(write)
                 elif is_valid:
@@ -130,11 +130,23 @@ class Gathering:
             )  # fmt: skip
         return BlockPrivate({tx_num: tuple(writes) for tx_num, writes in held.items()}, missing)
 
-    def _kept(self, tx_id: str) -> TxPrivate:
+    def _kept(self, tx_id: str, rwset: TxRWSet) -> dict[tuple[str, str], PrivateWrite]:
+        """Return of what is kept for a transaction that which the block means."""
+        wanted = {
+            (namespace, hashed.collection): hashed
+            for namespace, hashed in private_collections(rwset)
+        }
+        found: dict[tuple[str, str], PrivateWrite] = {}
         try:
-            return self._transient.get(tx_id)
+            for each in self._transient.sets(tx_id):
+                place = (each.namespace, each.collection)
+                if place in wanted and matches(each, wanted[place]):
+                    found[place] = each
+                    if len(found) == len(wanted):
+                        break
         except TransientRefusal:
-            return ()  # nothing can be kept for such an id
+            pass  # nothing can be kept for such an id
+        return found
 
     def _sources(self, transaction: ParsedTransaction, collection: Collection) -> list[str]:
         """The members that may have a set: those that endorsed it first, then the others.
@@ -193,11 +205,3 @@ class Gathering:
         except CancelledError:
             log.info("the node is stopping and asks nobody for private data any more")
         return dict(found)
-
-
-def _matching(kept: TxPrivate, namespace: str, hashed: CollectionRWSet) -> PrivateWrite | None:
-    """Return the set among those kept that the block means."""
-    for each in kept:
-        if each.namespace == namespace and matches(each, hashed):
-            return each
-    return None

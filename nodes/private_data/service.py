@@ -26,21 +26,25 @@ from typing import Any, TypeVar
 import grpc
 
 from ledger.state.ports import StateReader
-from ledger.transactions.private import TxPrivate, decode_private_rwset
+from ledger.transactions.private import TxPrivate
 from nodes.channel import Channel
 from nodes.private_data.access import Collection, Collections
 from nodes.private_data.digests import (
     MOST_ANSWER_BYTES,
+    MOST_DEFINITION_BYTES,
     MOST_PUSH_BYTES,
     MOST_REQUEST_BYTES,
+    MOST_SETS,
     SERVICE,
     BoundedMessage,
     Digest,
+    PrivateMessageRefusal,
     Pushed,
     encode_acknowledgement,
     encode_response,
     read_push,
     read_request,
+    verify_pushed_set,
 )
 from nodes.private_data.transient import TransientFull, TransientStore
 from nodes.rpc.concurrency import ConcurrencyLimit
@@ -94,8 +98,12 @@ class PrivateDataService:
         with self._pushes.enter():
             caller = calling_member(context, self._channel.configuration)
             pushed = read_push(message, self._channel.channel_id)
-            decode_private_rwset(pushed.write.rwset)
             configs = message.private_data.payload.collection_configs.SerializeToString()
+            if len(configs) > MOST_DEFINITION_BYTES:
+                raise PrivateMessageRefusal(
+                    f"a push defines its collection in {len(configs)} bytes, and at most "
+                    f"{MOST_DEFINITION_BYTES} are read; send that one's definition alone"
+                )
             await self._in_thread(self._take, caller, pushed, configs)
             return encode_acknowledgement(self._channel.channel_id)
 
@@ -125,8 +133,9 @@ class PrivateDataService:
             )
         if self._channel.ledger.has_transaction(pushed.tx_id):
             return  # too late: its block is here, and what lacked is asked for already
+        verify_pushed_set(write.rwset)
         try:
-            self._transient.put(pushed.tx_id, self._channel.height, (write,), pushed=True)
+            self._transient.put(pushed.tx_id, self._channel.height, (write,), sender=caller)
         except TransientFull as error:
             raise RpcFailure(grpc.StatusCode.ABORTED, str(error)) from error
 
@@ -145,7 +154,7 @@ class PrivateDataService:
         if found is not None and self._own in found.members:
             return found.members
         if pushed.height > self._channel.height:
-            found = collections.of(configs, write.namespace, write.collection)
+            found = collections.told(configs, write.namespace, write.collection)
         return () if found is None else found.members
 
     def _answer(
@@ -168,7 +177,7 @@ class PrivateDataService:
         found: list[tuple[Digest, Sequence[bytes]]] = []
         size = 0
         blocks: dict[int, dict[int, TxPrivate]] = {}
-        for digest in allowed:
+        for digest in dict.fromkeys(allowed):
             rwsets = self._load(digest, blocks)
             size += sum(map(len, rwsets))
             if found and size > MOST_ANSWER_BYTES:
@@ -188,11 +197,7 @@ class PrivateDataService:
     def _load(self, digest: Digest, blocks: dict[int, dict[int, TxPrivate]]) -> list[bytes]:
         """Return the sets that are held: those of a committed block, or else of the endorsed."""
         if digest.block_num >= self._channel.ledger.height:
-            rwsets = (
-                self._transient.find(digest.tx_id, digest.namespace, digest.collection)
-                if digest.tx_id
-                else []
-            )
+            rwsets = self._endorsed(digest)
             # In between the block may have been committed, and the store emptied.
             if rwsets or digest.block_num >= self._channel.ledger.height:
                 return rwsets
@@ -203,6 +208,21 @@ class PrivateDataService:
             for each in blocks[digest.block_num].get(digest.tx_num, ())
             if each.namespace == digest.namespace and each.collection == digest.collection
         ]
+
+    def _endorsed(self, digest: Digest) -> list[bytes]:
+        """Return sets of an endorsed transaction, as many as one answer may hold.
+
+        Which of them is true the block will tell: others may have pushed any number.
+        """
+        found: list[bytes] = []
+        size = 0
+        if digest.tx_id:
+            for rwset in self._transient.find(digest.tx_id, digest.namespace, digest.collection):
+                size += len(rwset)
+                if found and (size > MOST_ANSWER_BYTES or len(found) == MOST_SETS):
+                    break
+                found.append(rwset)
+        return found
 
 
 def add_private_data_service(

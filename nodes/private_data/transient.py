@@ -141,7 +141,7 @@ class TransientStore:
             height: of this node's channel when they came.
             sender: MSP id of the member whose node pushed them, "" for what was simulated here.
         Raises:
-            TransientRefusal: no transaction has such an id, or the sender has pushed too much of it.
+            TransientRefusal: no transaction has such an id, or the sender pushed too much of it.
             TransientFull: there is no room, or none for the sender.
             StorageError: the disk refused.
         """
@@ -202,19 +202,26 @@ class TransientStore:
 
     def get(self, tx_id: str) -> TxPrivate:
         """Return every set that is kept of a transaction, two of one collection if they differ."""
-        prefix = _prefix(tx_id)
-        found: list[PrivateWrite] = []
-        for _key, value in self._items(prefix, _after(prefix)):
-            found.extend(_decode(self._database.path, value))
-        return tuple(found)
+        return tuple(self.sets(tx_id))
 
-    def find(self, tx_id: str, namespace: str, collection: str) -> list[bytes]:
-        """Return the sets of one collection that are kept of a transaction."""
-        return [
-            each.rwset
-            for each in self.get(tx_id)
-            if each.namespace == namespace and each.collection == collection
-        ]
+    def sets(self, tx_id: str) -> Iterator[PrivateWrite]:
+        """The same, one after the other, those that were simulated here first.
+
+        Others may have pushed much that is no transaction's; who looks for one set should not hold
+        all of them.
+
+        Raises:
+            TransientRefusal: no transaction has such an id.
+        """
+        prefix = _prefix(tx_id)
+        for _key, value in self._items(prefix, _after(prefix)):
+            yield from _decode(self._database.path, value)
+
+    def find(self, tx_id: str, namespace: str, collection: str) -> Iterator[bytes]:
+        """Iterate over the sets of one collection that are kept of a transaction."""
+        for each in self.sets(tx_id):
+            if each.namespace == namespace and each.collection == collection:
+                yield each.rwset
 
     def ids(self) -> list[str]:
         """Return the transactions of which something is kept."""

@@ -16,6 +16,7 @@ from ledger.state.leveldb import LevelDB
 from ledger.transactions.private import PrivateWrite
 from nodes.private_data.transient import (
     MOST_RECORDS,
+    MOST_SET_BYTES,
     TransientFull,
     TransientRefusal,
     TransientStore,
@@ -47,7 +48,7 @@ def test_transient_store_opened_again_has_what_was_put(tmp_path: Path) -> None:
     again = TransientStore(tmp_path / "transient")
     try:
         assert set(again.get(TX)) == {write("one"), write("two", "kyc")}
-        assert again.find(TX, "book", "kyc") == [b"two"]
+        assert list(again.find(TX, "book", "kyc")) == [b"two"]
         assert again.ids() == [TX]
         assert again.size_bytes == size > 0
     finally:
@@ -114,15 +115,53 @@ def test_transient_store_full_takes_nothing_until_it_is_emptied(tmp_path: Path) 
 def test_transient_store_takes_a_bounded_number_of_sets_for_one_transaction(
     store: TransientStore,
 ) -> None:
-    """A liar cannot fill it under one id, nor keep an endorser from endorsing."""
+    """A liar cannot fill it under one id, nor keep an endorser, or another member, from it."""
     for number in range(MOST_RECORDS):
-        store.put(TX, 7, (write(str(number)),), pushed=True)
-    with pytest.raises(TransientRefusal, match="endorse it anew"):
-        store.put(TX, 7, (write("one more"),), pushed=True)
+        store.put(TX, 7, (write(str(number)),), sender="LiarMSP")
+    with pytest.raises(TransientRefusal, match=r"LiarMSP has pushed 64 .* endorse it anew"):
+        store.put(TX, 7, (write("one more"),), sender="LiarMSP")
     assert len(store.get(TX)) == MOST_RECORDS
-    # What the node has simulated itself finds its place in any case.
+    # What the node has simulated itself, or an honest member pushes, finds its place in any case.
     store.put(TX, 7, (write("its own"),))
-    assert write("its own") in store.get(TX)
+    store.put(TX, 7, (write("true"),), sender="HonestMSP")
+    assert store.get(TX)[0] == write("its own")
+    assert write("true") in store.get(TX)
+
+
+def test_transient_store_takes_bounded_bytes_for_one_transaction_of_a_member(
+    store: TransientStore,
+) -> None:
+    """What a block's commit must look through is bounded."""
+    half = "x" * (MOST_SET_BYTES // 2 - 200)
+    for value in (half, half + "y"):
+        store.put(TX, 7, (write(value),), sender="LiarMSP")
+    with pytest.raises(TransientRefusal, match="write less in one transaction"):
+        store.put(TX, 7, (write("z" * 1000),), sender="LiarMSP")
+    store.put(TX, 7, (write("true"),), sender="HonestMSP")
+    assert write("true") in store.get(TX)
+
+
+def test_transient_store_gives_one_member_a_share_and_keeps_room_for_the_others(
+    tmp_path: Path,
+) -> None:
+    """Who pushes without end fills its own share; also after a restart, and until it is purged."""
+    store = TransientStore(tmp_path / "transient", most_bytes=80_000)
+    taken = [f"{number:064x}" for number in range(9)]
+    for tx_id in taken:
+        store.put(tx_id, 7, (write("x" * 1000),), sender="LiarMSP")
+    store.close()
+    store = TransientStore(tmp_path / "transient", most_bytes=80_000)
+    try:
+        with pytest.raises(TransientFull, match="bytes that LiarMSP has pushed"):
+            store.put(OTHER, 7, (write("x" * 1000),), sender="LiarMSP")
+        store.put(OTHER, 7, (write("true"),), sender="HonestMSP")
+        for number in range(20):
+            store.put(f"{number + 100:064x}", 7, (write("y" * 1000),))
+        store.purge(taken)
+        store.put(OTHER, 7, (write("x" * 1000),), sender="LiarMSP")
+        assert len(store.get(OTHER)) == 2
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize("tx_id", ["", "x" * 257])
