@@ -62,7 +62,7 @@ def main() -> None:
             done += count
     for block in _chain.blocks:
         (given.folder / f"{block.number:06}.block").write_bytes(block.encode())
-    print(  # noqa: T201  a program for people
+    print(
         f"{done} transactions in {len(_chain.blocks)} blocks in {given.folder}, "
         f"{time.perf_counter() - began:.0f} s"
     )
