@@ -33,11 +33,11 @@ from network.ordering.ports import ExpectedOutcome
 from nodes.committer.configuration import ConfigurationRule
 from nodes.committer.outcome import CommittedBlock, verify_outcome
 from nodes.committer.ports import PrivateData
-from nodes.committer.signatures import SignaturePool
+from nodes.committer.signatures import Begun, SignaturePool
 from nodes.committer.validator import TransactionValidator
 from nodes.errors import ChannelHalted
 
-__all__ = ["Committer", "StagedBlock"]
+__all__ = ["Committer", "LookAhead", "StagedBlock"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,19 @@ class StagedBlock:
     prepared: PreparedBlock
     transactions: tuple[ParsedTransaction, ...]
     configuration: ChannelConfiguration | None
+
+
+@dataclass(frozen=True, slots=True)
+class LookAhead:
+    """What was begun of a block before its turn.
+
+    Attributes:
+        transactions: its envelopes, taken apart.
+        begun: its signatures; None if nothing was begun.
+    """
+
+    transactions: tuple[ParsedTransaction, ...]
+    begun: Begun | None
 
 
 class Committer:
@@ -89,15 +102,32 @@ class Committer:
         """
         return self.write(self.stage(block, expected))
 
-    def stage(self, block: Block, expected: ExpectedOutcome | None = None) -> StagedBlock:
-        """Work out what comes of *block* without writing anything; may be done again."""
+    def look_ahead(self, block: Block) -> LookAhead:
+        """Begin with what hangs on a block alone, before the one before it is staged."""
+        transactions = tuple(parse_transaction(raw) for raw in block.data)
+        return LookAhead(transactions, self._validator.begin(transactions))
+
+    def stage(
+        self,
+        block: Block,
+        expected: ExpectedOutcome | None = None,
+        ahead: LookAhead | None = None,
+    ) -> StagedBlock:
+        """Work out what comes of *block* without writing anything; may be done again.
+
+        Args:
+            block: the next one.
+            expected: the outcome elsewhere, if it is known.
+            ahead: what `look_ahead` returned for this block. A configuration may have changed
+                since: then its signatures are verified anew.
+        """
         if self.halted is not None:
             raise ChannelHalted(
                 f"channel {self.configuration.channel_id} has halted and takes no blocks: "
                 f"{self.halted}"
             )
         try:
-            return self._stage(block, expected)
+            return self._stage(block, expected, ahead)
         except Fatal as fatal:
             self.halt(fatal)
             raise
@@ -151,11 +181,17 @@ class Committer:
                 fatal,
             )
 
-    def _stage(self, block: Block, expected: ExpectedOutcome | None) -> StagedBlock:
+    def _stage(
+        self, block: Block, expected: ExpectedOutcome | None, ahead: LookAhead | None
+    ) -> StagedBlock:
         verify_block_structure(block, self._ledger.height, self._ledger.last_header_hash)
-        transactions = tuple(parse_transaction(raw) for raw in block.data)
+        if ahead is None:
+            ahead = LookAhead(tuple(parse_transaction(raw) for raw in block.data), None)
+        transactions = ahead.transactions
         with self._ledger.snapshot() as state:
-            codes = self._validator.validate(transactions, state, self._ledger.has_transaction)
+            codes = self._validator.validate(
+                transactions, state, self._ledger.has_transaction, ahead.begun
+            )
         configuration = self._judge_configurations(block.number, transactions, codes)
         prepared = self._ledger.prepare(block, transactions, codes)
         if expected is not None:

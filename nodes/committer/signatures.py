@@ -3,23 +3,30 @@
 OpenSSL works without Python's lock, so threads verify at the same time; what costs is handing work
 over, so each thread gets a batch. The thread that asks verifies its share itself.
 
-Invariants: the answers come in the order of the questions; nothing is remembered between calls.
+Who knows what will be asked next, as a replay does, may have it begun: the threads verify while the
+block before is judged and written.
+
+Invariants: the answers come in the order of the questions; nothing is remembered between calls but
+what was begun, and that goes with what holds it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from network.errors import SignatureError
 from network.msp import Identity
 
-__all__ = ["Question", "SignaturePool"]
+__all__ = ["Begun", "Question", "SignaturePool"]
 
 SMALLEST_BATCH = 8
 """Signatures below which a hop to another thread costs more than it wins."""
+
+BEGUN_BATCH = 64
+"""Signatures that a thread verifies at a time when they are begun ahead."""
 
 
 class Question(NamedTuple):
@@ -28,6 +35,25 @@ class Question(NamedTuple):
     identity: Identity
     message: bytes
     signature: bytes
+
+
+class Begun:
+    """Questions whose answers are on their way."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self) -> None:
+        self._places: dict[Question, tuple[Future[list[bool]], int]] = {}
+
+    def add(self, questions: Sequence[Question], answers: Future[list[bool]]) -> None:
+        """Take up questions, and where their answers will be."""
+        for place, question in enumerate(questions):
+            self._places[question] = (answers, place)
+
+    def answer(self, question: Question) -> bool | None:
+        """Return the answer, waiting for it; None if the question was not begun."""
+        found = self._places.get(question)
+        return None if found is None else found[0].result()[found[1]]
 
 
 class SignaturePool:
@@ -44,8 +70,28 @@ class SignaturePool:
             max(1, self._threads - 1), thread_name_prefix="verify signatures"
         )
 
-    def verify(self, questions: Sequence[Question]) -> list[bool]:
-        """Return for each question whether the signature is good. Blocks until all are answered."""
+    def begin(self, questions: Sequence[Question]) -> Begun:
+        """Have the threads verify; returns at once."""
+        begun = Begun()
+        for start in range(0, len(questions), BEGUN_BATCH):
+            share = questions[start : start + BEGUN_BATCH]
+            begun.add(share, self._pool.submit(_verify, share))
+        return begun
+
+    def verify(self, questions: Sequence[Question], begun: Begun | None = None) -> list[bool]:
+        """Return for each question whether the signature is good. Blocks until all are answered.
+
+        Args:
+            questions: in the order in which the answers come.
+            begun: those that were begun before; only the others are verified now.
+        """
+        if begun is not None:
+            known = [begun.answer(question) for question in questions]
+            missing = [
+                question for question, each in zip(questions, known, strict=True) if each is None
+            ]
+            found = iter(self.verify(missing))
+            return [next(found) if each is None else each for each in known]
         batch = max(SMALLEST_BATCH, -(-len(questions) // self._threads))
         if len(questions) <= batch:
             return _verify(questions)

@@ -30,7 +30,7 @@ from network.errors import IdentityError
 from network.msp import Identity
 from nodes.committer.endorsement import BlockPolicies, Unsatisfied
 from nodes.committer.policies import Endorsers, PolicyEvaluator
-from nodes.committer.signatures import Question, SignaturePool
+from nodes.committer.signatures import Begun, Question, SignaturePool
 
 __all__ = ["TransactionValidator"]
 
@@ -67,6 +67,7 @@ class TransactionValidator:
         transactions: Sequence[ParsedTransaction],
         state: StateReader,
         is_known: Callable[[str], bool],
+        begun: Begun | None = None,
     ) -> list[TxValidationCode]:
         """Return the verdict on each transaction, VALID if only later checks can fail it.
 
@@ -74,6 +75,7 @@ class TransactionValidator:
             transactions: those of one block, in order.
             state: the state before the block.
             is_known: whether a transaction id is in the ledger, valid or not.
+            begun: what `begin` returned for these transactions, if it was asked.
         """
         questions: list[Question] = []
         duplicates = [
@@ -86,7 +88,7 @@ class TransactionValidator:
             self._ask(each, duplicate, questions)
             for each, duplicate in zip(transactions, duplicates, strict=True)
         ]
-        answers = self._signatures.verify(questions)
+        answers = self._signatures.verify(questions, begun)
         policies = BlockPolicies(state, self._evaluator)
         self.unsatisfied = {}
         codes: list[TxValidationCode] = []
@@ -99,6 +101,13 @@ class TransactionValidator:
                     self.unsatisfied[len(codes)] = failure
             codes.append(code)
         return codes
+
+    def begin(self, transactions: Sequence[ParsedTransaction]) -> Begun:
+        """Have the signatures verified of a block that will be validated next."""
+        questions: list[Question] = []
+        for each in transactions:
+            self._ask(each, False, questions)
+        return self._signatures.begin(questions)
 
     def _ask(
         self, transaction: ParsedTransaction, duplicate: bool, questions: list[Question]

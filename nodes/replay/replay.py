@@ -7,6 +7,8 @@ Invariants: the ledger begins empty or holds an earlier part of the same recordi
 committed only when nothing in it differed, or when the recording says nothing about it; the first
 difference ends the replay.
 
+The signatures of one block are verified while the block before it is judged and written.
+
 Absent: private data. Their hashes are in the blocks, and nothing that is compared needs more.
 """
 
@@ -33,7 +35,7 @@ from network.ordering.block_signature import (
     verify_block_signature,
     weak_signatures,
 )
-from nodes.committer.committer import Committer, write_genesis
+from nodes.committer.committer import Committer, LookAhead, write_genesis
 from nodes.committer.signatures import SignaturePool
 from nodes.replay.delivered import Outcome, read_block, read_outcome, verify_metadata
 from nodes.replay.difference import Difference, Disagreement, RecordingError, Recount
@@ -93,6 +95,7 @@ class Replay:
         self._signatures = signatures
         self._after_block = after_block or (lambda number: None)
         self._committer: Committer | None = None
+        self._looked: tuple[DeliveredBlock, Block, LookAhead] | None = None
         self.totals = Totals()
         self.channel_id = ""
 
@@ -114,13 +117,13 @@ class Replay:
         stored = self._ledger.height
         if stored:
             self._open()
-        for number, delivered in enumerate(self._recording):
+        for number, (delivered, following) in enumerate(_with_following(self._recording)):
             if number < stored:
                 recount = self._compare_stored(number, delivered)
                 if recount is None:
                     continue
             else:
-                recount = self._replay(number, delivered)
+                recount = self._replay(number, delivered, following)
             self.totals.seconds = time.perf_counter() - began
             yield recount
             if recount.difference is not None:
@@ -149,14 +152,19 @@ class Replay:
         )
         return _recount(number, (), b"", _NOTHING, [], difference)
 
-    def _replay(self, number: int, delivered: DeliveredBlock) -> Recount:
-        """Judge one block; what differs comes back in the recount."""
+    def _replay(
+        self, number: int, delivered: DeliveredBlock, following: DeliveredBlock | None
+    ) -> Recount:
+        """Judge one block; what differs comes back in the recount.
+
+        The signatures of the *following* block are verified meanwhile.
+        """
         outcome, commit_hash = _NOTHING, b""
         codes: tuple[TxValidationCode, ...] = ()
         remarks: list[str] = []
         difference: Difference | None = None
         try:
-            block = read_block(delivered, number)
+            block, ahead = self._taken_up(number, delivered)
             if number == 0:
                 outcome, codes = self._begin(block, delivered.place)
                 remarks += self._remarks_on_configuration()
@@ -165,7 +173,8 @@ class Replay:
                 committer = self._committer
                 assert committer is not None
                 outcome = self._verify_delivered(block, committer, remarks)
-                staged = committer.stage(block)
+                self._look_ahead(number + 1, following)
+                staged = committer.stage(block, ahead=ahead)
                 codes, commit_hash = staged.prepared.codes, staged.prepared.commit_hash
                 if outcome.codes is not None and bytes(codes) != outcome.codes:
                     raise Disagreement(
@@ -187,6 +196,23 @@ class Replay:
             difference = found.difference
         self._add(codes, outcome)
         return _recount(number, codes, commit_hash, outcome, remarks, difference)
+
+    def _taken_up(self, number: int, delivered: DeliveredBlock) -> tuple[Block, LookAhead | None]:
+        """Return the block, read before or now, and what was begun of it."""
+        looked, self._looked = self._looked, None
+        if looked is not None and looked[0] is delivered:
+            return looked[1], looked[2]
+        return read_block(delivered, number), None
+
+    def _look_ahead(self, number: int, following: DeliveredBlock | None) -> None:
+        """Read the following block and begin with it; what is wrong with it is said in its turn."""
+        if following is None or self._committer is None:
+            return
+        try:
+            block = read_block(following, number)
+        except Disagreement:
+            return
+        self._looked = following, block, self._committer.look_ahead(block)
 
     def _verify_delivered(self, block: Block, committer: Committer, remarks: list[str]) -> Outcome:
         """Check the block as a whole, as a peer does on arrival, and all that stands around it."""
@@ -250,6 +276,26 @@ class Replay:
         self.totals.codes.update(codes)
         self.totals.compared += len(codes) if outcome.codes is not None else 0
         self.totals.hashes_compared += 1 if outcome.commit_hash else 0
+
+
+def _with_following(
+    recording: Iterable[DeliveredBlock],
+) -> Iterator[tuple[DeliveredBlock, DeliveredBlock | None]]:
+    """Yield each block with the one behind it; that of the last is None, or cannot be read."""
+    blocks = iter(recording)
+    current = next(blocks, None)
+    while current is not None:
+        failure: RecordingError | None = None
+        following: DeliveredBlock | None = None
+        try:
+            following = next(blocks, None)
+        except RecordingError as error:
+            # What comes before it is judged first.
+            failure = error
+        yield current, following
+        if failure is not None:
+            raise failure
+        current = following
 
 
 def _verify_structure(block: Block, number: int, previous_hash: bytes) -> None:
