@@ -94,12 +94,14 @@ class Client:
 
     Attributes:
         msp_id: whose officer it is.
+        helpers: who endorses beside its own member, the one asked first at the front.
         agreements: the ones it posts for.
         attempts: all of them, in order.
     """
 
     msp_id: str
     gateway: AsyncGateway
+    helpers: Sequence[str]
     agreements: Sequence[str]
     run: str
     attempts: list[Attempt] = field(default_factory=list)
@@ -116,7 +118,6 @@ class Client:
     async def post(self) -> None:
         """Post payments until told to end; an attempt that was begun is waited for."""
         day = (pkt_date(datetime.now(UTC)) - timedelta(days=1)).isoformat()
-        others = [each for each in MEMBERS if each != self.msp_id]
         helper = 0
         for number in count():
             payment = {
@@ -126,7 +127,7 @@ class Client:
                 "channel": "branch",
             }
             while not self.is_ending:
-                attempt = await self._post(payment, others[helper % len(others)])
+                attempt = await self._post(payment, self.helpers[helper % len(self.helpers)])
                 self.attempts.append(attempt)
                 if attempt.told == "acknowledged":
                     break
@@ -284,10 +285,14 @@ async def payment_load(network: NodeNetwork, run: str) -> AsyncIterator[Load]:
         run: letters and digits that no other load of the same network begins its references with.
     """
     each = COUNT // len(MEMBERS)
+    # The orderer's node is asked last, so that its end finds nobody waiting for an endorsement.
+    sequencer = network.sequencer
+    helpers = sorted(MEMBERS, key=lambda msp_id: msp_id == sequencer)
     clients = [
         Client(
             msp_id,
             network.gateway(msp_id),
+            [helper for helper in helpers if helper != msp_id],
             [f"AG-{place * each + number}" for number in range(each)],
             run,
         )
