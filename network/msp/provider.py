@@ -117,7 +117,8 @@ class MSP:
     def _verify_authorities_in_force(self) -> None:
         for intermediate in self._authorities.trust.intermediates:
             chain = self._authorities.trust.chain(intermediate)
-            if self._is_revoked(intermediate, chain[1]):
+            # One that is named as a root too is its own chain, and nobody's to revoke.
+            if len(chain) > 1 and self._is_revoked(intermediate, chain[1]):
                 raise ConfigurationError(
                     f"MSP {self.msp_id} revokes its own authority {intermediate.common_name!r}: "
                     "take it out of intermediatecerts"

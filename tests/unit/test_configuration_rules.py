@@ -313,3 +313,15 @@ def test_text_that_is_no_address_is_refused(text) -> None:
     """HOST:PORT with a port that exists."""
     with pytest.raises(ConfigurationError, match="HOST:PORT"):
         read_endpoint(text, "here")
+
+
+def test_root_that_is_named_as_an_intermediate_too_is_its_own_chain(members) -> None:
+    """Fabric takes it (msp/mspimplvalidate.go, `validateCAIdentity`); nobody above revokes it."""
+
+    def twice(root: Any) -> None:
+        pta = members[1]
+        group = root.groups["Application"].groups["PtaMSP"]
+        _set(group, "MSP", pta.msp_config(intermediate_certs=[pta.root.pem]))
+
+    configuration = _changed(members, twice)
+    configuration.msps.deserialize(members[1].identity().serialized)
