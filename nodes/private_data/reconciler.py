@@ -4,8 +4,9 @@ Rounds follow one another at an interval, and at once when a block was committed
 missing or a definition has made this node's member entitled to more. A round asks the newest blocks
 first, each set of the members that were entitled when it was written and are today, then of the
 others; what comes is handed to the ledger, which verifies it against the block. A set that a member
-was asked for in vain waits twice as long for its next turn, up to `LONGEST_PAUSE_S`; where all who
-may have it are down, it is asked for again in the next round.
+was asked for in vain (it may not have committed the block itself so far) waits a moment for its
+next turn, then twice as long, up to `LONGEST_PAUSE_S`; where all who may have it are down, it is
+asked for again in the next round.
 
 Invariants: blocks never wait for a round; a round asks for `MOST_AT_ONCE` sets at most; what the
 ledger refuses is logged with its reason and asked of the next member.
@@ -35,7 +36,9 @@ __all__ = ["Reconciler"]
 
 log = logging.getLogger(__name__)
 
+FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 300.0
+SHORTEST_WAIT_S: Final = 0.1
 MOST_AT_ONCE: Final = 10_000
 BATCH: Final = 256
 ANSWER_S: Final = 10.0
@@ -118,9 +121,15 @@ class Reconciler:
                 log.error("private data are reconciled no more: %s", fatal)
                 return
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_s):
+                async with asyncio.timeout(self._wait_s()):
                     await self._poked.wait()
             self._poked.clear()
+
+    def _wait_s(self) -> float:
+        """How long until the next round: until the next set's turn, if that is soon."""
+        now = asyncio.get_running_loop().time()
+        next_s = min((turn.at - now for turn in self._turns.values()), default=self._interval_s)
+        return min(self._interval_s, max(SHORTEST_WAIT_S, next_s))
 
     async def _claim(self) -> None:
         """Let the ledger know every collection to which this node is entitled today.
@@ -205,9 +214,12 @@ class Reconciler:
         for digest, each in places.items():
             if digest in found:
                 self._turns.pop(each, None)
-            elif self._pulling.is_any_up(wanted[digest]):
-                turn = self._turns.setdefault(each, _Turn())
-                turn.pause_s = min(max(self._interval_s, 2 * turn.pause_s), LONGEST_PAUSE_S)
+                continue
+            turn = self._turns.setdefault(each, _Turn())
+            turn.at = now + self._interval_s
+            if self._pulling.is_any_up(wanted[digest]):
+                first_s = min(FIRST_PAUSE_S, self._interval_s)
+                turn.pause_s = min(max(first_s, 2 * turn.pause_s), LONGEST_PAUSE_S)
                 turn.at = now + turn.pause_s
         return len(found)
 
