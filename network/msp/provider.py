@@ -36,6 +36,7 @@ from network.msp.settings import (
 )
 
 _FABRIC = 0
+_IDEMIX = 1
 
 
 class MSP:
@@ -106,8 +107,9 @@ class MSP:
             )
         if config.type != _FABRIC:
             raise ConfigurationError(
-                f"the MSP definition is of type {config.type}, and only type {_FABRIC} (X.509) "
-                "is supported: configure an X.509 MSP"
+                f"the MSP definition is of type {config.type}"
+                f"{' (Idemix)' if config.type == _IDEMIX else ''}, and only type {_FABRIC} "
+                "(X.509) is supported: configure an X.509 MSP"
             )
         fabric = decode_message(
             msp_config_pb2.FabricMSPConfig, config.config, "the MSP definition", ConfigurationError

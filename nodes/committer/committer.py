@@ -15,7 +15,7 @@ which whoever brings the block has verified.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ledger.blocks.block import Block
@@ -31,6 +31,7 @@ from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError, PolicyError
 from network.ordering.ports import ExpectedOutcome
 from nodes.committer.configuration import ConfigurationRule
+from nodes.committer.endorsement import Unsatisfied
 from nodes.committer.outcome import CommittedBlock, verify_outcome
 from nodes.committer.ports import PrivateData
 from nodes.committer.signatures import Begun, SignaturePool
@@ -101,6 +102,11 @@ class Committer:
             ChannelHalted: it had halted before.
         """
         return self.write(self.stage(block, expected))
+
+    @property
+    def unsatisfied(self) -> Mapping[int, Unsatisfied]:
+        """Of the block staged last, why writes do not stand, by the transaction's place."""
+        return self._validator.unsatisfied
 
     def look_ahead(self, block: Block) -> LookAhead:
         """Begin with what hangs on a block alone, before the one before it is staged."""

@@ -37,7 +37,7 @@ from nodes.committer.signatures import SignaturePool
 from nodes.committer.validator import TransactionValidator
 from nodes.replay.delivered import Outcome
 from nodes.replay.difference import Difference
-from nodes.replay.support import UnsupportedChannel, follow_update
+from nodes.replay.support import follow_update
 
 __all__ = ["explain_hash", "explain_verdict"]
 
@@ -84,8 +84,6 @@ def explain_verdict(
         configuration: in force before the block.
         ledger: at the height before the block.
         signatures: the threads that verify.
-    Raises:
-        UnsupportedChannel: it hangs on a contract whose rules are not here.
     """
     theirs = outcome.codes or b""
     place = next(n for n, code in enumerate(prepared.codes) if code != theirs[n])
@@ -95,13 +93,6 @@ def explain_verdict(
         validator = TransactionValidator(configuration, signatures)
         validator.validate(prepared.transactions, state, ledger.has_transaction)
         failure = validator.unsatisfied.get(place)
-        if failure is not None and failure.level == "plugin":
-            raise UnsupportedChannel(
-                f"block {prepared.block.number}, transaction {place}: contract "
-                f"{failure.namespace!r} is validated by the plugin {failure.policy.decode()!r}, "
-                "whose rules are not here; only channels with the default validation (vscc) can "
-                "be replayed"
-            )
         explainer = _Explainer(prepared, configuration, ledger, state)
         check, key, detail = explainer.explain(place, failure)
         if ours is _VALID:

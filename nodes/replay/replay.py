@@ -41,7 +41,7 @@ from nodes.replay.delivered import Outcome, read_block, read_outcome, verify_met
 from nodes.replay.difference import Difference, Disagreement, RecordingError, Recount
 from nodes.replay.reasons import explain_hash, explain_verdict
 from nodes.replay.recording import DeliveredBlock, Recording
-from nodes.replay.support import follow_update, verify_supported
+from nodes.replay.support import follow_update, verify_rules, verify_supported
 
 __all__ = ["Replay", "Totals"]
 
@@ -175,6 +175,7 @@ class Replay:
                 outcome = self._verify_delivered(block, committer, remarks)
                 self._look_ahead(number + 1, following)
                 staged = committer.stage(block, ahead=ahead)
+                verify_rules(number, committer.unsatisfied)
                 codes, commit_hash = staged.prepared.codes, staged.prepared.commit_hash
                 if outcome.codes is not None and bytes(codes) != outcome.codes:
                     raise Disagreement(

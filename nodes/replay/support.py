@@ -9,11 +9,14 @@ Source: Fabric, common/capabilities, core/peer/channel.go `capabilitiesSupported
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ledger.errors import Refusal
 from network.configuration import ChannelConfiguration
 from network.configuration.update import verify_config_envelope
+from nodes.committer.endorsement import Unsatisfied
 
-__all__ = ["UnsupportedChannel", "follow_update", "verify_supported"]
+__all__ = ["UnsupportedChannel", "follow_update", "verify_rules", "verify_supported"]
 
 APPLICATION_RULES = frozenset({"V2_0", "V2_5"})
 KNOWN = {
@@ -60,6 +63,24 @@ def verify_supported(configuration: ChannelConfiguration, block_num: int) -> Non
             "those of V2_0, which are not here: only channels at V2_0 or V2_5 from their genesis "
             "block on can be replayed"
         )
+
+
+def verify_rules(block_num: int, unsatisfied: Mapping[int, Unsatisfied]) -> None:
+    """Check that no verdict of a block hangs on rules that a plugin would bring.
+
+    Args:
+        block_num: the block.
+        unsatisfied: why writes do not stand, by the transaction's place.
+    Raises:
+        UnsupportedChannel: one does; without its plugin a peer would have stopped there.
+    """
+    for place, failure in sorted(unsatisfied.items()):
+        if failure.level == "plugin":
+            raise UnsupportedChannel(
+                f"block {block_num}, transaction {place}: contract {failure.namespace!r} is "
+                f"validated by the plugin {failure.policy.decode()!r}, whose rules are not here; "
+                "only channels with the default validation (vscc) can be replayed"
+            )
 
 
 def follow_update(current: ChannelConfiguration, config_envelope: bytes) -> ChannelConfiguration:
