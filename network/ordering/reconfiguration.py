@@ -33,6 +33,8 @@ from network.policy import SignedData
 __all__ = ["LARGEST_MESSAGE_BYTES", "make_configuration", "verify_may_sign_blocks"]
 
 NONCE_BYTES: Final = 24
+MOST_WORDS: Final = 2000
+"""Characters of the reason of a refusal."""
 
 LARGEST_MESSAGE_BYTES: Final = 99 * 1024 * 1024
 """AbsoluteMaxBytes at most: a node's ports take no messages above 100 MiB, as those of Fabric's."""
@@ -56,7 +58,10 @@ def make_configuration(
         config_envelope, following = apply_update(current, envelope)
         _verify_orderable(current, following, signer)
     except (ConfigurationError, PolicyError) as refused:
-        raise OrderingRefusal(BAD_REQUEST, f"{where}: {refused}") from refused
+        # Names in it are the sender's, as long as an update may be.
+        words = str(refused)
+        shown = words if len(words) <= MOST_WORDS else f"{words[:MOST_WORDS]}…"
+        raise OrderingRefusal(BAD_REQUEST, f"{where}: {shown}") from refused
     return _signed_configuration(current.channel_id, config_envelope, signer, now)
 
 

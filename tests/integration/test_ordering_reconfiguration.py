@@ -294,6 +294,18 @@ async def test_update_that_too_few_signed_is_refused_with_what_is_lacking(orderi
         await ordering.engine.submit(ordering.update(edit, ADMINS[:1]))
 
 
+async def test_refusal_repeats_no_name_without_end(ordering) -> None:
+    """What a sender writes comes back to it, and into the log, cut."""
+
+    def edit(config: Any) -> None:
+        value = config.channel_group.groups["Orderer"].values["ConsensusType"]
+        value.value = orderer_pb2.ConsensusType(type="x" * 100_000).SerializeToString()
+
+    with pytest.raises(OrderingRefusal, match="attempted to change consensus type") as refused:
+        await ordering.engine.submit(ordering.update(edit))
+    assert len(refused.value.info) < 2200
+
+
 async def test_update_that_is_too_large_as_a_configuration_is_refused(ordering) -> None:
     """What goes into the block must keep the limit too."""
     await ordering.engine.submit(
