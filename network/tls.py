@@ -27,6 +27,7 @@ import grpc
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError, IdentityError
 from network.msp import MSP, Certificate
+from network.msp.der import encode_pem
 from network.msp.identity import SigningIdentity
 from network.ordering.ports import NodeTls
 
@@ -164,6 +165,9 @@ def join_pem(blocks: Iterable[bytes]) -> bytes:
 def tls_authorities(msp: MSP) -> tuple[bytes, ...]:
     """Return the TLS authorities of a member in PEM, roots and intermediates.
 
+    They are written anew: what else stands around a certificate in the configuration, as the
+    beginning of another block, would hide from TLS the authorities behind it.
+
     Raises:
         ConfigurationError: it has none.
     """
@@ -171,7 +175,7 @@ def tls_authorities(msp: MSP) -> tuple[bytes, ...]:
         raise ConfigurationError(
             f"the MSP {msp.msp_id} names no TLS authority: put its certificate into tlscacerts"
         )
-    return (*msp.tls_roots, *msp.tls_intermediates)
+    return tuple(encode_pem("CERTIFICATE", each.der) for each in msp.tls_authorities)
 
 
 def members_tls_authorities(configuration: ChannelConfiguration) -> bytes:

@@ -154,6 +154,11 @@ class MSP:
         return frozenset(ids)
 
     @property
+    def tls_authorities(self) -> tuple[Certificate, ...]:
+        """The authorities of its TLS certificates, roots first, each once."""
+        return (*self._tls.trust.roots, *self._tls.trust.intermediates)
+
+    @property
     def revoked_count(self) -> int:
         """How many certificates its revocation lists name."""
         return len(

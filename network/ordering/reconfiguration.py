@@ -91,6 +91,7 @@ def _verify_orderable(
     """Check that this channel can still be ordered, by this program, under *following*."""
     following.verify_capabilities()
     _verify_consensus(current, following)
+    _verify_tls_authorities(current, following)
     if following.batch.absolute_max_bytes > LARGEST_MESSAGE_BYTES:
         raise ConfigurationError(
             f"AbsoluteMaxBytes of {following.batch.absolute_max_bytes} cannot be carried between "
@@ -120,6 +121,34 @@ def _verify_consensus(current: ChannelConfiguration, following: ChannelConfigura
             "next config attempted to change ConsensusType.State, and the engine "
             f"{current.consensus_type} has nothing to migrate to: leave it at STATE_NORMAL"
         )
+
+
+def _verify_tls_authorities(current: ChannelConfiguration, following: ChannelConfiguration) -> None:
+    """Check that no member takes another one's TLS authority for its own.
+
+    The certificates of the other one's nodes would be those of two members, and so of none; and a
+    member's own admins decide what stands in its MSP. Whatever certificate an authority has, its
+    key tells which it is.
+    """
+    had = _owners_of_tls_authorities(current)
+    for key, (name, owners) in _owners_of_tls_authorities(following).items():
+        if len(owners) > 1 and owners - had.get(key, ("", frozenset()))[1]:
+            raise ConfigurationError(
+                f"the TLS authority {name!r} would belong to {' and '.join(sorted(owners))}, and "
+                "their nodes could not be told apart: give every member an authority of its own"
+            )
+
+
+def _owners_of_tls_authorities(
+    configuration: ChannelConfiguration,
+) -> dict[bytes, tuple[str, frozenset[str]]]:
+    """Return by public key the name of each TLS authority and the members that have it."""
+    found: dict[bytes, tuple[str, frozenset[str]]] = {}
+    for msp_id, msp in sorted(configuration.msps.msps.items()):
+        for each in msp.tls_authorities:
+            name, owners = found.get(each.public_key_der, (each.common_name, frozenset()))
+            found[each.public_key_der] = name, owners | {msp_id}
+    return found
 
 
 def _verify_is_node(following: ChannelConfiguration, endpoint: tuple[str, str, int]) -> None:

@@ -1,0 +1,121 @@
+"""A member that changes its own part of the channel's configuration against the others.
+
+Its own admin's signature is all it takes for its group, so nothing that stands there may reach the
+other members: not their nodes' certificates, not the bundle of authorities that every node trusts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from fabric_protos.msp import msp_config_pb2
+
+from network.certificates.authority import Authority
+from network.errors import OrderingRefusal
+from tests.support.hostile import Hostile, hostile_network
+from tests.support.local_network import LocalNetwork
+from tests.support.updates import Edit, signed_update
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BANK, LIAR, PTA = "BankMSP", "MakerMSP", "PtaMSP"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hostile(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hostile]:
+    folder = tmp_path_factory.mktemp("network")
+    async with hostile_network(folder, members=(BANK, LIAR, PTA)) as made:
+        yield made
+
+
+def own_msp(change: Callable[[Any], None]) -> Edit:
+    """An edit of the liar's own MSP."""
+
+    def edit(config: Any) -> None:
+        group = config.channel_group.groups["Application"].groups[LIAR]
+        msp = msp_config_pb2.MSPConfig.FromString(group.values["MSP"].value)
+        fabric = msp_config_pb2.FabricMSPConfig.FromString(msp.config)
+        change(fabric)
+        msp.config = fabric.SerializeToString()
+        group.values["MSP"].value = msp.SerializeToString()
+
+    return edit
+
+
+def update(network: LocalNetwork, edit: Edit) -> bytes:
+    return signed_update(
+        network.node(LIAR).channel.configuration, edit, [network.signer(LIAR, "admin")]
+    )
+
+
+def authority(network: LocalNetwork, msp_id: str) -> bytes:
+    return (network.members[msp_id].organisation.folder / "tlsca" / "ca-cert.pem").read_bytes()
+
+
+def cross_certified(network: LocalNetwork, msp_id: str) -> bytes:
+    """Another member's TLS authority, certified by the liar's own: same name, same key."""
+    theirs = x509.load_pem_x509_certificate(authority(network, msp_id))
+    folder = network.members[LIAR].organisation.folder / "tlsca"
+    own = x509.load_pem_x509_certificate((folder / "ca-cert.pem").read_bytes())
+    key = serialization.load_pem_private_key((folder / "ca-key.pem").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    builder = x509.CertificateBuilder(
+        own.subject, theirs.subject, theirs.public_key(), x509.random_serial_number(),
+        theirs.not_valid_before_utc, own.not_valid_after_utc, list(theirs.extensions),
+    )  # fmt: skip
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [("tls_root_certs", authority), ("tls_intermediate_certs", cross_certified)],
+    ids=["copied", "certified anew"],
+)
+@pytest.mark.parametrize("victim", [BANK, PTA])
+async def test_member_that_claims_anothers_tls_authority_is_refused(
+    hostile: Hostile, name: str, made: Callable[[LocalNetwork, str], bytes], victim: str
+) -> None:
+    """The other one's nodes would belong to two members, and be served by nobody."""
+    network = hostile.network
+
+    def claim(fabric: Any) -> None:
+        getattr(fabric, name).append(made(network, victim))
+
+    words = f"the TLS authority .* would belong to .*{victim}.* and their nodes could not be told"
+    with pytest.raises(OrderingRefusal, match=words):
+        await network.node(LIAR).engine.submit(update(network, own_msp(claim)))
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"-----BEGIN CERTIFICATE-----\nMIIB",
+        b"-----BEGIN CERTIFICATE-----\nbm8gY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n",
+        b"\x00\xff",
+    ],
+    ids=["a block without an end", "a block of no certificate", "bytes"],
+)
+async def test_bytes_behind_a_members_tls_authority_hide_nobody_elses(
+    hostile: Hostile, behind: bytes
+) -> None:
+    """Every node trusts one bundle of all authorities; the last member in it still connects."""
+    network = hostile.network
+    own = Authority.make_root(LIAR, "another", "P-256", 365, datetime.now(UTC))
+    sequence = network.node(LIAR).channel.configuration.sequence
+
+    def hide(fabric: Any) -> None:
+        fabric.tls_root_certs.append(own.pem + behind)
+
+    await network.node(LIAR).engine.submit(update(network, own_msp(hide)))
+    for each in network.running:
+        await each.channel.wait_for_configuration(sequence)
+    await network.stop(PTA)
+    await network.start(PTA)
+    await hostile.serves()
