@@ -18,7 +18,7 @@ pvtstatepurgemgmt/purge_mgr.go (expiry), core/ledger/pvtdatastorage/store.go (pu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -199,6 +199,7 @@ class PrivatePlanner:
     def _store_sets(self, awaited: set[SetPlace]) -> Changes:
         """Take the block's write sets apart; what it purges itself is never stored."""
         puts: list[Put] = []
+        named: dict[SetPlace, Collection[str]] = {}
         for place, stored in self._held.items():
             rwset = read_held(stored.rwset)
             kept = without(
@@ -209,6 +210,7 @@ class PrivatePlanner:
             puts.append((set_key(place), encode_set(stored)))
             for name in rwset.keys:
                 self._names[PrivateKey(*place[1:], hash_key(name))] = name
+            named[place] = kept.keys
             for name in kept.keys:
                 puts.append((index_key(place, hash_key(name)), name.encode()))
             if stored.is_valid:
@@ -218,15 +220,24 @@ class PrivatePlanner:
                         self._own.setdefault(key, []).append(write.value)
         awaited = awaited - self._held.keys()
         puts.extend((awaited_key(place), b"") for place in sorted(awaited))
-        return Changes(tuple(puts), tuple(self._left_over(awaited)))
+        return Changes(tuple(puts), tuple(self._left_over(named, awaited)))
 
-    def _left_over(self, awaited: set[SetPlace]) -> Iterator[bytes]:
-        """Iterate over what a crash left of the block in the store and is not put again."""
+    def _left_over(
+        self, named: Mapping[SetPlace, Collection[str]], awaited: set[SetPlace]
+    ) -> Iterator[bytes]:
+        """Iterate over what a crash left of the block in the store and is not put again.
+
+        The block may have come back as another, if it was this node that cut it: then a place has
+        the set of another transaction.
+
+        Args:
+            named: the keys that the block's write sets name.
+        """
         for place, stored in self._store.of_block(self._number).items():
-            if place not in self._held:
+            if place not in named:
                 yield set_key(place)
-                for name in read_held(stored.rwset).keys:
-                    yield index_key(place, hash_key(name))
+            for name in set(read_held(stored.rwset).keys).difference(named.get(place, ())):
+                yield index_key(place, hash_key(name))
         for place in self._store.awaited_of(self._number):
             if place not in awaited:
                 yield awaited_key(place)

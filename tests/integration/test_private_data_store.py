@@ -472,6 +472,25 @@ def test_ledger_restored_with_newer_private_data_finds_them_with_its_blocks(
     assert check_ledger(tmp_path / "copy").findings == ()
 
 
+def test_block_that_a_crash_lost_and_that_comes_back_as_another_leaves_nothing_behind(
+    ledger: ChannelLedger, path: Path, tmp_path: Path
+) -> None:
+    """A node that orders cuts the block anew: the write set that was stored for the lost one, and
+    the way to it by its keys, give place to those of the new one.
+    """
+    shutil.copytree(path / "blocks", tmp_path / "copy" / "blocks")
+    commit_sets(ledger, {"terms": [PRICE], "brief": [PRICE]}, ["terms", "brief"])
+    copy_database(path / "private", tmp_path / "copy" / "private")
+    again = ChannelLedger.open(tmp_path / "copy")
+    assert again.height == 2
+    commit_sets(again, {"terms": [NAME]}, ["terms"])
+    commit_sets(again, {"terms": [Op("purge", PRICE.key)]}, ["terms"])
+    assert again.private_data(2) == {0: (private_write("terms", [NAME]),)}
+    assert plain(again) == {NAME.key: SECRET}
+    again.close()
+    assert check_ledger(tmp_path / "copy").findings == ()
+
+
 def test_hashes_of_the_block_are_those_of_the_plain_set() -> None:
     """The chain that these tests are made of carries what the plain sets say."""
     hashed = hashed_set("terms", [PRICE, Op("policy", "a", b"x")])
