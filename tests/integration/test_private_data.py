@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +11,6 @@ import grpc
 import pytest
 import pytest_asyncio
 from fabric_protos.common import common_pb2
-from fabric_protos.gossip import message_pb2
 from fabric_protos.orderer import ab_pb2
 from fabric_protos.peer import events_pb2
 
@@ -22,7 +20,6 @@ from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
 from ledger.transactions.private import PrivateWrite, decode_private_rwset, decode_tx_private
 from network.msp import split_identity
-from network.tls import TlsIdentity
 from nodes.private_data.digests import (
     PULL,
     PUSH,
@@ -33,6 +30,7 @@ from nodes.private_data.digests import (
     read_response,
 )
 from tests.support.local_network import CHANNEL, DEADLINE_S, LocalNetwork, until
+from tests.support.node_port import node_port
 from tests.support.terms_contract import (
     BANK,
     DEFAULTS,
@@ -97,23 +95,6 @@ def endorsers_of(network: LocalNetwork, number: int) -> set[str]:
     assert block is not None
     parsed = parse_transaction(block.data[0])
     return {split_identity(each.endorser)[0] for each in parsed.endorsements}
-
-
-@asynccontextmanager
-async def node_port(network: LocalNetwork, caller: str, asked: str) -> AsyncIterator[Any]:
-    """A call of one member's node to another's, made by hand."""
-    configuration = network.node(asked).channel.configuration
-    tls = TlsIdentity.load(network.members[caller].folder / "tls").to_member(configuration, asked)
-    address = f"localhost:{network.members[asked].node_port}"
-    async with grpc.aio.secure_channel(address, tls.credentials) as channel:
-
-        async def call(method: str, request: bytes) -> Any:
-            made = channel.unary_unary(
-                method, request_serializer=bytes, response_deserializer=bytes
-            )
-            return message_pb2.GossipMessage.FromString(await made(request, timeout=DEADLINE_S))
-
-        yield call
 
 
 # ---- who has them

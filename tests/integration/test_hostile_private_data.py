@@ -1,0 +1,168 @@
+"""A member that pushes and pulls private data as no honest node does.
+
+The liar has a node with a member's keys. It is no member of the collection, learns the ids of
+transactions before they are ordered, and sends what it likes. The closing checks of the network
+are made at the end: the same chain everywhere, clean ledgers, nothing unexpected in any log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from ledger.transactions.private import PrivateWrite, decode_private_rwset
+from nodes.private_data.digests import (
+    MOST_DEFINITION_BYTES,
+    MOST_PUSH_BYTES,
+    MOST_WRITES,
+    PULL,
+    PUSH,
+    Digest,
+    Pushed,
+    encode_push,
+    encode_request,
+    read_response,
+)
+from nodes.private_data.transient import MOST_RECORDS
+from tests.support.hostile import kept_log
+from tests.support.local_network import CHANNEL, LocalNetwork
+from tests.support.node_port import node_port
+from tests.support.terms_contract import (
+    BANK,
+    MAKER,
+    OPERATOR,
+    PTA,
+    collection,
+    terms,
+    terms_network,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LIAR = MAKER
+Code = grpc.StatusCode
+TX = "ab" * 32
+COLLECTIONS = (collection("terms", BANK, PTA, required=1), collection("other", OPERATOR, PTA))
+SECRET = b"4215900 paisa, which nobody else may read"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def network(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalNetwork]:
+    """Four members; nothing fails unexpectedly, and no value stands in a log."""
+    with kept_log() as log:
+        async with terms_network(tmp_path_factory.mktemp("network"), COLLECTIONS) as running:
+            yield running
+            await running.verify()
+        assert log.severe == []
+        assert SECRET.decode() not in "\n".join(log.lines)
+
+
+def rwset(key: str, value: bytes = b"junk") -> bytes:
+    """A private write set of one write."""
+    inner = b"\x0a" + bytes([len(key)]) + key.encode() + b"\x1a" + bytes([len(value)]) + value
+    return b"\x1a" + bytes([len(inner)]) + inner
+
+
+def push(
+    raw: bytes, *, tx_id: str = TX, name: str = "terms", height: int = 1, config: bytes = b""
+) -> bytes:
+    return encode_push(CHANNEL, Pushed(tx_id, PrivateWrite("terms", name, raw), height), config)
+
+
+async def refusal(network: LocalNetwork, method: str, request: bytes, asked: str = BANK) -> Code:
+    async with node_port(network, LIAR, asked) as call:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(method, request)
+    assert SECRET.decode() not in (refused.value.details() or "")
+    return refused.value.code()
+
+
+LAYING_CLAIM = collection("terms", LIAR).static_collection_config.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "code"),
+    [
+        (push(b"\x1a\x03\x0a\x01k" * (MOST_WRITES + 1)), Code.INVALID_ARGUMENT),
+        (push(b"\x1a\x02\x0a\x00"), Code.INVALID_ARGUMENT),
+        (push(rwset("k"), tx_id="x" * 300), Code.INVALID_ARGUMENT),
+        (
+            push(
+                rwset("k"),
+                config=collection(
+                    "n" * MOST_DEFINITION_BYTES, LIAR
+                ).static_collection_config.SerializeToString(),
+            ),
+            Code.INVALID_ARGUMENT,
+        ),
+        (push(b"\x00" * MOST_PUSH_BYTES), Code.INVALID_ARGUMENT),
+        (push(rwset("k"), name="other"), Code.PERMISSION_DENIED),
+        (push(rwset("k"), name="unheard-of", height=2**64 - 1), Code.PERMISSION_DENIED),
+        (push(rwset("k"), name="_implicit_org_PtaMSP"), Code.PERMISSION_DENIED),
+        (push(rwset("k"), name="other", config=LAYING_CLAIM), Code.PERMISSION_DENIED),
+    ],
+    ids=[
+        "very many writes", "an empty key", "a long id", "a long definition", "a long set", "another collection", "a height of the far future",
+        "a member's own collection", "a definition of its own",
+    ],
+)  # fmt: skip
+async def test_push_that_no_honest_node_makes_is_refused_and_nothing_kept(
+    network: LocalNetwork, request_bytes: bytes, code: Code
+) -> None:
+    """Refused by its size, its form, or the collection's policy; the node serves on."""
+    assert await refusal(network, PUSH, request_bytes) is code
+    assert network.node(BANK).private.transient.size_bytes == 0
+
+
+async def test_junk_pushed_for_a_transaction_before_the_truth_keeps_nobody_from_it(
+    network: LocalNetwork,
+) -> None:
+    """The true set is taken, acknowledged, found among the junk and committed; the junk goes."""
+    async with network.gateway(BANK) as gateway:
+        proposal = terms(gateway).new_proposal("Put", "terms", "A-1", transient={"value": SECRET})
+        for asked in (BANK, PTA):
+            async with node_port(network, LIAR, asked) as call:
+                for number in range(MOST_RECORDS):
+                    await call(PUSH, push(rwset(f"j-{number}"), tx_id=proposal.tx_id))
+                with pytest.raises(grpc.aio.AioRpcError, match="MakerMSP has pushed 64 private"):
+                    await call(PUSH, push(rwset("one more"), tx_id=proposal.tx_id))
+        endorsed = await gateway.endorse(proposal)
+        outcome = await gateway.commit_status(await gateway.submit(endorsed))
+    await network.settled()
+    assert outcome.is_valid
+    for msp_id in (BANK, PTA):
+        node = network.node(msp_id)
+        ((only,),) = node.channel.ledger.private_data(outcome.block_num).values()
+        assert [each.value for each in decode_private_rwset(only.rwset).writes] == [SECRET]
+        assert node.channel.ledger.missing_private(10) == []
+
+
+@pytest.mark.parametrize("block", [2, 3, 4, 10**6, 2**64 - 1])
+@pytest.mark.parametrize("tx_id", [TX, ""])
+async def test_pull_by_an_outsider_is_refused_whatever_block_it_names(
+    network: LocalNetwork, block: int, tx_id: str
+) -> None:
+    """Neither the block's number nor the transaction's id opens a collection."""
+    digests = [Digest(tx_id, "terms", name, block, 0) for name in ("terms", "_implicit_org_PtaMSP")]
+    assert await refusal(network, PULL, encode_request(CHANNEL, digests)) is Code.PERMISSION_DENIED
+
+
+async def test_pull_of_two_collections_is_answered_with_the_callers_own_alone(
+    network: LocalNetwork,
+) -> None:
+    """A digest that may be had carries none that may not; one that is named often comes once."""
+    async with network.gateway(PTA) as gateway:
+        outcome = await terms(gateway).submit(
+            "PutTwo", "terms", "other", "A-2", transient={"terms": SECRET, "other": b"for all"},
+            endorsing_organisations=(PTA, BANK),
+        )  # fmt: skip
+    await network.settled()
+    number = outcome.status.block_num
+    both = [Digest("", "terms", name, number, 0) for name in ("terms", "other")]
+    async with node_port(network, OPERATOR, PTA) as call:
+        found = read_response(await call(PULL, encode_request(CHANNEL, both * 100)), CHANNEL)
+    assert list(found) == both[1:]
+    assert [len(sets) for sets in found.values()] == [1]
