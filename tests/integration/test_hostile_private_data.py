@@ -105,10 +105,17 @@ LAYING_CLAIM = collection("terms", LIAR).static_collection_config.SerializeToStr
         (push(rwset("k"), name="other", config=LAYING_CLAIM), Code.PERMISSION_DENIED),
     ],
     ids=[
-        "very many writes", "an empty key", "a long id", "a long definition", "a long set", "another collection", "a height of the far future",
-        "a member's own collection", "a definition of its own",
+        "very many writes",
+        "an empty key",
+        "a long id",
+        "a long definition",
+        "a long set",
+        "another collection",
+        "a height of the far future",
+        "a member's own collection",
+        "a definition of its own",
     ],
-)  # fmt: skip
+)
 async def test_push_that_no_honest_node_makes_is_refused_and_nothing_kept(
     network: LocalNetwork, request_bytes: bytes, code: Code
 ) -> None:
