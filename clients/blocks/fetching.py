@@ -120,6 +120,11 @@ def fetch_blocks(
         request = seek.request(_at(start), _at(end))
         number = start
         for message in gateway.block_events(request, timeout_s=PIECE_TIMEOUT_S):
+            if number > end:
+                raise BlockError(
+                    f"the peer goes on behind block {end}, the last one that was asked for: ask "
+                    "another peer"
+                )
             block = _verified(message, number, previous_hash)
             folder.store(number, message.SerializeToString())
             previous_hash = block.header.hash()

@@ -22,8 +22,10 @@ core/ledger/kvledger/txmgmt/privacyenabledstate/snapshot.go.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,8 @@ _MAX_JSON_BYTES = 1024 * 1024
 _MAX_VARINT_BYTES = 10
 _PIECE = 1024 * 1024
 _LENGTH_DELIMITED = 2
+_MAX_PART_BYTES = 512 * 1024 * 1024
+"""Of one record, as of one block."""
 
 
 class ConfigHistoryEntry(NamedTuple):
@@ -71,6 +75,22 @@ class _Metadata:
     commit_hash: str
 
 
+def _text(value: object) -> str:
+    """Return a JSON text; raises TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"a text, and hold a {type(value).__name__}")
+    return value
+
+
+def _size_of(file: Path) -> int:
+    """Return the size of a file; raises OSError for what could be read without end."""
+    if not file.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not file.is_file():
+        raise OSError(errno.EINVAL, "no regular file")
+    return file.stat().st_size
+
+
 class SnapshotFolder:
     """A snapshot as a peer left it.
 
@@ -89,16 +109,19 @@ class SnapshotFolder:
         signable, additional = self._json(SIGNABLE), self._json(ADDITIONAL)
         try:
             self.metadata = _Metadata(
-                signable["channel_name"],
+                _text(signable["channel_name"]),
                 int(signable["last_block_number"]),
-                signable["last_block_hash"],
-                signable["previous_block_hash"],
-                dict(signable["snapshot_files_raw_hashes"]),
-                signable["state_db_type"],
-                additional["snapshot_hash"],
-                additional["last_block_commit_hash"],
+                _text(signable["last_block_hash"]),
+                _text(signable["previous_block_hash"]),
+                {
+                    _text(name): _text(found)
+                    for name, found in signable["snapshot_files_raw_hashes"].items()
+                },
+                _text(signable["state_db_type"]),
+                _text(additional["snapshot_hash"]),
+                _text(additional["last_block_commit_hash"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise RecordingError(
                 f"{path}: the metadata of the snapshot lack {error}: copy the snapshot anew"
             ) from error
@@ -111,7 +134,7 @@ class SnapshotFolder:
     def _read(self, name: str) -> bytes:
         file = self.path / name
         try:
-            if file.stat().st_size > _MAX_JSON_BYTES:
+            if _size_of(file) > _MAX_JSON_BYTES:
                 raise RecordingError(f"{file} is too large to be the metadata of a snapshot")
             return file.read_bytes()
         except OSError as error:
@@ -131,7 +154,7 @@ class SnapshotFolder:
     def damaged_files(self) -> Iterator[tuple[str, str, str]]:
         """Yield name, hash as it is and hash as it should be of each file that is damaged."""
         for name, expected in sorted(self.metadata.files.items()):
-            if "/" in name or name.startswith("."):
+            if "/" in name or "\0" in name or name.startswith("."):
                 yield name, "no name of a snapshot's file", expected
                 continue
             found = self._file_hash(name)
@@ -153,6 +176,7 @@ class SnapshotFolder:
     def _file_hash(self, name: str) -> str:
         digest = hashlib.sha256()
         try:
+            _size_of(self.path / name)
             with (self.path / name).open("rb") as stream:
                 while piece := stream.read(_PIECE):
                     digest.update(piece)
@@ -214,7 +238,7 @@ class _Stream:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._size = path.stat().st_size
+            self._size = _size_of(path)
             self._file: BinaryIO = path.open("rb")
         except OSError as error:
             raise self._broken(error.strerror or "unreadable") from error
@@ -260,6 +284,10 @@ class _Stream:
         length = self.varint()
         if length > self._size - self._file.tell():
             raise self._broken("a part of it is cut short")
+        if length > _MAX_PART_BYTES:
+            raise self._broken(
+                f"a part of it has {length} bytes, and no record of a peer has so many"
+            )
         return self._file.read(length)
 
     def text(self) -> str:

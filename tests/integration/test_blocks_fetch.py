@@ -141,7 +141,9 @@ def taken(peer: Peer, folder: Path) -> list[int]:
 
 
 async def test_peer_that_sends_something_else_is_not_believed(tmp_path: Path) -> None:
-    """Another number, another predecessor, other data, or an end too soon: nothing of it stays."""
+    """Another number, another predecessor, other data, an end too soon or too late: nothing of it
+    stays.
+    """
     assert taken(Peer(2, [message(0), message(1), message(2)]), tmp_path / "good") == [0, 1, 2]
     with pytest.raises(BlockError, match="sent block 2 where 1 follows"):
         taken(Peer(2, [message(0), message(2)]), tmp_path / "a")
@@ -155,7 +157,9 @@ async def test_peer_that_sends_something_else_is_not_believed(tmp_path: Path) ->
         taken(Peer(1, [message(0), other]), tmp_path / "c")
     with pytest.raises(Unavailable, match="ended with block 0"):
         taken(Peer(1, [message(0)]), tmp_path / "d")
-    for folder in "abcd":
+    with pytest.raises(BlockError, match="goes on behind block 0"):
+        taken(Peer(0, [message(0), message(1)]), tmp_path / "e")
+    for folder in "abcde":
         assert [each.name for each in (tmp_path / folder).iterdir()] == ["000000.block"]
 
 
