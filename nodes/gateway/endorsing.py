@@ -41,6 +41,7 @@ from network.msp import split_identity
 from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorsed, Endorser, Simulated
 from nodes.endorser.interest import Interest
 from nodes.endorser.proposals import UnpackedProposal
+from nodes.gateway.disclosure import verify_answer, verify_simulated
 from nodes.gateway.layouts import (
     LayoutRefusal,
     Requirement,
@@ -122,10 +123,14 @@ class Endorsing:
             try:
                 await self._endorse_here(collection, with_interest=False)
             except RpcFailure as failure:
+                if not failure.details:
+                    raise
                 collection.details.extend(failure.details)
         answered = await self._ask(collection, [each for each in asked if each != own])
         if not answered or collection.details:
             raise RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, collection.details)
+        if own not in asked:
+            verify_answer(collection.payload)
 
     async def _collect_enough(self, collection: _Collection) -> None:
         simulated = await self._endorse_here(collection, with_interest=True)
@@ -208,6 +213,7 @@ class Endorsing:
         if result.status >= ERROR_THRESHOLD:
             words = describe_response(result.status, result.message, bool(simulated.payload))
             raise self._refused_here(words)
+        verify_simulated(simulated)
         try:
             self._keep(collection, await self._endorser.endorse(simulated))
         except LedgerError as error:

@@ -13,6 +13,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from clients.gateway.errors import EndorseError
 from ledger.transactions.private import PrivateWrite, decode_private_rwset
 from nodes.private_data.digests import (
     MOST_DEFINITION_BYTES,
@@ -173,3 +174,18 @@ async def test_pull_of_two_collections_is_answered_with_the_callers_own_alone(
         found = read_response(await call(PULL, encode_request(CHANNEL, both * 100)), CHANNEL)
     assert list(found) == both[1:]
     assert [len(sets) for sets in found.values()] == [1]
+
+
+@pytest.mark.parametrize("endorsers", [(), (BANK, PTA), (PTA,)])
+async def test_query_of_private_data_sent_as_a_transaction_is_refused(
+    network: LocalNetwork, endorsers: tuple[str, ...]
+) -> None:
+    """Its answer would stand in a block for everybody; nothing is ordered."""
+    async with network.gateway(BANK) as gateway:
+        contract = terms(gateway)
+        await contract.submit("Put", "terms", "A-3", transient={"value": SECRET})
+        height = await network.settled()
+        assert await contract.evaluate("Get", "terms", "A-3") == SECRET
+        with pytest.raises(EndorseError, match=r"read of terms/terms.*evaluate it instead"):
+            await contract.submit("Get", "terms", "A-3", endorsing_organisations=endorsers)
+    assert await network.settled() == height
