@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,14 @@ async def decide(days: Days, trigger: date) -> str:
 
 
 async def enforce_and_release(days: Days, order: str, folder: Path) -> None:
-    """The executor blocks; the borrower pays; the executor releases."""
+    """The executor learns the numbers and blocks; the borrower pays; the executor releases."""
+    numbers = await days.act("OperatorMSP", "executor", "order", "identifiers", order)
+    with (folder / "agreements.csv").open(newline="") as file:
+        (row,) = [each for each in csv.DictReader(file) if each["agreement_ref"] == AGREEMENT]
+    assert (numbers["imeis"], numbers["msisdn"]) == ([row["imei_1"], row["imei_2"]], None)
+    code, said = await days.commands.run("MakerMSP", "executor", "order", "identifiers", order)
+    assert code == 1
+    assert "is not addressed to MakerMSP" in said["error"]["message"]
     await days.act(
         "OperatorMSP",
         "executor",
