@@ -88,23 +88,25 @@ def public(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield str(path), path.read_bytes()
 
 
-def private(folder: Path) -> dict[str, bytes]:
-    """What a node holds in plain: the private state, and the write sets of blocks."""
-    ledger = ChannelLedger.open(folder / "ledger")
+def private(network: LocalNetwork, msp_id: str) -> dict[str, bytes]:
+    """What a running node holds in plain: the private state, and the write sets of blocks."""
+    ledger = network.node(msp_id).channel.ledger
     held: dict[str, bytes] = {}
-    try:
-        with ledger.snapshot() as state:
-            for name in NAMES:
-                for key, entry in state.range_private("instalments", name, "", ""):
-                    held[f"{name} {key}"] = entry.value
-        for number in range(ledger.height):
-            for tx_num, writes in ledger.private_data(number).items():
-                for each in writes:
-                    for write in decode_private_rwset(each.rwset).writes:
-                        held[f"{number}/{tx_num} {each.collection} {write.key}"] = write.value
-    finally:
-        ledger.close()
+    with ledger.snapshot() as state:
+        for name in NAMES:
+            for key, entry in state.range_private("instalments", name, "", ""):
+                held[f"{name} {key}"] = entry.value
+    for number in range(ledger.height):
+        for tx_num, writes in ledger.private_data(number).items():
+            for each in writes:
+                for write in decode_private_rwset(each.rwset).writes:
+                    held[f"{number}/{tx_num} {each.collection} {write.key}"] = write.value
     return held
+
+
+def held_by(network: LocalNetwork, msp_id: str) -> set[str]:
+    """Which amounts and numbers a running node holds in plain."""
+    return set().union(*map(found_in, private(network, msp_id).values()))
 
 
 async def live(network: LocalNetwork, commands: Commands, folder: Path) -> None:
@@ -140,11 +142,27 @@ async def lender_catches_up(network: LocalNetwork, commands: Commands) -> None:
     assert [each["amount_paisa"] for each in account["result"]] == list(PAID)
 
 
+async def close_and_purge(network: LocalNetwork, commands: Commands, folder: Path) -> None:
+    """The rest is paid, the certificate issued, the numbers purged by the lender's word."""
+    payments = folder / "rest.csv"
+    today = pkt_date(datetime.now(UTC))
+    rest = [["P-9", "AG-1", rupees(PRICE - DOWN - sum(PAID)), today, "branch", ""]]
+    with payments.open("w", newline="") as file:
+        csv.writer(file).writerows([PAYMENT_COLUMNS, *rest])
+    await commands.ok(LENDER, "lending", "import", "payments", str(payments))
+    await network.settled()
+    for function in ("IssueClearance", "PurgeIdentifiers"):
+        words = ("submit", "instalments", function, json.dumps([{"agreement": "AG-1"}]))
+        done = await commands.ok(LENDER, "lending", *words)
+        assert done["result"]["verdicts"][0]["written"], done
+        await network.settled()
+
+
 async def test_outsiders_node_holds_no_amount_and_no_number_of_a_person(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Blocks, state and files of the maker; the lender's collections hold all of it, also what was
-    paid to another member while its node was down.
+    paid to another member while its node was down, and the numbers until they are purged.
     """
     contracts = [InstalmentsContract(), EnforcementContract()]
     async with local_network(
@@ -160,16 +178,19 @@ async def test_outsiders_node_holds_no_amount_and_no_number_of_a_person(
         )
         assert outcome == 1
         assert not found_in(json.dumps(refused).encode())
+        amounts = {str(each) for each in (PRICE, DOWN, INSTALMENT, LAST, *PAID)}
+        numbers = {imei[:14] for imei in IMEIS} | {MSISDN[1:]}
+        for msp_id in (LENDER, REGULATOR, "OperatorMSP"):
+            assert held_by(network, msp_id) >= amounts | numbers, msp_id
+            assert CNIC not in held_by(network, msp_id)
+        await close_and_purge(network, commands, tmp_path)
+        for msp_id in (LENDER, REGULATOR, "OperatorMSP"):
+            assert held_by(network, msp_id) >= amounts, msp_id
+            assert not held_by(network, msp_id) & set(NUMBERS), msp_id
+        assert private(network, OUTSIDER) == {}
         await network.verify()
-    outsider, lender = (network.members[msp_id].folder for msp_id in (OUTSIDER, LENDER))
-    assert private(outsider) == {}
     seen = 0
-    for place, raw in public(outsider):
+    for place, raw in public(network.members[OUTSIDER].folder):
         seen += 1
         assert not found_in(raw), place
     assert seen > 50
-    held = private(lender)
-    whole = set().union(*map(found_in, held.values()))
-    assert whole >= {str(each) for each in (PRICE, DOWN, INSTALMENT, LAST, *PAID)}
-    assert whole >= {imei[:14] for imei in IMEIS} | {MSISDN[1:]}
-    assert CNIC not in whole
