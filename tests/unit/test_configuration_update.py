@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,13 +21,19 @@ from network.configuration import (
 from network.errors import ConfigurationError, PolicyError
 from network.policy import parse_policy
 from tests.support.members import CHANNEL, NOW, Member, genesis
+from tests.support.refused_updates import (
+    ADMINS,
+    ALL,
+    MAJORITY,
+    MEMBERS,
+    PTA,
+    group,
+    orderer_value,
+    refused,
+    slower,
+)
 from tests.support.updates import edited, sent_update, signed_update, update_message
 
-BANK, OPERATOR, PTA = Member("BankMSP"), Member("OperatorMSP"), Member("PtaMSP")
-MEMBERS = [BANK, OPERATOR, PTA]
-ADMINS = {member.msp_id: member.identity("admin", "admin") for member in MEMBERS}
-ALL = list(ADMINS.values())
-MAJORITY = [ADMINS["BankMSP"], ADMINS["PtaMSP"]]
 TIMEOUT = "[Value]  /Channel/Orderer/BatchTimeout"
 APPLICATION = "[Group]  /Channel/Application"
 
@@ -36,35 +41,6 @@ APPLICATION = "[Group]  /Channel/Application"
 @pytest.fixture(scope="module")
 def current() -> ChannelConfiguration:
     return ChannelConfiguration.from_block(genesis(MEMBERS))
-
-
-def slower(config: Any) -> None:
-    """An edit: blocks are cut after three seconds."""
-    value = config.channel_group.groups["Orderer"].values["BatchTimeout"]
-    value.value = orderer_pb2.BatchTimeout(timeout="3s").SerializeToString()
-
-
-def group(config: Any, *path: str) -> Any:
-    found = config.channel_group
-    for name in path:
-        found = found.groups[name]
-    return found
-
-
-def refused(
-    current: ChannelConfiguration, change: Callable[[Any], None], edit: Any = slower
-) -> str:
-    """Change the update that an edit gives, have everybody sign it, and return why it falls."""
-    update = update_message(current, edit)
-    change(update)
-    raw = update.SerializeToString(deterministic=True)
-    with pytest.raises((ConfigurationError, PolicyError)) as reason:
-        apply_update(current, sent_update(CHANNEL, raw, ALL))
-    return str(reason.value)
-
-
-def orderer_value(update: Any, side: str = "write_set") -> Any:
-    return getattr(update, side).groups["Orderer"].values["BatchTimeout"]
 
 
 # ---- what stands
