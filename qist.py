@@ -294,7 +294,9 @@ def _report(message: str, kind: str, *, as_json: bool, rehearsal: bool) -> None:
             error["rehearsal"] = True
         sys.stderr.write(json.dumps(error, ensure_ascii=False) + "\n")
         return
-    sys.stderr.write(f"{'REHEARSAL: ' if rehearsal else ''}qist: {message}\n")
+    from network.text import visible
+
+    sys.stderr.write(f"{'REHEARSAL: ' if rehearsal else ''}qist: {visible(message)}\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import Any
 
 import typer
 
+from network.text import visible
+
 
 @dataclass
 class Terminal:
@@ -30,7 +32,7 @@ class Terminal:
     def note(self, line: str) -> None:
         """Say what the reader should know, on standard error."""
         self._banner()
-        typer.echo(line, err=True)
+        typer.echo(visible(line), err=True)
 
     def result(self, value: Mapping[str, Any], lines: Iterable[str]) -> None:
         """Print a result: *value* for programs, *lines* for people."""
@@ -40,7 +42,7 @@ class Terminal:
             return
         self._banner()
         for line in lines:
-            typer.echo(line)
+            typer.echo(visible(line))
 
     def table(
         self, value: Mapping[str, Any], heads: Sequence[str], rows: Sequence[Sequence[Any]]

@@ -17,6 +17,7 @@ import typer
 
 from ledger.channel import ChannelLedger
 from ledger.errors import Refusal
+from network.text import visible
 from nodes.cli.terminal import AsJson, Terminal
 from nodes.committer.signatures import SignaturePool
 from nodes.replay.comparison import SnapshotComparison
@@ -80,7 +81,7 @@ def replay(
     if found is not None and found.difference is not None:
         if not as_json:
             for line in found.difference.lines():
-                typer.echo(line)
+                typer.echo(visible(line))
         raise typer.Exit(1)
 
 
@@ -120,7 +121,7 @@ def _print(recount: Recount) -> None:
         codes = _words(recount.theirs)
     typer.echo(f"  theirs: {codes}; commit hash {recount.their_commit_hash or 'none'}")
     for remark in recount.remarks:
-        typer.echo(f"  remark: {remark}")
+        typer.echo(f"  remark: {visible(remark)}")
 
 
 def _plural(count: int, word: str) -> str:

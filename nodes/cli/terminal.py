@@ -16,6 +16,8 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from network.text import visible
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 Wait = Annotated[
@@ -60,11 +62,11 @@ class Terminal:
 
     def progress(self, line: str) -> None:
         """Say what is being done, on standard error."""
-        typer.echo(f"{self._mark}{line}", err=True)
+        typer.echo(f"{self._mark}{visible(line)}", err=True)
 
     def warn(self, line: str) -> None:
         """Say what the reader should look at, on standard error."""
-        typer.echo(f"{self._mark}warning: {line}", err=True)
+        typer.echo(f"{self._mark}warning: {visible(line)}", err=True)
 
     def result(self, value: Mapping[str, Any], lines: Iterable[str]) -> None:
         """Print the result of a command: *value* for programs, *lines* for people."""
@@ -75,7 +77,7 @@ class Terminal:
         if self.session.rehearsal:
             typer.echo(f"{REHEARSAL}: its operator sets the time, and nothing leaves it")
         for line in lines:
-            typer.echo(line)
+            typer.echo(visible(line))
 
     def table(
         self, value: Mapping[str, Any], heads: Sequence[str], rows: Iterable[Sequence[str]]
