@@ -37,6 +37,8 @@ LARGE_BYTES = 64 * 1024
 """Up to this size a message is decoded at once; the length of a piece."""
 
 MAX_SHARED = 65_536
+_LEAST_BYTES = 16
+_PLAIN = ("reads", "writes", "hashed_reads", "hashed_writes")
 _VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
 _MAX_GROUPS = 100
 _MAX_VARINT_BYTES = 10
@@ -136,7 +138,7 @@ class _Decoder:
                 key, entries = self.metadata(piece, kv_rwset_pb2.KVMetadataWrite)
                 lists["metadata_writes"].append(MetadataWrite(key.decode(), entries))
             else:
-                self._extend(lists, sets.decode_public(piece))
+                self._extend(lists, sets.decode_public(piece), len(piece))
         return NamespaceRWSet(
             name,
             **{field: tuple(found) for field, found in lists.items()},
@@ -161,17 +163,23 @@ class _Decoder:
                 key, entries = self.metadata(piece, kv_rwset_pb2.KVMetadataWriteHash)
                 lists["metadata_writes"].append(HashedMetadataWrite(key, entries))
             else:
-                self._extend(lists, sets.decode_hashed(piece))
+                self._extend(lists, sets.decode_hashed(piece), len(piece))
         return CollectionRWSet(
             parts[1].decode(),
             **{field: tuple(found) for field, found in lists.items()},
             pvt_rwset_hash=parts[3],
         )
 
-    def _extend(self, lists: dict[str, list[Any]], decoded: dict[str, Sequence[Any]]) -> None:
-        share = self.share
+    def _extend(
+        self, lists: dict[str, list[Any]], decoded: dict[str, Sequence[Any]], size: int
+    ) -> None:
+        """Take over what a piece of *size* bytes held.
+
+        Reads and writes of some length take no many times that, so it is not asked which are equal.
+        """
         for field, found in decoded.items():
-            lists[field].extend(map(share, found))
+            is_plain = field in _PLAIN and len(found) * _LEAST_BYTES <= size
+            lists[field].extend(found if is_plain else map(self.share, found))
 
     def range_query(self, raw: bytes) -> RangeQuery:
         """Decode a large RangeQueryInfo; of its two kinds of results the last one sent counts."""
@@ -225,12 +233,12 @@ def _pieces(raw: bytes, large: Sequence[int]) -> Iterator[tuple[bytes, int]]:
         than that comes by itself: its content, with its number.
     """
     start = at = 0
-    for number, content, field in _walk(raw):
-        end = at + len(field)
-        if number in large and content is not None and len(content) > LARGE_BYTES:
+    while at < len(raw):
+        number, begin, end = _field(raw, at)
+        if number in large and begin >= 0 and end - begin > LARGE_BYTES:
             if start < at:
                 yield raw[start:at], 0
-            yield content, number
+            yield raw[begin:end], number
             start = end
         elif end - start >= LARGE_BYTES:
             yield raw[start:end], 0
@@ -251,18 +259,37 @@ def _walk(raw: bytes) -> Iterator[tuple[int, bytes | None, bytes]]:
     """Yield number, content and whole bytes of each field; the content only of a delimited one."""
     at = 0
     while at < len(raw):
-        tag, content_at = _varint(raw, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == _BYTES:
-            length, begin = _varint(raw, content_at)
+        number, begin, end = _field(raw, at)
+        yield number, raw[begin:end] if begin >= 0 else None, raw[at:end]
+        at = end
+
+
+def _field(raw: bytes, at: int) -> tuple[int, int, int]:
+    """Return the number of the field at a place, where its content begins, and where it ends.
+
+    The content begins at -1 in a field that is not delimited by its length.
+    """
+    tag, begin = raw[at], at + 2
+    if 8 <= tag < 0x80 and tag & 7 == _BYTES and begin < len(raw):
+        # Nearly all there are: a tag of one byte, a length of one or two.
+        length, more = raw[at + 1], raw[begin]
+        if length >= 0x80 > more:
+            length += (more - 1) << 7
+            begin += 1
+        if length < 0x80 or begin > at + 2:
             end = begin + length
             if end > len(raw):
                 raise ProtobufDecodeError("a field is cut short")
-            yield _checked(number), raw[begin:end], raw[at:end]
-        else:
-            end = _skip(raw, content_at, number, kind)
-            yield _checked(number), None, raw[at:end]
-        at = end
+            return tag >> 3, begin, end
+    tag, begin = _varint(raw, at)
+    number, kind = tag >> 3, tag & 7
+    if kind != _BYTES:
+        return _checked(number), -1, _skip(raw, begin, number, kind)
+    length, begin = _varint(raw, begin)
+    end = begin + length
+    if end > len(raw):
+        raise ProtobufDecodeError("a field is cut short")
+    return _checked(number), begin, end
 
 
 def _checked(number: int) -> int:

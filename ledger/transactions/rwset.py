@@ -154,17 +154,21 @@ class TxRWSet:
 # Called once per key: tuple.__new__ is a third of the cost of the class's own constructor.
 _read = partial(tuple.__new__, KVRead)
 _write = partial(tuple.__new__, KVWrite)
+_hashed_read = partial(tuple.__new__, HashedRead)
+_hashed_write = partial(tuple.__new__, HashedWrite)
 _version = partial(tuple.__new__, Version)
+
+
+def _version_of(read: kv_rwset_pb2.KVRead | kv_rwset_pb2.KVReadHash) -> Version:
+    height = read.version
+    return _version((height.block_num, height.tx_num))
 
 
 def decode_reads(reads: Sequence[kv_rwset_pb2.KVRead]) -> tuple[KVRead, ...]:
     """Take over public reads."""
     result = []
     for read in reads:
-        version = None
-        if read.HasField("version"):
-            height = read.version
-            version = _version((height.block_num, height.tx_num))
+        version = _version_of(read) if read.HasField("version") else None
         result.append(_read((read.key, version)))
     return tuple(result)
 
@@ -196,17 +200,18 @@ def decode_hashed(raw: bytes) -> dict[str, Any]:
     hashed = kv_rwset_pb2.HashedRWSet.FromString(raw)
     return {
         "hashed_reads": tuple(
-            HashedRead(
-                read.key_hash,
-                Version(read.version.block_num, read.version.tx_num)
-                if read.HasField("version")
-                else None,
-            )
-            for read in hashed.hashed_reads
+            [
+                _hashed_read(
+                    (read.key_hash, _version_of(read) if read.HasField("version") else None)
+                )
+                for read in hashed.hashed_reads
+            ]
         ),
         "hashed_writes": tuple(
-            HashedWrite(write.key_hash, write.is_delete, write.value_hash, write.is_purge)
-            for write in hashed.hashed_writes
+            [
+                _hashed_write((write.key_hash, write.is_delete, write.value_hash, write.is_purge))
+                for write in hashed.hashed_writes
+            ]
         ),
         "metadata_writes": tuple(
             HashedMetadataWrite(write.key_hash, decode_entries(write.entries))
