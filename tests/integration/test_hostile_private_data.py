@@ -8,13 +8,30 @@ are made at the end: the same chain everywhere, clean ledgers, nothing unexpecte
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
 
 import grpc
 import pytest
 import pytest_asyncio
 
-from clients.gateway.errors import EndorseError
-from ledger.transactions.private import PrivateWrite, decode_private_rwset
+from clients.gateway.errors import EndorseError, GatewayError
+from ledger.transactions.codes import TxValidationCode
+from ledger.transactions.parse import parse_transaction
+from ledger.transactions.private import (
+    PrivateWrite,
+    decode_private_rwset,
+    hash_key,
+    hash_value,
+)
+from ledger.transactions.rwset import (
+    CollectionRWSet,
+    HashedWrite,
+    NamespaceRWSet,
+    TxRWSet,
+    encode_tx_rwset,
+)
 from nodes.private_data.digests import (
     MOST_DEFINITION_BYTES,
     MOST_PUSH_BYTES,
@@ -28,6 +45,7 @@ from nodes.private_data.digests import (
     read_response,
 )
 from nodes.private_data.transient import MOST_RECORDS
+from tests.support.envelopes import transaction_envelope
 from tests.support.hostile import kept_log
 from tests.support.local_network import CHANNEL, LocalNetwork
 from tests.support.node_port import node_port
@@ -46,7 +64,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 LIAR = MAKER
 Code = grpc.StatusCode
 TX = "ab" * 32
-COLLECTIONS = (collection("terms", BANK, PTA, required=1), collection("other", OPERATOR, PTA))
+COLLECTIONS = (
+    collection("terms", BANK, PTA, required=1),
+    collection("other", OPERATOR, PTA),
+    collection("vouched", BANK, PTA, policy=f"OR('{BANK}.peer')"),
+)
 SECRET = b"4215900 paisa, which nobody else may read"
 
 
@@ -189,3 +211,90 @@ async def test_query_of_private_data_sent_as_a_transaction_is_refused(
         with pytest.raises(EndorseError, match=r"read of terms/terms.*evaluate it instead"):
             await contract.submit("Get", "terms", "A-3", endorsing_organisations=endorsers)
     assert await network.settled() == height
+
+
+# ---- transactions made by hand
+
+
+def hashed(namespace: str, name: str, key: str, value: bytes, plain: bytes) -> bytes:
+    """A read/write set with one private write, and the hash of any plain set."""
+    write = HashedWrite(hash_key(key), False, hash_value(value), False)
+    touched = CollectionRWSet(name, (), (write,), (), sha256(plain).digest())
+    return encode_tx_rwset(TxRWSet((NamespaceRWSet(namespace, collections=(touched,)),)))
+
+
+def forged(
+    network: LocalNetwork, rwset: bytes, *endorsers: str, chaincode: str = "terms"
+) -> tuple[str, bytes]:
+    """A transaction of the liar's client with any set; its id and its bytes."""
+    raw = transaction_envelope(
+        chaincode, ["Put"], rwset, version="1" if chaincode == "terms" else "syscc",
+        channel_id=CHANNEL, creator=network.signer(LIAR),
+        endorsers=[network.node_signer(each) for each in endorsers], now=datetime.now(UTC),
+    )  # fmt: skip
+    return parse_transaction(raw).tx_id, raw
+
+
+async def code_of(network: LocalNetwork, raw: bytes) -> tuple[int, TxValidationCode]:
+    """Have a transaction ordered; return the block and the code that every node gives it."""
+    number = await network.settled()
+    await network.node(LIAR).engine.submit(raw)
+    await network.settled(number + 1)
+    codes = set()
+    for node in network.running:
+        committed = await node.channel.block(number)
+        assert committed is not None
+        codes.add(committed.codes)
+    ((code,),) = codes
+    return number, code
+
+
+@pytest.mark.parametrize(
+    ("chaincode", "namespace", "name", "endorsers"),
+    [
+        ("_lifecycle", "_lifecycle", "_implicit_org_BankMSP", (OPERATOR, MAKER, PTA)),
+        ("terms", "_lifecycle", "_implicit_org_BankMSP", (OPERATOR, MAKER, PTA)),
+        ("terms", "terms", "_implicit_org_BankMSP", (OPERATOR, MAKER, PTA)),
+        ("terms", "terms", "_implicit_org_NobodyMSP", (BANK, OPERATOR, MAKER, PTA)),
+        ("terms", "terms", "_implicit_org_", (BANK, OPERATOR, MAKER, PTA)),
+        ("terms", "terms", "unheard-of", (BANK, OPERATOR, MAKER, PTA)),
+        ("terms", "terms", "terms", (MAKER,)),
+        ("terms", "terms", "vouched", (MAKER, PTA)),
+    ],
+)
+async def test_write_to_a_collection_without_those_who_must_endorse_it_is_invalid(
+    network: LocalNetwork, chaincode: str, namespace: str, name: str, endorsers: tuple[str, ...]
+) -> None:
+    """Nobody approves, or writes, in another member's name, whatever contract is named."""
+    rwset = hashed(namespace, name, "k", b"v", b"")
+    _tx_id, raw = forged(network, rwset, *endorsers, chaincode=chaincode)
+    _number, code = await code_of(network, raw)
+    assert code is not TxValidationCode.VALID
+
+
+@pytest.mark.parametrize(
+    "plain", [b"\xff\xff\xff", b"", rwset("another", b"value"), rwset("k", b"other")]
+)
+@pytest.mark.parametrize("endorsers", [(MAKER,), (MAKER, OPERATOR)])
+async def test_plain_set_that_is_not_what_the_hashes_say_stops_no_node_and_is_read_by_nobody(
+    network: LocalNetwork, plain: bytes, endorsers: tuple[str, ...]
+) -> None:
+    """Two conspirers have the hash of anything in a block, and one pushes it, or it lacks."""
+    key = f"g-{len(endorsers)}-{plain.hex()}"
+    tx_id, raw = forged(network, hashed("terms", "terms", key, b"v", plain), *endorsers)
+    for asked in (BANK, PTA):
+        async with node_port(network, LIAR, asked) as call:
+            # What is no write set is refused here, and then lacks.
+            with suppress(grpc.aio.AioRpcError):
+                await call(PUSH, push(plain, tx_id=tx_id))
+    _number, code = await code_of(network, raw)
+    assert (code is TxValidationCode.VALID) == (len(endorsers) == 2)
+    async with network.gateway(BANK) as gateway:
+        contract = terms(gateway)
+        if code is TxValidationCode.VALID:
+            with pytest.raises(GatewayError, match="private data matching public hash version"):
+                await contract.evaluate("Get", "terms", key)
+        assert await contract.evaluate("Get", "terms", "another") == b""
+        await contract.submit("Put", "terms", key, transient={"value": SECRET})
+        await network.settled()
+        assert await contract.evaluate("Get", "terms", key) == SECRET
