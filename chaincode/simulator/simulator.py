@@ -89,6 +89,7 @@ class SimulationResult:
             hash, sorted.
         private_reads: those of them of which it reads plain data, so that only a node that holds
             it can endorse.
+        is_query: whether the called function may not write.
     """
 
     status: int
@@ -103,6 +104,7 @@ class SimulationResult:
     private: bytes = b""
     collections: tuple[tuple[str, str], ...] = ()
     private_reads: frozenset[tuple[str, str]] = frozenset()
+    is_query: bool = False
 
 
 class Simulator:
@@ -160,6 +162,7 @@ class _Run:
         self._invocation = invocation
         self._depth = 0
         self._version = ""
+        self._is_query = False
         self.simulation = Simulation(
             invocation.channel_id,
             state,
@@ -230,7 +233,10 @@ class _Run:
     def _invoke(self, chaincode: Chaincode, args: Sequence[bytes], *, writable: bool) -> Response:
         asked = self._invocation
         self._initialise(chaincode, asked.is_init and self._depth == 0)
-        writable = writable and not chaincode.reads_only(args)
+        is_query = chaincode.reads_only(args)
+        if self._depth == 0:
+            self._is_query = is_query
+        writable = writable and not is_query
         stub = RecordingStub(self.simulation, chaincode.name, writable=writable)
         context = Context(stub, asked.creator, asked.channel_id, asked.tx_id, asked.timestamp)
         return chaincode.invoke(context, args)
@@ -326,7 +332,7 @@ class _Run:
         return SimulationResult(
             response.status, response.message, response.payload, encode_tx_rwset(sets.public),
             event, bool(written), written, asked.chaincode, self._version, sets.private,
-            sets.collections, sets.plain_reads,
+            sets.collections, sets.plain_reads, self._is_query,
         )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2
 
 from chaincode.contract import Creator
+from chaincode.errors import ContractRefusal
 from chaincode.simulator import (
     ChaincodeRegistry,
     Invocation,
@@ -108,6 +109,7 @@ class Endorser:
         threads: int = 2,
     ) -> None:
         self.channel = channel
+        self._contracts = contracts
         self._simulator = Simulator(contracts, Limits(deadline_s=deadline_s))
         self._quick_simulator = Simulator(contracts, Limits(deadline_s=LONGEST_ON_LOOP_S))
         self._signer = signer
@@ -120,6 +122,17 @@ class Endorser:
     def msp_id(self) -> str:
         """The member this node endorses for."""
         return self._signer.msp_id
+
+    def is_query(self, proposal: UnpackedProposal) -> bool:
+        """Say whether a proposal calls what may not write, or what is not known here."""
+        state = self.channel.snapshot()
+        try:
+            chaincode = self._contracts.resolve(proposal.chaincode, state)
+            return chaincode is None or chaincode.reads_only(proposal.args)
+        except ContractRefusal:
+            return True
+        finally:
+            state.close()
 
     async def simulate(
         self,

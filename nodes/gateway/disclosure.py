@@ -1,8 +1,9 @@
 """No answer that tells private data is put into a transaction that does nothing else.
 
-What a contract answers stands in the block for everybody to read. A transaction that writes has to
-be recorded, and its contract answers for what it says; one that only looked private data up is a
-query that was sent by mistake, and would publish what its collection keeps from others.
+What a contract answers stands in the block for everybody to read. A function that may write is made
+to be recorded, also when the same stood already and nothing is written, and its contract answers
+for what it says; a query that looked private data up was sent by mistake, and would publish what
+its collection keeps from others.
 
 Fabric's gateway sends it on. Here Endorse refuses it; who means to publish has a gateway of its
 own, and no rule of the channel is changed by this one.
@@ -28,15 +29,15 @@ def verify_simulated(simulated: Simulated) -> None:
     """Check what this node has simulated.
 
     Raises:
-        RpcFailure: it tells private data and writes nothing.
+        RpcFailure: it is a query and tells private data.
     """
     result = simulated.result
-    if result.private_reads and result.payload and not result.writes:
+    if result.is_query and result.private_reads and result.payload:
         raise _refused(f"{namespace}/{name}" for namespace, name in sorted(result.private_reads))
 
 
 def verify_answer(payload: bytes) -> None:
-    """Check a marshalled ``ProposalResponsePayload`` of other members' nodes.
+    """Check a marshalled ``ProposalResponsePayload`` of other members' nodes about a query.
 
     In it reads in plain look like reads of hashes, so these are refused too.
 

@@ -129,7 +129,7 @@ class Endorsing:
         answered = await self._ask(collection, [each for each in asked if each != own])
         if not answered or collection.details:
             raise RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, collection.details)
-        if own not in asked:
+        if own not in asked and self._endorser.is_query(collection.proposal):
             verify_answer(collection.payload)
 
     async def _collect_enough(self, collection: _Collection) -> None:
