@@ -153,6 +153,8 @@ async def _import(
         caller.profile, caller.user, clock=caller.clock
     ) as gateway:
         ledger = await GatewayLedger.connect(gateway, caller.channel_id, patience_s=pace.patience_s)
+        if isinstance(job, AgreementsJob):
+            job.keepers = ledger.keepers
         return await Import(
             file, job, ledger, in_flight=pace.in_flight, batch=pace.batch, watch=watch
         ).run()

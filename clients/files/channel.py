@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import grpc
 
-from clients.files.circles import circles_of
+from clients.files.circles import Circles, circle_of, circles_of
 from clients.files.endorsers import endorsing_choices
 from clients.files.ports import RecordVerdict
 from clients.files.requests import NAMESPACE
@@ -43,6 +44,7 @@ class GatewayLedger:
 
     Args:
         choices: sets of members any of which may endorse; the next is tried where one cannot.
+        circles: who keeps the terms of each lender.
         patience_s: seconds of pauses before a run breaks off.
     """
 
@@ -52,6 +54,7 @@ class GatewayLedger:
         channel_id: str,
         choices: Sequence[Sequence[str]] = ((),),
         *,
+        circles: Circles = MappingProxyType({}),
         patience_s: float = PATIENCE_S,
     ) -> None:
         network = gateway.network(channel_id)
@@ -60,6 +63,7 @@ class GatewayLedger:
         self._channel_id = channel_id
         self._msp_id = gateway.identity.msp_id
         self._choices = tuple(choices)
+        self._circles = circles
         self._choice = 0
         self._conflicts = RetryPolicy(attempts=16)
         self._pauses = RetryPolicy(first_pause_s=0.1, longest_pause_s=5.0, patience_s=patience_s)
@@ -73,7 +77,12 @@ class GatewayLedger:
         found = json.loads(await network.contract(ENFORCEMENT).evaluate("Members"))["members"]
         circles = await circles_of(network.contract(LIFECYCLE), NAMESPACE)
         choices = endorsing_choices(found, gateway.identity.msp_id, circles)
-        return cls(gateway, channel_id, choices, patience_s=patience_s)
+        return cls(gateway, channel_id, choices, circles=circles, patience_s=patience_s)
+
+    @property
+    def keepers(self) -> frozenset[str]:
+        """Who keeps the own member's terms, if it is a lender with a collection."""
+        return circle_of(self._circles, self._msp_id)
 
     @property
     def member(self) -> str:

@@ -6,6 +6,7 @@ A transaction that reads or writes terms can be endorsed only by members of the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from fabric_protos.msp import msp_principal_pb2
@@ -17,8 +18,15 @@ from clients.gateway.errors import EvaluateError
 
 TERMS: Final = "terms-"
 
-Circles = tuple[frozenset[str], ...]
-"""MSP ids of the members of each collection of terms."""
+Circles = Mapping[str, frozenset[str]]
+"""MSP ids of the members of each collection of terms, by its name."""
+
+
+def circle_of(circles: Circles, lender: str) -> frozenset[str]:
+    """Return who keeps the terms of a lender; empty where the definition does not say it."""
+    # A name of a collection has no dots; see docs/contracts.md.
+    written = lender.replace("_", "_u").replace(".", "_d")
+    return circles.get(TERMS + written, frozenset())
 
 
 async def circles_of(lifecycle: AsyncContract, contract: str) -> Circles:
@@ -35,16 +43,16 @@ async def circles_of(lifecycle: AsyncContract, contract: str) -> Circles:
     except EvaluateError as error:
         if not error.chaincode_status:
             raise
-        return ()
+        return {}
     try:
         definition = lifecycle_pb2.QueryChaincodeDefinitionResult.FromString(raw)
-        return tuple(
-            frozenset(
+        return {
+            config.name: frozenset(
                 msp_principal_pb2.MSPRole.FromString(identity.principal).msp_identifier
                 for identity in config.member_orgs_policy.signature_policy.identities
             )
             for config in [each.static_collection_config for each in definition.collections.config]
             if config.name.startswith(TERMS)
-        )
+        }
     except DecodeError:
-        return ()
+        return {}

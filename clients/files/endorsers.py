@@ -10,6 +10,7 @@ lender's circle may learn (`circles`); so nobody is named who shares none with t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from clients.files.circles import Circles
@@ -19,7 +20,7 @@ _ACTIVE: Final = "active"
 
 
 def endorsing_choices(
-    members: Sequence[Mapping[str, Any]], own: str, circles: Circles = ()
+    members: Sequence[Mapping[str, Any]], own: str, circles: Circles = MappingProxyType({})
 ) -> tuple[tuple[str, ...], ...]:
     """Sets of members any of which may endorse, the one to try first at the front.
 
@@ -32,7 +33,7 @@ def endorsing_choices(
     Without a second group that is active there is one choice: *own* alone.
     """
     groups = {each["msp_id"]: each["affiliate_group"] for each in members}
-    shared = [circle for circle in circles if own in circle]
+    shared = [circle for circle in circles.values() if own in circle]
     others = [
         each
         for each in members

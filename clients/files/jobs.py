@@ -9,7 +9,7 @@ goes through up to four jobs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -121,6 +121,7 @@ class AgreementsJob:
 
     Attributes:
         step: ``open``, ``tacs``, ``devices`` or ``confirm``.
+        keepers: MSP ids of those who keep the lender's terms; empty where nobody knows.
     """
 
     step: str
@@ -128,6 +129,7 @@ class AgreementsJob:
     mapping: ColumnMapping
     facts: Facts
     keyrings: Keyrings | None
+    keepers: frozenset[str] = frozenset()
     _tacs: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     @property
@@ -178,7 +180,20 @@ class AgreementsJob:
                 f"is another member than {self.member}, who imports",
                 "leave the row to its lender",
             )
-        return row.agreement, requests.agreement_request(row, self.facts, self.keyrings)
+        request = requests.agreement_request(row, self.facts, self.keyrings)
+        self._refuse_strangers(request.argument["receiving_institutions"])
+        return row.agreement, request
+
+    def _refuse_strangers(self, receiving: Sequence[str]) -> None:
+        """Refuse a row by which somebody would receive payments and could not post them."""
+        strangers = [each for each in receiving if self.keepers and each not in self.keepers]
+        if strangers:
+            raise RowRefused(
+                "receiving_msps",
+                f"names {strangers[0]}, who keeps no terms of {self.member} and can post nothing",
+                f"name some of {', '.join(sorted(self.keepers))}, or have the definition of the "
+                "contract name it too",
+            )
 
 
 def _rejected(

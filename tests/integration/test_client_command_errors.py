@@ -360,13 +360,15 @@ def test_choices_of_endorsers_begin_with_the_regulator_and_leave_out_the_own_gro
 def test_choices_of_endorsers_are_members_that_keep_the_same_terms() -> None:
     """Who is in no circle of the own member cannot endorse and must not see the amounts."""
     circle = frozenset({"BankMSP", "PtaMSP"})
-    assert endorsing_choices(MEMBERS, "BankMSP", (circle,)) == (("BankMSP", "PtaMSP"),)
+    bank = {"terms-BankMSP": circle}
+    assert endorsing_choices(MEMBERS, "BankMSP", bank) == (("BankMSP", "PtaMSP"),)
     wider = circle | {"MakerMSP"}
-    assert endorsing_choices(MEMBERS, "MakerMSP", (circle, wider)) == (
+    both = bank | {"terms-MakerMSP": wider}
+    assert endorsing_choices(MEMBERS, "MakerMSP", both) == (
         ("MakerMSP", "PtaMSP"),
         ("MakerMSP", "BankMSP"),
     )
-    strangers = endorsing_choices(MEMBERS, "MakerMSP", (circle,))
+    strangers = endorsing_choices(MEMBERS, "MakerMSP", bank)
     assert strangers == endorsing_choices(MEMBERS, "MakerMSP")
 
 
