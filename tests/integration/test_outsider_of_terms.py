@@ -7,6 +7,7 @@ the collections of the lender's node.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from chaincode.instalments import records
 from chaincode.instalments.calendar import add_months, pkt_date
 from chaincode.instalments.contracts import EnforcementContract, InstalmentsContract
 from chaincode.instalments.identifiers import imei_with_check_digit
 from ledger.channel import ChannelLedger
+from ledger.transactions.parse import parse_transaction
 from ledger.transactions.private import decode_private_rwset
 from tests.support.local_network import LocalNetwork, local_network, until
 from tests.support.member_commands import COLLECTIONS, FACTS, Commands, found
@@ -71,6 +74,12 @@ def found_in(raw: bytes) -> set[str]:
     return found_ | {number for number in NUMBERS if number.encode() in raw}
 
 
+def hexadecimal(raw: bytes) -> Iterator[str]:
+    """Every run of digits that could be a salt: hashes and ids, which everybody reads."""
+    for run in re.findall(rb"[0-9a-f]{32,64}", raw):
+        yield run.decode()
+
+
 def public(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Every block, every public key with value and metadata, and every file as it lies there."""
     ledger = ChannelLedger.open(folder / "ledger")
@@ -107,6 +116,33 @@ def private(network: LocalNetwork, msp_id: str) -> dict[str, bytes]:
 def held_by(network: LocalNetwork, msp_id: str) -> set[str]:
     """Which amounts and numbers a running node holds in plain."""
     return set().union(*map(found_in, private(network, msp_id).values()))
+
+
+def hashes_in_blocks(folder: Path) -> set[bytes]:
+    """The hashes of all values that were written to the lender's collections."""
+    ledger = ChannelLedger.open(folder / "ledger")
+    try:
+        return {
+            write.value_hash
+            for block in ledger.blocks()
+            for raw in block.data
+            if (parsed := parse_transaction(raw)).rwset is not None
+            for namespace in parsed.rwset.namespaces
+            for touched in namespace.collections
+            if touched.collection in NAMES
+            for write in touched.hashed_writes
+        }
+    finally:
+        ledger.close()
+
+
+def guesses(value: bytes, known: set[str]) -> Iterator[bytes]:
+    """What a rival would hash who knew everything of a value but its salt."""
+    plain = json.loads(value)
+    for salt in ("", "0" * 32, "f" * 32, *known):
+        yield records.encode(plain | {"salt": salt})
+    del plain["salt"]
+    yield records.encode(plain)
 
 
 async def live(network: LocalNetwork, commands: Commands, folder: Path) -> None:
@@ -183,6 +219,7 @@ async def test_outsiders_node_holds_no_amount_and_no_number_of_a_person(
         for msp_id in (LENDER, REGULATOR, "OperatorMSP"):
             assert held_by(network, msp_id) >= amounts | numbers, msp_id
             assert CNIC not in held_by(network, msp_id)
+        values = private(network, LENDER)
         await close_and_purge(network, commands, tmp_path)
         for msp_id in (LENDER, REGULATOR, "OperatorMSP"):
             assert held_by(network, msp_id) >= amounts, msp_id
@@ -194,3 +231,13 @@ async def test_outsiders_node_holds_no_amount_and_no_number_of_a_person(
         seen += 1
         assert not found_in(raw), place
     assert seen > 50
+    # A value's hash is there for everybody to try; but for its salt all of it could be guessed.
+    outsider = network.members[OUTSIDER].folder
+    hashes = hashes_in_blocks(outsider)
+    words = {found_[:32] for _, raw in public(outsider) for found_ in hexadecimal(raw)}
+    assert len(words) > 10
+    assert values
+    for place, value in values.items():
+        assert hashlib.sha256(value).digest() in hashes, place
+        tried = {hashlib.sha256(each).digest() for each in guesses(value, words)}
+        assert not tried & hashes, place
