@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from ledger.state.keys import (
@@ -103,6 +104,7 @@ class Changes(NamedTuple):
 NO_CHANGES = Changes()
 
 
+@lru_cache(maxsize=4096)
 def _names(namespace: str, collection: str) -> bytes:
     return encode_name(namespace.encode()) + encode_name(collection.encode())
 
@@ -146,8 +148,14 @@ def index_prefix(namespace: str, collection: str, key_hash: bytes = b"") -> byte
 
 def index_key(place: SetPlace, key_hash: bytes) -> bytes:
     """Return the index key of one private key in one write set."""
-    prefix = index_prefix(place.namespace, place.collection, key_hash)
-    return prefix + turn(encode_place(place.version))
+    return index_keys(place, (key_hash,))[0]
+
+
+def index_keys(place: SetPlace, key_hashes: Iterable[bytes]) -> list[bytes]:
+    """Return the index keys of several private keys in one write set."""
+    prefix = index_prefix(place.namespace, place.collection)
+    end = turn(encode_place(place.version))
+    return [prefix + key_hash + end for key_hash in key_hashes]
 
 
 def decode_index_key(raw: bytes) -> tuple[SetPlace, bytes]:

@@ -45,6 +45,7 @@ from ledger.state.private_keys import (
     encode_changes,
     encode_set,
     index_key,
+    index_keys,
     set_key,
 )
 from ledger.state.private_store import PrivateStore
@@ -202,22 +203,21 @@ class PrivatePlanner:
         named: dict[SetPlace, Collection[str]] = {}
         for place, stored in self._held.items():
             rwset = read_held(stored.rwset)
-            kept = without(
-                rwset, {each for each in key_hashes(rwset) if self._is_purged(place, each)}
-            )
-            if kept != rwset:
-                stored = StoredSet(stored.kind | TRIMMED, encode_private_rwset(kept))
+            keys = {name: PrivateKey(*place[1:], hash_key(name)) for name in rwset.keys}
+            self._names.update((key, name) for name, key in keys.items())
+            purged = {each.key_hash for each in keys.values() if self._is_purged(place, each)}
+            if purged:
+                rwset = without(rwset, purged)
+                keys = {name: keys[name] for name in rwset.keys}
+                stored = StoredSet(stored.kind | TRIMMED, encode_private_rwset(rwset))
             puts.append((set_key(place), encode_set(stored)))
-            for name in rwset.keys:
-                self._names[PrivateKey(*place[1:], hash_key(name))] = name
-            named[place] = kept.keys
-            for name in kept.keys:
-                puts.append((index_key(place, hash_key(name)), name.encode()))
+            named[place] = keys.keys()
+            hashes = [key.key_hash for key in keys.values()]
+            puts.extend(zip(index_keys(place, hashes), map(str.encode, keys), strict=True))
             if stored.is_valid:
-                for write in kept.writes:
-                    key = PrivateKey(*place[1:], hash_key(write.key))
+                for write in rwset.writes:
                     if not write.deletes:
-                        self._own.setdefault(key, []).append(write.value)
+                        self._own.setdefault(keys[write.key], []).append(write.value)
         awaited = awaited - self._held.keys()
         puts.extend((awaited_key(place), b"") for place in sorted(awaited))
         return Changes(tuple(puts), tuple(self._left_over(named, awaited)))
@@ -242,9 +242,9 @@ class PrivatePlanner:
             if place not in awaited:
                 yield awaited_key(place)
 
-    def _is_purged(self, place: SetPlace, key_hash: bytes) -> bool:
+    def _is_purged(self, place: SetPlace, key: PrivateKey) -> bool:
         """Tell whether the block takes a key out of a write set of its own, or of an older one."""
-        last = self._purged.get(PrivateKey(*place[1:], key_hash), -1)
+        last = self._purged.get(key, -1)
         return last >= 0 and place.version <= Version(self._number, last)
 
     # The state
@@ -264,21 +264,23 @@ class PrivatePlanner:
         return None if entry is None else (entry.value, entry.version)
 
     def _plan_plain_state(self) -> None:
-        touched = [
-            PrivateKey(namespace, collection, key_hash)
-            for namespace, collection, changed in self._prepared.updates.hashed()
-            for key_hash in changed
-        ]
-        for key in (*touched, *sorted(self._going)):
-            if not self._is_held_of(key.namespace, key.collection):
-                continue
-            hashed = self._hashed(key)
-            found = None if hashed is None else self._find(key, hashed[0])
-            if hashed is not None and found is not None:
-                self._puts.append(private_put(key, *found, hashed[1]))
-            elif (name := self._name(key)) is not None:
-                prefix = private_prefix(key.namespace, key.collection)
-                self._deletes.append(prefix + name.encode())
+        for namespace, collection, changed in self._prepared.updates.hashed():
+            if self._is_held_of(namespace, collection):
+                for key_hash, update in changed.items():
+                    hashed = None if update.value is None else (update.value, update.version)
+                    self._plan_plain_entry(PrivateKey(namespace, collection, key_hash), hashed)
+        for key in sorted(self._going):
+            if self._is_held_of(key.namespace, key.collection):
+                self._plan_plain_entry(key, self._hashed(key))
+
+    def _plan_plain_entry(self, key: PrivateKey, hashed: tuple[bytes, Version] | None) -> None:
+        """Let the plain entry follow the hashed one: hash of the value and version, or none."""
+        found = None if hashed is None else self._find(key, hashed[0])
+        if hashed is not None and found is not None:
+            self._puts.append(private_put(key, *found, hashed[1]))
+        elif (name := self._name(key)) is not None:
+            prefix = private_prefix(key.namespace, key.collection)
+            self._deletes.append(prefix + name.encode())
 
     def _is_held_of(self, namespace: str, collection: str) -> bool:
         known = self._holds.get((namespace, collection))
@@ -366,7 +368,7 @@ class PrivatePlanner:
             for write in read_held(stored.rwset).writes:
                 key = PrivateKey(*place[1:], hash_key(write.key))
                 hashed = self._hashed(key)
-                if hashed is None or write.deletes or self._is_purged(place, key.key_hash):
+                if hashed is None or write.deletes or self._is_purged(place, key):
                     continue
                 if hashed[0] == hash_value(write.value):
                     found.add(key.key_hash)
