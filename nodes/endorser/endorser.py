@@ -31,7 +31,7 @@ from chaincode.simulator import (
     Simulator,
 )
 from ledger.state.ports import StateReader
-from network.msp import Identity, SigningIdentity
+from network.msp import Identity, SigningIdentity, split_identity
 from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.endorser.admission import Admission
@@ -179,7 +179,9 @@ class Endorser:
             Unavailable: fewer members took the private data than their collection demands.
         """
         if simulated.result.private:
-            await self._private.distribute(simulated.proposal.tx_id, simulated.result.private)
+            proposal = simulated.proposal
+            creator, _pem = split_identity(proposal.creator)
+            await self._private.distribute(proposal.tx_id, simulated.result.private, creator)
         endorser = self._signer.serialized
         signature = self._signer.sign(simulated.payload + endorser)
         return Endorsed(simulated, endorser, signature)

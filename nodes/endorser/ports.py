@@ -35,12 +35,13 @@ class PrivateData(Protocol):
     def access_of(self, creator: Identity, state: StateReader) -> CollectionAccess:
         """Say what the creator of a proposal may do with collections as *state* defines them."""
 
-    async def distribute(self, tx_id: str, private: bytes) -> None:
+    async def distribute(self, tx_id: str, private: bytes, creator: str) -> None:
         """Keep the private write sets of a simulation and push them to entitled members.
 
         Args:
             tx_id: the transaction.
             private: marshalled ``rwset.TxPvtReadWriteSet``.
+            creator: MSP id of the client's member.
         Raises:
             Unavailable: fewer members took them than a collection demands; nothing is endorsed.
             Refusal: a collection is not defined.

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ledger.errors import Refusal, Unavailable
@@ -89,15 +90,20 @@ class Distribution:
         self._threads = threads
         self._pushing: set[asyncio.Task[bool]] = set()
 
-    async def distribute(self, collections: Collections, tx_id: str, private: bytes) -> None:
+    async def distribute(
+        self, collections: Collections, tx_id: str, private: bytes, creator: str
+    ) -> None:
         """Keep *private* and push it; see `nodes.endorser.ports.PrivateData`."""
         writes = decode_tx_private(private)
         height = self._channel.height
+        other = "" if creator == self._own else creator
+        if other:
+            # First, or what is not kept here would still be pushed in this member's name.
+            self._transient.verify_room(other, len(private))
         try:
             plans = self._plan(collections, tx_id, height, writes)
-            stored = asyncio.get_running_loop().run_in_executor(
-                self._threads, self._transient.put, tx_id, height, writes
-            )
+            keep = partial(self._transient.put, tx_id, height, writes, creator=other)
+            stored = asyncio.get_running_loop().run_in_executor(self._threads, keep)
             try:
                 outcomes = await asyncio.gather(*(self._push(plan) for plan in plans))
             finally:

@@ -157,9 +157,9 @@ class PrivateDataRoom:
         """Say what a creator may do; see `nodes.endorser.ports.PrivateData`."""
         return CreatorAccess(self.collections(), state, creator)
 
-    async def distribute(self, tx_id: str, private: bytes) -> None:
+    async def distribute(self, tx_id: str, private: bytes, creator: str) -> None:
         """Keep and push what a simulation writes; see `nodes.endorser.ports.PrivateData`."""
-        await self._distribution.distribute(self.collections(), tx_id, private)
+        await self._distribution.distribute(self.collections(), tx_id, private, creator)
 
     # ---- for the committer, on the writer thread
     def gather(

@@ -4,17 +4,19 @@
     s ‖ len(tx id) ‖ tx id ‖ unique ‖ height      transientstore.TxPvtReadWriteSetWithConfigInfo
     h ‖ height ‖ len(tx id) ‖ tx id ‖ unique      (empty): what was received at which height
 
-Lengths are 2 bytes and heights 8, big-endian; *unique* is 8 bytes that say who pushed (the hash of
-its MSP id; zeros for this node itself) and 8 of chance. One record holds what came in at once: an
-endorser's whole simulation, or the set of one collection that another node pushed. What a
-transaction has more than once (two endorsers push the same) is kept once.
+Lengths are 2 bytes and heights 8, big-endian; *unique* is 8 bytes that say whose it is (a hash of
+the MSP id: of who pushed, or whose client asked; zeros for this member's own) and 8 of chance. One
+record holds what came in at once: an endorser's whole simulation, or the set of one collection that
+another node pushed. What a transaction has more than once (two endorsers push the same) is kept
+once.
 
 Invariants: what `put` returned from is on disk; nothing here is believed, whoever takes a set out
 compares its hash with the block; a set goes with its transaction's block, or when it is older than
 the retention.
 
-Bounded: bytes in all; and of each member that pushes, so that none can take the room of the others
-or of this node, `MOST_RECORDS` and `MOST_SET_BYTES` of one transaction, and a share of the whole.
+Bounded: bytes in all; and for each other member a share of what it pushes and a smaller one of what
+its clients have endorsed here and need not submit, so that none can take the room of the others or
+of this one; of one transaction it pushes `MOST_RECORDS` and `MOST_SET_BYTES` at most.
 
 Source: Fabric, core/transientstore/{store,store_helper}.go.
 """
@@ -51,6 +53,9 @@ MOST_SET_BYTES: Final = MAX_PRIVATE_BYTES // 2
 """Of what one member pushes of one transaction."""
 _SHARES: Final = 8
 """One member that pushes may take one of so many parts of the store."""
+_CLIENTS_SHARES: Final = 16
+"""And its clients one of so many: what they have endorsed here is pushed in this member's name."""
+_CLIENTS: Final = "clients of "
 MOST_TX_ID_BYTES: Final = 256
 FORMAT_VERSION: Final = 1
 _FORMAT: Final = b"V"
@@ -133,19 +138,32 @@ class TransientStore:
         """Bytes of all sets that are kept."""
         return self._bytes
 
-    def put(self, tx_id: str, height: int, writes: TxPrivate, *, sender: str = "") -> None:
+    def verify_room(self, creator: str, size: int) -> None:
+        """Check that the clients of another member may have *size* bytes more endorsed here.
+
+        Raises:
+            TransientFull: they may not.
+        """
+        with self._guard:
+            self._verify_share(f"{_CLIENTS}{creator}", _CLIENTS_SHARES, size)
+
+    def put(
+        self, tx_id: str, height: int, writes: TxPrivate, *, sender: str = "", creator: str = ""
+    ) -> None:
         """Keep *writes* of a transaction, durably; what is kept already is not kept again.
 
         Args:
             tx_id: the transaction.
             height: of this node's channel when they came.
             sender: MSP id of the member whose node pushed them, "" for what was simulated here.
+            creator: MSP id of the other member whose client had it simulated here, "" for an own.
         Raises:
             TransientRefusal: no transaction has such an id, or the sender pushed too much of it.
             TransientFull: there is no room, or none for the sender.
             StorageError: the disk refused.
         """
-        prefix, mark = _prefix(tx_id), _mark(sender)
+        owner = sender or (f"{_CLIENTS}{creator}" if creator else "")
+        prefix, mark = _prefix(tx_id), _mark(owner)
         known: set[bytes] = set()
         records = size = 0
         for key, value in self._items(prefix, _after(prefix)):
@@ -165,7 +183,7 @@ class TransientStore:
             )
         unique = mark + uuid.uuid4().bytes[: _UNIQUE_BYTES - _SENDER_BYTES]
         entry = _Waiting(set_key(tx_id, unique, height), height_key(tx_id, unique, height), value)
-        self._take_room(sender, entry)
+        self._take_room(owner, _SHARES if sender else _CLIENTS_SHARES, entry)
         try:
             self._write(entry)
         except BaseException:
@@ -173,7 +191,7 @@ class TransientStore:
                 self._count(entry.key, -len(value))
             raise
 
-    def _take_room(self, sender: str, entry: _Waiting) -> None:
+    def _take_room(self, owner: str, shares: int, entry: _Waiting) -> None:
         size = len(entry.value)
         with self._guard:
             if self._bytes + size > self._most_bytes:
@@ -181,14 +199,18 @@ class TransientStore:
                     f"the transient store of this node holds {self._bytes} bytes and takes no more "
                     "before blocks are committed; try again"
                 )
-            theirs = self._of_sender.get(_mark(sender), 0)
-            if sender and theirs + size > self._most_bytes // _SHARES:
-                raise TransientFull(
-                    f"the transient store of this node holds {theirs} bytes that {sender} has "
-                    "pushed and takes no more of it before their transactions are committed; try "
-                    "again, and submit what is endorsed"
-                )
+            if owner:
+                self._verify_share(owner, shares, size)
             self._count(entry.key, size)
+
+    def _verify_share(self, owner: str, shares: int, size: int) -> None:
+        theirs = self._of_sender.get(_mark(owner), 0)
+        if theirs + size > self._most_bytes // shares:
+            raise TransientFull(
+                f"the transient store of this node holds {theirs} bytes of {owner} and takes no "
+                "more of them before their transactions are committed; submit what is endorsed, "
+                "and try again"
+            )
 
     def _count(self, key: bytes, size: int) -> None:
         """Count the bytes of a record that comes, or, with a negative *size*, goes."""

@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,7 @@ def test_transient_store_gives_one_member_a_share_and_keeps_room_for_the_others(
     store.close()
     store = TransientStore(tmp_path / "transient", most_bytes=80_000)
     try:
-        with pytest.raises(TransientFull, match="bytes that LiarMSP has pushed"):
+        with pytest.raises(TransientFull, match="bytes of LiarMSP and takes no more"):
             store.put(OTHER, 7, (write("x" * 1000),), sender="LiarMSP")
         store.put(OTHER, 7, (write("true"),), sender="HonestMSP")
         for number in range(20):
@@ -162,6 +163,25 @@ def test_transient_store_gives_one_member_a_share_and_keeps_room_for_the_others(
         assert len(store.get(OTHER)) == 2
     finally:
         store.close()
+
+
+def test_transient_store_gives_a_members_clients_a_smaller_share_of_what_is_endorsed_here(
+    tmp_path: Path,
+) -> None:
+    """Who has much endorsed and submits nothing cannot keep others from endorsing."""
+    with closing(TransientStore(tmp_path / "transient", most_bytes=160_000)) as store:
+        for number in range(9):
+            store.put(f"{number:064x}", 7, (write("x" * 1000),), creator="LiarMSP")
+        with pytest.raises(TransientFull, match="bytes of clients of LiarMSP and takes no more"):
+            store.put(OTHER, 7, (write("x" * 1000),), creator="LiarMSP")
+        with pytest.raises(TransientFull, match="submit what is endorsed"):
+            store.verify_room("LiarMSP", 1000)
+        store.verify_room("HonestMSP", 1000)
+        store.put(OTHER, 7, (write("x" * 1000),), creator="HonestMSP")
+        store.put(OTHER, 7, (write("y" * 1000),), sender="LiarMSP")
+        store.put(OTHER, 7, (write("z" * 1000),))
+        store.purge_below(8)
+        store.verify_room("LiarMSP", 1000)
 
 
 @pytest.mark.parametrize("tx_id", ["", "x" * 257])

@@ -59,7 +59,8 @@ class World:
 
     def close(self) -> None: ...
 
-    def put(self, tx_id: str, _height: int, writes: Any) -> None:
+    def put(self, tx_id: str, _height: int, writes: Any, *, creator: str) -> None:
+        assert not creator, "asked by a client of its own member"
         self.kept.append((tx_id, writes))
 
     def find(self, _state: Any, namespace: str, name: str) -> Collection:
@@ -86,7 +87,7 @@ def distribute(world: World) -> str:
     made: Any = world
     distribution = Distribution(made, OWN, made, made, THREADS)
     try:
-        asyncio.run(distribution.distribute(made, TX, WRITES))
+        asyncio.run(distribution.distribute(made, TX, WRITES, OWN))
     except DistributionFailed as error:
         return str(error)
     return ""
