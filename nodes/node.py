@@ -43,6 +43,7 @@ from chaincode.packages import ContractStanding
 from ledger.channel import ChannelLedger
 from ledger.errors import LedgerError
 from network.configuration import ChannelConfiguration
+from network.configuration.values import target_of
 from network.msp import SigningIdentity
 from network.ordering.ports import OrderingEngine
 from network.ordering.solo import Follower, Sequencer, SoloEngine
@@ -358,7 +359,7 @@ class Node:
 
     def _dial(self, address: str, msp_id: str) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(
-            address,
+            target_of(address),
             self._membership.tls_to(msp_id).credentials,
             options=call_options(self.configuration.limits.max_message_bytes),
         )

@@ -166,3 +166,12 @@ def read_endpoint(text: str, where: str) -> tuple[str, int]:
 def format_endpoint(host: str, port: int) -> str:
     """Return HOST:PORT, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def target_of(address: str) -> str:
+    """Return the target that gRPC connects to for an address in a configuration, ``host:port``.
+
+    The members write it, and gRPC reads targets as addresses of other kinds too, as of a socket in
+    the files of this machine: what stands there is a name or a number of the network, or nothing.
+    """
+    return f"dns:///{address}"

@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 
 from ledger.blocks.block import Block
 from ledger.errors import LedgerError, Unavailable
+from network.configuration.values import target_of
 from network.msp import SigningIdentity
 from network.ordering.ports import NodeTls
 from network.ordering.solo.follower import CHANNEL_OPTIONS
@@ -98,7 +99,8 @@ class OtherMembersNodes:
         except LedgerError as error:
             raise Unavailable(f"{address} cannot be reached: {error}") from error
         options = (*CHANNEL_OPTIONS, *tls.options)
-        async with grpc.aio.secure_channel(address, tls.credentials, options=options) as channel:
+        target = target_of(address)
+        async with grpc.aio.secure_channel(target, tls.credentials, options=options) as channel:
             request = await asyncio.to_thread(self._signed, seek, tls)
             call = channel.stream_stream(DELIVER, None, None)(_once(request))
             answers = aiter(call)

@@ -6,8 +6,10 @@ other members: not their nodes' certificates, not the bundle of authorities that
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fabric_protos.msp import msp_config_pb2
+from fabric_protos.peer import configuration_pb2 as peer_pb2
 
 from network.certificates.authority import Authority
 from network.errors import OrderingRefusal
+from nodes.gateway.members import MemberRefused, MemberUnavailable
 from tests.support.hostile import Hostile, hostile_network
 from tests.support.local_network import LocalNetwork
 from tests.support.updates import Edit, signed_update
@@ -119,3 +123,44 @@ async def test_bytes_behind_a_members_tls_authority_hide_nobody_elses(
     await network.stop(PTA)
     await network.start(PTA)
     await hostile.serves()
+
+
+@pytest.mark.parametrize("host", ["unix://{folder}/socket", "unix:{folder}/socket", "[::", "\x00"])
+async def test_address_that_is_none_of_the_network_is_not_connected_to(
+    hostile: Hostile, tmp_path: Path, host: str
+) -> None:
+    """A member says where its node is, and nodes of others reach no socket of their own machine."""
+    network = hostile.network
+    connected: list[object] = []
+
+    async def accept(_reader: object, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer)
+        writer.close()
+
+    # The number of the port stands behind the path.
+    server = await asyncio.start_unix_server(accept, tmp_path / "socket:1")
+    node = network.node(LIAR)
+    group = node.channel.configuration.config.channel_group.groups["Application"].groups[LIAR]
+    before = bytes(group.values["AnchorPeers"].value)
+    told = peer_pb2.AnchorPeers(
+        anchor_peers=[peer_pb2.AnchorPeer(host=host.format(folder=tmp_path), port=1)]
+    )
+    try:
+        for raw in (told.SerializeToString(), before):
+            sequence = node.channel.configuration.sequence
+
+            def move(config: Any, raw: bytes = raw) -> None:
+                members = config.channel_group.groups["Application"].groups
+                members[LIAR].values["AnchorPeers"].value = raw
+
+            await node.engine.submit(update(network, move))
+            for each in network.running:
+                await each.channel.wait_for_configuration(sequence)
+            bank = network.node(BANK)
+            if raw != before:
+                with pytest.raises((MemberUnavailable, MemberRefused)):
+                    await bank._members.others()[LIAR].ask("/qist.PrivateData/Pull", b"", 5.0)
+            await hostile.serves()
+    finally:
+        server.close()
+    assert connected == []

@@ -33,6 +33,7 @@ from google.protobuf.message import DecodeError
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import TRANSACTIONS_FILTER, commit_hash_of
 from ledger.errors import BlockError, Fatal, Refusal, Unavailable
+from network.configuration.values import target_of
 from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
 from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
@@ -123,7 +124,7 @@ class Follower:
         before, broadcast_before = self._channel, self._broadcast
         self._endpoint, self._tls = endpoint, tls
         self._channel = grpc.aio.secure_channel(
-            endpoint, tls.credentials, options=(*CHANNEL_OPTIONS, *tls.options)
+            target_of(endpoint), tls.credentials, options=(*CHANNEL_OPTIONS, *tls.options)
         )
         self._broadcast = BroadcastStream(self._channel, endpoint)
         if broadcast_before is not None:
