@@ -57,6 +57,7 @@ class Invocation:
         proposal: the SignedProposal as received, for system contracts that check access again.
         access: what the creator may do with private collections.
         is_init: whether the call is meant to initialise the contract.
+        is_asked_only: nobody will endorse the result, so no sets are made of what was recorded.
     """
 
     channel_id: str
@@ -69,6 +70,7 @@ class Invocation:
     proposal: bytes = b""
     access: CollectionAccess = EVERY_COLLECTION
     is_init: bool = False
+    is_asked_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class SimulationResult:
 
     Attributes:
         status: of the contract's response; below 400 there is something to endorse.
-        rwset: marshalled `TxReadWriteSet`; empty for a status of 400 or more.
+        rwset: marshalled `TxReadWriteSet`; without content where the result was only asked for, and
+            empty for a status of 400 or more.
         event: marshalled `ChaincodeEvent`, None without one.
         writes: whether the transaction changes anything.
         namespaces: whose keys it writes, private ones included, sorted.
@@ -328,7 +331,7 @@ class _Run:
         written = tuple(
             [name for name, record in sorted(simulation.records.items()) if record.is_writing()]
         )
-        sets = build_sets(simulation.records)
+        sets = build_sets({} if asked.is_asked_only else simulation.records)
         return SimulationResult(
             response.status, response.message, response.payload, encode_tx_rwset(sets.public),
             event, bool(written), written, asked.chaincode, self._version, sets.private,

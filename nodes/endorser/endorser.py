@@ -146,7 +146,8 @@ class Endorser:
 
         Args:
             proposal: parsed, nothing of it checked yet.
-            query: nothing will be endorsed, so a channel that has halted may be asked too.
+            query: nothing will be endorsed, so a channel that has halted may be asked too, and the
+                result comes without read/write sets.
             with_interest: also say which policies the writes fall under.
             height: wait a moment until the channel has this many blocks.
         Raises:
@@ -163,11 +164,20 @@ class Endorser:
             await self._wait_for_height(height)
         function = (proposal.chaincode, proposal.args[0] if proposal.args else b"")
         if self._is_quick(function, proposal):
-            simulated = self._run(self._quick_simulator, function, proposal, creator, with_interest)
+            simulated = self._run(
+                self._quick_simulator, function, proposal, creator, with_interest, query
+            )
             if not simulated.result.message.startswith(_TIMED_OUT):
                 return simulated
         return await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._run, self._simulator, function, proposal, creator, with_interest
+            self._pool,
+            self._run,
+            self._simulator,
+            function,
+            proposal,
+            creator,
+            with_interest,
+            query,
         )
 
     async def endorse(self, simulated: Simulated) -> Endorsed:
@@ -215,12 +225,13 @@ class Endorser:
         proposal: UnpackedProposal,
         creator: Identity,
         with_interest: bool,
+        query: bool,
     ) -> Simulated:
         # This thread's own time: on a busy machine the clock on the wall would make all look slow.
         started = time.thread_time()
         state = self.channel.snapshot()
         try:
-            invocation = self._invocation(proposal, creator, state)
+            invocation = self._invocation(proposal, creator, state, query)
             result = simulator.simulate(state, invocation)
             interest = None
             if with_interest and result.status < ERROR_THRESHOLD:
@@ -232,7 +243,7 @@ class Endorser:
         return Simulated(proposal, result, height, _payload(proposal, result), interest)
 
     def _invocation(
-        self, proposal: UnpackedProposal, creator: Identity, state: StateReader
+        self, proposal: UnpackedProposal, creator: Identity, state: StateReader, query: bool
     ) -> Invocation:
         return Invocation(
             channel_id=proposal.channel_id,
@@ -247,6 +258,7 @@ class Endorser:
             proposal=proposal.proposal_bytes,
             access=self._private.access_of(creator, state),
             is_init=proposal.is_init,
+            is_asked_only=query,
         )
 
 

@@ -343,12 +343,7 @@ _PUBLIC = (agreement_key, standing_key, plan_key)
 
 def load_held(stub: ReadOnlyStub, agreements: Sequence[str]) -> list[Position | None]:
     """The same for a query, each with its money where this node holds it and the caller may."""
-    positions = load(stub, agreements)
-    lenders = {each.agreement: each.lender for each in positions if each is not None}
-    held = purse.load(stub, lenders, is_query=True)
-    return [
-        None if each is None else replace(each, held=held.get(each.agreement)) for each in positions
-    ]
+    return _load_with_money(stub, agreements, is_query=True)
 
 
 def load_with_money(stub: ReadOnlyStub, agreements: Sequence[str]) -> list[Position | None]:
@@ -357,13 +352,20 @@ def load_with_money(stub: ReadOnlyStub, agreements: Sequence[str]) -> list[Posit
     Raises:
         PrivateDataMissing: this node is no member of a collection, or lacks something of it.
     """
+    return _load_with_money(stub, agreements, is_query=False)
+
+
+def _load_with_money(
+    stub: ReadOnlyStub, agreements: Sequence[str], *, is_query: bool
+) -> list[Position | None]:
+    """The due dates stand in the terms too: the plan is read only where those are closed."""
     count = len(agreements)
     found = stub.get_states(
         [key(agreement) for key in (agreement_key, standing_key) for agreement in agreements]
     )
     facts = [None if raw is None else records.decode(raw) for raw in found[:count]]
     lenders = {str(each["agreement"]): str(each["lender"]) for each in facts if each is not None}
-    held = purse.load(stub, lenders)
+    held = purse.load(stub, lenders, is_query=is_query)
     closed = [agreement for agreement in lenders if agreement not in held]
     without = dict(zip(closed, load(stub, closed), strict=True)) if closed else {}
     positions: list[Position | None] = []
