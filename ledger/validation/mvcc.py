@@ -36,14 +36,18 @@ def _are_reads_current(rwset: NamespaceRWSet, updates: BlockUpdates) -> bool:
 
 
 def _are_hashed_reads_current(
-    namespace: str, rwset: CollectionRWSet, updates: BlockUpdates, state: CommittedState
+    namespace: str, rwset: CollectionRWSet, updates: BlockUpdates
 ) -> bool:
-    hashed = updates.of(namespace).hashed.get(rwset.collection, {})
-    for key_hash, version in rwset.hashed_reads:
-        if key_hash in hashed:
-            return False
-        committed = state.get_hashed(namespace, rwset.collection, key_hash)
-        if (committed.version if committed is not None else None) != version:
+    reads = rwset.hashed_reads
+    hashed = updates.of(namespace).hashed.get(rwset.collection)
+    if hashed and any(key_hash in hashed for key_hash, _ in reads):
+        return False
+    entries = updates.committed_hashed(
+        namespace, rwset.collection, [key_hash for key_hash, _ in reads]
+    )
+    for key_hash, version in reads:
+        entry = entries[key_hash]
+        if (entry.version if entry is not None else None) != version:
             return False
     return True
 
@@ -68,6 +72,6 @@ def validate_reads(
             if not is_range_unchanged(query, each.namespace, updates, state):
                 return TxValidationCode.PHANTOM_READ_CONFLICT
         for collection in each.collections:
-            if not _are_hashed_reads_current(each.namespace, collection, updates, state):
+            if not _are_hashed_reads_current(each.namespace, collection, updates):
                 return TxValidationCode.MVCC_READ_CONFLICT
     return TxValidationCode.VALID

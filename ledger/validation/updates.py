@@ -17,12 +17,13 @@ Source: Fabric, core/ledger/kvledger/txmgmt/validation/tx_ops.go and types.go.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
+from ledger.state.ports import VersionedValue
 from ledger.state.version import Version
 from ledger.transactions.rwset import (
     CollectionRWSet,
@@ -109,6 +110,7 @@ class BlockUpdates:
         self._state = state
         self._namespaces: dict[str, NamespaceUpdates] = {}
         self._marks: dict[str, dict[str, Mark | None]] = {}
+        self._hashed: dict[tuple[str, str], dict[bytes, VersionedValue | None]] = {}
         self.history: list[HistoryMark] = []
 
     def of(self, namespace: str) -> NamespaceUpdates:
@@ -123,6 +125,17 @@ class BlockUpdates:
         missing = [key for key in keys if key not in known]
         if missing:
             known.update(zip(missing, self._state.marks(namespace, missing), strict=True))
+        return known
+
+    def committed_hashed(
+        self, namespace: str, collection: str, key_hashes: Iterable[bytes]
+    ) -> dict[bytes, VersionedValue | None]:
+        """The same for private keys, by their hashes."""
+        known = self._hashed.setdefault((namespace, collection), {})
+        get = self._state.get_hashed
+        for key_hash in key_hashes:
+            if key_hash not in known:
+                known[key_hash] = get(namespace, collection, key_hash)
         return known
 
     def entries(self) -> Iterator[UpdateEntry]:
@@ -189,14 +202,17 @@ class BlockUpdates:
         tx_num = version.tx_num
         public = updates.public
         history = self.history
-        keeps_metadata = updates.has_metadata or self._state.has_metadata(namespace)
+        marks: Mapping[str, Mark | None] = {}
+        if updates.has_metadata or self._state.has_metadata(namespace):
+            marks = self.committed_marks(namespace, [write.key for write in rwset.writes])
         for key, is_delete, value in rwset.writes:
             name = key.encode()
             history.append(_history_mark((namespace, name, tx_num)))
             if is_delete or not value:
                 public[key] = _update((name, None, version, b""))
             else:
-                metadata = self._latest_metadata(namespace, key) if keeps_metadata else b""
+                latest = public.get(key) or marks.get(key)
+                metadata = latest.metadata if latest is not None else b""
                 public[key] = _update((name, value, version, metadata))
 
     def _apply_composed(
@@ -234,6 +250,32 @@ class BlockUpdates:
         if not rwset.hashed_writes and not rwset.metadata_writes:
             return
         hashed = updates.hashed.setdefault(rwset.collection, {})
+        key_hashes = [write.key_hash for write in rwset.hashed_writes]
+        if rwset.metadata_writes or len(set(key_hashes)) != len(key_hashes):
+            self._apply_composed_hashes(namespace, rwset, updates, version)
+            return
+        known: dict[bytes, VersionedValue | None] = {}
+        if updates.has_metadata or self._state.has_metadata(namespace):
+            wanted = [each for each in key_hashes if each not in hashed]
+            known = self.committed_hashed(namespace, rwset.collection, wanted)
+        for write in rwset.hashed_writes:
+            key_hash = write.key_hash
+            if write.deletes:
+                hashed[key_hash] = _update((key_hash, None, version, b""))
+            else:
+                latest = hashed.get(key_hash) or known.get(key_hash)
+                metadata = latest.metadata if latest is not None else b""
+                hashed[key_hash] = _update((key_hash, write.value_hash, version, metadata))
+
+    def _apply_composed_hashes(
+        self,
+        namespace: str,
+        rwset: CollectionRWSet,
+        updates: NamespaceUpdates,
+        version: Version,
+    ) -> None:
+        """Apply private writes of values and metadata, keys possibly named more than once."""
+        hashed = updates.hashed[rwset.collection]
         operations = _Operations[bytes]()
         for write in rwset.hashed_writes:
             operations.write(write.key_hash, write.deletes, write.value_hash)
