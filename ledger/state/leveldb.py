@@ -196,8 +196,18 @@ class LevelDB:
         self.enter()
         return LevelDBSnapshot(self, self._db.snapshot())
 
-    def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None:
+    def write(
+        self,
+        puts: Iterable[tuple[bytes, bytes]],
+        deletes: Iterable[bytes] = (),
+        *,
+        durable: bool = True,
+    ) -> None:
         """Write everything or nothing, and return when it is on disk.
+
+        Args:
+            puts, deletes: what to write.
+            durable: False where a crash may undo it; it is on disk with the next batch that waits.
 
         Raises:
             StorageError: the disk refused; whether it was written shows after opening again.
@@ -205,7 +215,7 @@ class LevelDB:
         self.enter()
         try:
             self._faults.before(self._step)
-            with self._db.write_batch(transaction=True, sync=self._durable) as batch:
+            with self._db.write_batch(transaction=True, sync=self._durable and durable) as batch:
                 put = batch.put
                 for key, value in puts:
                     put(key, value)

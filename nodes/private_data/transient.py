@@ -310,7 +310,8 @@ class TransientStore:
         if not gone:
             return
         with self._writer:
-            self._database.write((), [key for key, _size in gone])
+            # What a crash brings back goes when the node starts again.
+            self._database.write((), [key for key, _size in gone], durable=False)
         with self._guard:
             for key, size in gone:
                 if size:
