@@ -204,7 +204,10 @@ class Distribution:
     async def _push_to(self, member: Member, plan: _Plan, timeout_s: float) -> bool:
         try:
             await member.ask(PUSH, plan.message, timeout_s)
-        except (MemberUnavailable, MemberRefused) as error:
+        except MemberUnavailable:
+            # Logged once, when the member went down, and not for every push.
+            return False
+        except MemberRefused as error:
             log.warning(
                 "private data of %s/%s were not taken by %s: %s",
                 plan.write.namespace, plan.write.collection, member.msp_id, error,
