@@ -54,6 +54,7 @@ from nodes.committer.signatures import SignaturePool
 from nodes.configuration import NodeConfiguration, load_configuration
 from nodes.contracts import NodeContracts, installed_contracts
 from nodes.endorser.endorser import Endorser
+from nodes.garbage import search_seldom
 from nodes.gateway.members import Members
 from nodes.membership import Membership, newest_of
 from nodes.opening import (
@@ -415,6 +416,7 @@ def run(folder: Path, *, open_ledger: LedgerOpener = ChannelLedger.open) -> int:
         start_logging(configuration.name, configuration.log.level, rehearsal=node.is_rehearsal)
         for words in node.channel.ledger.recovered:
             log.warning("recovered: %s", words)
+        search_seldom()
         uvloop.run(_serve(node))
     except* LedgerError as errors:
         failed = True
