@@ -23,7 +23,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from network.errors import IdentityError
-from network.msp.der import decode_pem, encode_pem, replace_certificate_signature
+from network.msp.der import (
+    decode_pem,
+    encode_pem,
+    replace_certificate_signature,
+    verify_name_strings,
+)
 from network.msp.keys import CURVE_ORDERS, low_s_signature
 
 MAX_PEM_BYTES: Final = 16 * 1024
@@ -68,6 +73,7 @@ class Certificate:
         der: the bytes, as received.
         subject, issuer: DER of the names, for matching.
         units: the organisational units of the subject, in their order.
+        extensions: of a certificate of version 3; others have none.
         usages: extended key usages; None if the certificate does not restrict them.
         path_length: how many intermediate authorities may follow; None for any number.
     """
@@ -75,6 +81,7 @@ class Certificate:
     __slots__ = (
         "common_name",
         "der",
+        "extensions",
         "has_unknown_critical_extension",
         "is_authority",
         "issuer",
@@ -111,6 +118,8 @@ class Certificate:
         self.x509 = certificate
         self.subject = certificate.subject.public_bytes()
         self.issuer = certificate.issuer.public_bytes()
+        verify_name_strings(self.subject)
+        verify_name_strings(self.issuer)
         self.serial_number = certificate.serial_number
         self.not_before: datetime = certificate.not_valid_before_utc
         self.not_after: datetime = certificate.not_valid_after_utc
@@ -130,7 +139,10 @@ class Certificate:
         self.usages: frozenset[x509.ObjectIdentifier] | None = None
         self.key_identifier: bytes | None = None
         self.has_unknown_critical_extension = False
-        for extension in certificate.extensions:
+        # Go looks for extensions in certificates of version 3 alone, and TLS takes no others.
+        is_third = certificate.version is x509.Version.v3
+        self.extensions = tuple(certificate.extensions) if is_third else ()
+        for extension in self.extensions:
             value = extension.value
             if isinstance(value, x509.BasicConstraints):
                 self.is_authority = value.ca
@@ -172,18 +184,15 @@ class Certificate:
     @property
     def has_name_constraints(self) -> bool:
         """True for an authority that may issue for some names only."""
-        return any(
-            extension.oid == ExtensionOID.NAME_CONSTRAINTS for extension in self.x509.extensions
-        )
+        return any(each.oid == ExtensionOID.NAME_CONSTRAINTS for each in self.extensions)
 
     @property
     def attributes(self) -> Mapping[str, str]:
         """What a Fabric CA wrote into the attribute extension; empty if there is none to read."""
-        try:
-            extension = self.x509.extensions.get_extension_for_oid(ATTRIBUTES_OID)
-        except x509.ExtensionNotFound:
-            return MappingProxyType({})
-        return read_attributes(extension.value.public_bytes())
+        for extension in self.extensions:
+            if extension.oid == ATTRIBUTES_OID:
+                return read_attributes(extension.value.public_bytes())
+        return MappingProxyType({})
 
     def allows(self, usage: x509.ObjectIdentifier) -> bool:
         """Tell whether the extended key usages leave room for *usage*."""

@@ -4,8 +4,9 @@ Validation must reach Fabric's verdict on every byte string, so these follow Go'
 block may stand between other text, and an ECDSA signature may be followed by further bytes.
 Everything here is pure and raises ``ValueError`` on foreign bytes; nothing here verifies anything.
 
-Source: Go encoding/pem and encoding/asn1, as used by Fabric msp/mspimpl.go (`getCertFromPem`) and
-fabric-lib-go bccsp/utils/ecdsa.go (`UnmarshalECDSASignature`).
+Source: Go encoding/pem, encoding/asn1 and crypto/x509 (`parseName`, `parseASN1String`), as used by
+Fabric msp/mspimpl.go (`getCertFromPem`) and fabric-lib-go bccsp/utils/ecdsa.go
+(`UnmarshalECDSASignature`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import re
 _SEQUENCE = 0x30
 _INTEGER = 0x02
 _BIT_STRING = 0x03
+_OBJECT_IDENTIFIER = 0x06
+_SET = 0x31
+_NAME_STRINGS = frozenset({0x0C, 0x12, 0x13, 0x14, 0x16, 0x1E})
+"""UTF8String, NumericString, PrintableString, T61String, IA5String, BMPString."""
 
 _SPACES = re.compile(rb"[ \t\r\n]")
 _DASHES = b"-----"
@@ -115,6 +120,28 @@ def read_element(data: bytes, offset: int, tag: int) -> tuple[int, int]:
     if len(data) < start + length:
         raise ValueError("DER element is cut short")
     return start, start + length
+
+
+def verify_name_strings(name: bytes) -> None:
+    """Check that every value of a DER X.509 name is a text as Go reads texts in names.
+
+    What else ASN.1 has may stand there for other libraries. Go refuses the certificate, and TLS
+    fails to load it, and with it those that stand behind it in a bundle.
+
+    Raises:
+        ValueError: one is not, or it is no name.
+    """
+    place, end = read_element(name, 0, _SEQUENCE)
+    while place < end:
+        inner, place = read_element(name, place, _SET)
+        while inner < place:
+            start, inner = read_element(name, inner, _SEQUENCE)
+            _, value = read_element(name, start, _OBJECT_IDENTIFIER)
+            if value >= inner or name[value] not in _NAME_STRINGS:
+                raise ValueError("a name holds what is no text")
+            _, over = read_element(name, value, name[value])
+            if over != inner:
+                raise ValueError("a name has an attribute of more than one value")
 
 
 def _read_positive(data: bytes, offset: int, limit: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
 from fabric_protos.msp import msp_config_pb2
 from fabric_protos.peer import configuration_pb2 as peer_pb2
 
 from network.certificates.authority import Authority
 from network.errors import OrderingRefusal
+from network.msp.der import _element, decode_pem, encode_pem, read_element
 from nodes.gateway.members import MemberRefused, MemberUnavailable
 from tests.support.hostile import Hostile, hostile_network
 from tests.support.local_network import LocalNetwork
@@ -123,6 +126,51 @@ async def test_bytes_behind_a_members_tls_authority_hide_nobody_elses(
     await network.stop(PTA)
     await network.start(PTA)
     await hostile.serves()
+
+
+def of_version_one() -> bytes:
+    """An authority whose certificate says version 1 and has extensions all the same."""
+    made = Authority.make_root(LIAR, "another", "P-256", 365, datetime.now(UTC))
+    _, der, _ = decode_pem(made.pem)
+    start, _ = read_element(der, 0, 0x30)
+    content, end = read_element(der, start, 0x30)
+    _, version_end = read_element(der, content, 0xA0)
+    _, algorithm_end = read_element(der, end, 0x30)
+    signed = _element(0x30, der[version_end:end])
+    signature = made.key.sign(signed, ec.ECDSA(hashes.SHA256()))
+    value = _element(0x03, b"\x00" + signature)
+    return encode_pem("CERTIFICATE", _element(0x30, signed + der[end:algorithm_end] + value))
+
+
+def named_by_a_time() -> bytes:
+    """An authority in whose name a time stands where a text should."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    odd = x509.NameAttribute(
+        NameOID.COMMON_NAME, "251125000000Z", _type=_ASN1Type.UTCTime, _validate=False
+    )
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        x509.Name([odd]), x509.Name([odd]), key.public_key(), 7, now, now + timedelta(days=365)
+    ).add_extension(x509.BasicConstraints(True, None), True)
+    builder = builder.add_extension(
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize("made", [of_version_one, named_by_a_time])
+@pytest.mark.parametrize("name", ["tls_root_certs", "tls_intermediate_certs", "root_certs"])
+async def test_authority_that_tls_cannot_load_is_refused(
+    hostile: Hostile, name: str, made: Callable[[], bytes]
+) -> None:
+    """In the bundle of a node port it would take those behind it along, or the port itself."""
+    network = hostile.network
+
+    def add(fabric: Any) -> None:
+        getattr(fabric, name).append(made())
+
+    with pytest.raises(OrderingRefusal, match=LIAR):
+        await network.node(LIAR).engine.submit(update(network, own_msp(add)))
 
 
 @pytest.mark.parametrize("host", ["unix://{folder}/socket", "unix:{folder}/socket", "[::", "\x00"])
