@@ -36,6 +36,8 @@ MOST_REQUEST_BYTES: Final = 256 * 1024
 """Of a pull; a longer one is not parsed."""
 MOST_PUSH_BYTES: Final = 20 * 1024 * 1024
 """Of a push; a longer one is not parsed. No simulation writes more (`chaincode.simulator`)."""
+MOST_RESPONSE_BYTES: Final = MOST_ANSWER_BYTES + MOST_PUSH_BYTES
+"""Of an answer with everything around it, whose first set may be as long as one that is pushed."""
 MOST_WRITES: Final = 2 * Limits().writes
 """Of a pushed set: twice what a simulation may write. Every entitled node keeps and indexes each,
 also of a transaction that turns out invalid; where endorsers allow more, it is pulled at commit."""

@@ -19,14 +19,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice, takewhile
 from typing import Final
 
-from fabric_protos.gossip import message_pb2
 from google.protobuf.message import DecodeError
 
 from nodes.gateway.members import Member, MemberRefused, Members, MemberUnavailable
 from nodes.private_data.digests import (
     MOST_DIGESTS,
     MOST_REQUEST_BYTES,
+    MOST_RESPONSE_BYTES,
     PULL,
+    BoundedMessage,
     Digest,
     PrivateMessageRefusal,
     encode_request,
@@ -41,6 +42,7 @@ Found = Mapping[Digest, Sequence[bytes]]
 SLOW_S: Final = 0.5
 """An answer that takes longer has to be worth it."""
 WORTH_BYTES: Final = 64 * 1024
+_ANSWER: Final = BoundedMessage(MOST_RESPONSE_BYTES)
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 10.0
 Accept = Callable[[str, Found], Awaitable[set[Digest]]]
@@ -129,8 +131,7 @@ class Pulling:
             part = part or list(islice(waiting, 1))
             try:
                 raw = await member.ask(PULL, encode_request(self._channel_id, part), answer_s)
-                message = message_pb2.GossipMessage.FromString(raw)
-                answer = read_response(message, self._channel_id)
+                answer = read_response(_ANSWER.FromString(raw), self._channel_id)
             except (MemberUnavailable, MemberRefused) as error:
                 log.info("%s gives no private data: %s", member.msp_id, error)
                 self._judge(member.msp_id, now() - begun, 0)

@@ -10,7 +10,15 @@ from fabric_protos.gossip import message_pb2
 
 from nodes.gateway.members import MemberRefused
 from nodes.private_data import pulling
-from nodes.private_data.digests import Digest, encode_response, read_request
+from nodes.private_data.digests import (
+    MOST_ANSWER_BYTES,
+    MOST_PUSH_BYTES,
+    MOST_RESPONSE_BYTES,
+    BoundedMessage,
+    Digest,
+    encode_response,
+    read_request,
+)
 from nodes.private_data.pulling import Pulling
 
 LIAR, HONEST = "LiarMSP", "HonestMSP"
@@ -25,6 +33,7 @@ class FakeMember:
     """
 
     is_up = True
+    pads_with = 0
 
     def __init__(self, msp_id: str, holds: Sequence[Digest], *, refuses: bool = False) -> None:
         self.msp_id = msp_id
@@ -39,7 +48,8 @@ class FakeMember:
             raise MemberRefused("not today")
         found = [(each, [b"set"]) for each in digests if each in self._holds]
         raw: bytes = encode_response("qist", found).SerializeToString()
-        return raw
+        # Field 15 of a GossipMessage is none.
+        return raw + b"\x7a\x00" * (self.pads_with // 2)
 
 
 class FakeMembers:
@@ -86,3 +96,20 @@ async def test_member_that_is_slow_and_alone_is_asked_all_the_same(
     for _block in range(2):
         assert await pull(made) == set(PLACES[:1])
     assert len(alone.asked) == 2
+
+
+async def test_answer_longer_than_any_honest_one_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Parts that say nothing take far more memory than bytes; the next member is asked."""
+    monkeypatch.setattr(pulling, "_ANSWER", BoundedMessage(1000))
+    liar, honest = FakeMember(LIAR, PLACES), FakeMember(HONEST, PLACES)
+    liar.pads_with = 2000
+    made = Pulling("qist", FakeMembers(liar, honest))  # type: ignore[arg-type]
+    assert await pull(made) == set(PLACES)
+    assert (len(liar.asked), len(honest.asked)) == (1, 1)
+
+
+def test_answers_may_be_as_long_as_what_is_sent() -> None:
+    """The first set of an answer may be as long as one that was pushed."""
+    assert MOST_RESPONSE_BYTES >= MOST_PUSH_BYTES + MOST_ANSWER_BYTES
