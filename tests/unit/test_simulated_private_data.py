@@ -465,3 +465,17 @@ def test_other_contracts_collection_is_read_under_its_name(state: MemoryState) -
     assert answer == b"v"
     assert result.collections == (("others", "theirs"),)
     assert result.namespaces == ()
+
+
+def test_what_is_asked_only_is_answered_alike_without_sets(state: MemoryState) -> None:
+    """Nobody endorses it, so nothing is made of what it read."""
+
+    def ask(ctx: Context) -> object:
+        return ctx.stub.get_private_data("terms", "b")
+
+    usual, expected = run(state, ask)
+    result, answer = run(state, ask, is_asked_only=True)
+    assert (answer, result.status) == (expected, 200)
+    assert result.payload == usual.payload
+    assert decode_tx_rwset(usual.rwset).namespaces
+    assert not decode_tx_rwset(result.rwset).namespaces
