@@ -47,7 +47,7 @@ from nodes.private_data.digests import (
     verify_pushed_set,
 )
 from nodes.private_data.transient import TransientFull, TransientStore
-from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.concurrency import ConcurrencyLimit, MemberShares
 from nodes.rpc.connections import calling_member
 from nodes.rpc.failures import RpcFailure, shorten
 from nodes.rpc.handlers import Guard, unary
@@ -58,6 +58,8 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
+_MEMBERS_PART = 4
+"""One member may have one of so many parts of the calls at once."""
 _NAMED = 5
 _NAMED_BYTES = 400
 """Collections, and bytes of their names, that a refusal repeats."""
@@ -72,7 +74,7 @@ class PrivateDataService:
         transient: where pushed sets are kept.
         collections: returns those under the configuration in force.
         threads: where the disk is read and written.
-        pushes, pulls: limits of calls at once.
+        pushes, pulls: limits of calls at once, of which one member has a part.
     """
 
     def __init__(
@@ -92,11 +94,15 @@ class PrivateDataService:
         self._threads = threads
         self._pushes = pushes
         self._pulls = pulls
+        self._shares = {
+            each: MemberShares(f"{name} of private data", max(1, each.most // _MEMBERS_PART))
+            for name, each in (("pushes", pushes), ("pulls", pulls))
+        }
 
     async def push(self, message: Any, context: Any) -> Any:
         """Keep one pushed set."""
-        with self._pushes.enter():
-            caller = calling_member(context, self._channel.configuration)
+        caller = calling_member(context, self._channel.configuration)
+        with self._pushes.enter(), self._shares[self._pushes].enter(caller):
             pushed = read_push(message, self._channel.channel_id)
             configs = message.private_data.payload.collection_configs.SerializeToString()
             if len(configs) > MOST_DEFINITION_BYTES:
@@ -109,8 +115,8 @@ class PrivateDataService:
 
     async def pull(self, message: Any, context: Any) -> Any:
         """Send the sets that the caller may have and this node holds."""
-        with self._pulls.enter():
-            caller = calling_member(context, self._channel.configuration)
+        caller = calling_member(context, self._channel.configuration)
+        with self._pulls.enter(), self._shares[self._pulls].enter(caller):
             digests = read_request(message, self._channel.channel_id)
             found = await self._in_thread(self._answer, caller, digests)
             return encode_response(self._channel.channel_id, found)

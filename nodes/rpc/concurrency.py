@@ -67,3 +67,40 @@ class ConcurrencyLimit:
     async def idle(self) -> None:
         """Return as soon as no call is at work."""
         await self._idle.wait()
+
+
+class MemberShares:
+    """Counts the calls at work for one service by the member whose node calls.
+
+    No member can keep the others out by calling without end.
+
+    Args:
+        service: its name, for the message.
+        most: calls of one member at once.
+    """
+
+    def __init__(self, service: str, most: int) -> None:
+        self._service = service
+        self._most = most
+        self._at_work: dict[str, int] = {}
+
+    @contextmanager
+    def enter(self, msp_id: str) -> Iterator[None]:
+        """Count one call of a member while it works.
+
+        Raises:
+            TooManyRequests: the member has as many at work as it may; nothing was done.
+        """
+        at_work = self._at_work.get(msp_id, 0)
+        if at_work >= self._most:
+            raise TooManyRequests(
+                f"too many requests of {msp_id} for {self._service} at once ({self._most}); try "
+                "again"
+            )
+        self._at_work[msp_id] = at_work + 1
+        try:
+            yield
+        finally:
+            self._at_work[msp_id] -= 1
+            if not self._at_work[msp_id]:
+                del self._at_work[msp_id]
