@@ -16,6 +16,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from clients.gateway.asynchronous import AsyncGateway
 from clients.gateway.errors import EndorseError, GatewayError
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
@@ -47,7 +48,7 @@ from nodes.private_data.digests import (
 from nodes.private_data.transient import MOST_RECORDS
 from tests.support.envelopes import transaction_envelope
 from tests.support.hostile import kept_log
-from tests.support.local_network import CHANNEL, LocalNetwork
+from tests.support.local_network import CHANNEL, LocalNetwork, until
 from tests.support.node_port import node_port
 from tests.support.terms_contract import (
     BANK,
@@ -298,3 +299,31 @@ async def test_plain_set_that_is_not_what_the_hashes_say_stops_no_node_and_is_re
         await contract.submit("Put", "terms", key, transient={"value": SECRET})
         await network.settled()
         assert await contract.evaluate("Get", "terms", key) == SECRET
+
+
+async def test_client_that_submits_nothing_of_what_it_has_endorsed_fills_its_share_alone(
+    network: LocalNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is endorsed waits for its block; another member's clients may not make all wait."""
+    stores = [network.node(msp_id).private.transient for msp_id in (BANK, PTA)]
+    await until(lambda: not any(store.size_bytes for store in stores))
+    for store in stores:
+        monkeypatch.setattr(store, "_most_bytes", 160_000)
+    endorsed = []
+    async with AsyncGateway(network.endpoint(BANK), network.signer(LIAR)) as gateway:
+
+        async def endorse(number: int) -> None:
+            draft = terms(gateway).new_proposal(
+                "Put", "terms", f"B-{number}", transient={"value": b"x" * 3000}
+            )
+            endorsed.append((await gateway.endorse(draft)).tx_id)
+
+        for number in range(3):
+            await endorse(number)
+        with pytest.raises(EndorseError, match="bytes of clients of MakerMSP and takes no more"):
+            await endorse(3)
+    async with network.gateway(BANK) as gateway:
+        await terms(gateway).submit("Put", "terms", "A-4", transient={"value": SECRET})
+    await network.settled()
+    for store in stores:
+        store.purge(endorsed)
