@@ -39,7 +39,7 @@ from nodes.cli.node_process import (
     wait_until_ready,
 )
 from tests.support.mortal_node import Fault, start_mortal
-from tests.support.processes import process_of, qist, wait_for
+from tests.support.processes import DEADLINE_S, process_of, qist, wait_for
 
 MEMBERS = ("BankMSP", "OperatorMSP", "MakerMSP", "PtaMSP")
 CHANNEL = "qist"
@@ -137,10 +137,11 @@ class NodeNetwork:
 
     def wait_dead(self, msp_id: str) -> None:
         """Wait until no process runs the node."""
-        wait_for(lambda: not self.is_running(msp_id), f"the end of the node of {msp_id}")
         if msp_id in self.started:
-            # Told to the system, so that nothing of it is left.
-            self.started[msp_id].process.wait(timeout=10)
+            # A process that was just started has no lock yet, so the lock alone does not tell; and
+            # the end of ours is told to the system, so that nothing of it is left.
+            self.started[msp_id].process.wait(timeout=DEADLINE_S)
+        wait_for(lambda: not self.is_running(msp_id), f"the end of the node of {msp_id}")
 
     def stop(self, *msp_ids: str) -> None:
         """Stop nodes in order."""

@@ -16,6 +16,7 @@ STATUS: dict[str, Any] = {
     "node_address": "a:2",
     "channel_id": "qist",
     "height": 7,
+    "configuration": 0,
     "header_hash": "ab",
     "commit_hash": "cd",
     "ready": True,
