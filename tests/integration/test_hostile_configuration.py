@@ -22,12 +22,14 @@ from cryptography.x509.oid import NameOID
 from fabric_protos.msp import msp_config_pb2
 from fabric_protos.peer import configuration_pb2 as peer_pb2
 
+from clients.gateway.errors import EndorseError
 from network.certificates.authority import Authority
+from network.configuration import edits
 from network.errors import OrderingRefusal
 from network.msp.der import _element, decode_pem, encode_pem, read_element
 from nodes.gateway.members import MemberRefused, MemberUnavailable
 from tests.support.hostile import Hostile, hostile_network
-from tests.support.local_network import LocalNetwork
+from tests.support.local_network import CHANNEL, LocalNetwork
 from tests.support.updates import Edit, signed_update
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -212,3 +214,23 @@ async def test_address_that_is_none_of_the_network_is_not_connected_to(
     finally:
         server.close()
     assert connected == []
+
+
+async def test_first_definitions_without_approvals_can_be_closed_by_an_access_rule(
+    hostile: Hostile,
+) -> None:
+    """What one client may begin, the majority of admins never signs together: approvals remain."""
+    network, resource = hostile.network, "_lifecycle/CommitChaincodeDefinitions"
+    current = network.node(LIAR).channel.configuration
+    admins = [network.signer(msp_id, "admin") for msp_id in network.members]
+
+    def close(config: Any) -> None:
+        edits.set_acl(config, resource, "/Channel/Application/Admins")
+
+    await network.node(LIAR).engine.submit(signed_update(current, close, admins))
+    for each in network.running:
+        await each.channel.wait_for_configuration(current.sequence)
+    async with network.gateway(LIAR, "admin") as gateway:
+        lifecycle = gateway.network(CHANNEL).contract("_lifecycle")
+        with pytest.raises(EndorseError, match=rf"access denied for \[{resource}\]"):
+            await lifecycle.submit("CommitChaincodeDefinitions", b"")
