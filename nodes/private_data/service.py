@@ -128,14 +128,15 @@ class PrivateDataService:
     def _take(self, caller: str, pushed: Pushed, configs: bytes) -> None:
         write = pushed.write
         if self._own not in self._members_of(pushed, configs):
+            # The names are the caller's, and may be long.
+            named = shorten(f"{write.namespace}/{write.collection}", _NAMED_BYTES)
             log.warning(
-                "%s pushed private data of %s/%s, to which %s is not entitled; nothing was kept",
-                caller, write.namespace, write.collection, self._own,
+                "%s pushed private data of %s, to which %s is not entitled; nothing was kept",
+                caller, named, self._own,
             )  # fmt: skip
             raise RpcFailure(
                 grpc.StatusCode.PERMISSION_DENIED,
-                f"{self._own} is no member of collection {write.namespace}/{write.collection}; "
-                "send its data to members only",
+                f"{self._own} is no member of collection {named}; send its data to members only",
             )
         if self._channel.ledger.has_transaction(pushed.tx_id):
             return  # too late: its block is here, and what lacked is asked for already

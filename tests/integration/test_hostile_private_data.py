@@ -171,6 +171,18 @@ async def test_junk_pushed_for_a_transaction_before_the_truth_keeps_nobody_from_
         assert node.channel.ledger.missing_private(10) == []
 
 
+async def test_names_that_a_push_makes_up_fill_neither_log_nor_answer(
+    network: LocalNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are cut where they are repeated."""
+    async with node_port(network, LIAR, BANK) as call:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(PUSH, push(rwset("k"), name="n" * 1000))
+    assert refused.value.code() is Code.PERMISSION_DENIED
+    assert 400 < len(refused.value.details() or "") < 600
+    assert all(len(line) < 600 for line in caplog.messages)
+
+
 @pytest.mark.parametrize("block", [2, 3, 4, 10**6, 2**64 - 1])
 @pytest.mark.parametrize("tx_id", [TX, ""])
 async def test_pull_by_an_outsider_is_refused_whatever_block_it_names(
