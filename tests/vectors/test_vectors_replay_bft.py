@@ -1,4 +1,4 @@
-"""``qist replay`` on a chain that SmartBFT orderers of Fabric made: no difference, quorum and all."""
+"""``qist replay`` on a chain that SmartBFT orderers of Fabric made: no difference, and quorums."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ def test_bft_block_without_its_quorum_is_a_difference(
 
     first = [recorded(number) for number in range(8)]
     refused = replay([*first, with_signatures(recorded(8), 2)])
-    assert refused.difference is not None and refused.difference.block_num == 8
+    assert refused.difference is not None
+    assert refused.difference.block_num == 8
     assert "BlockValidation" in str(refused.difference)
 
     before = [recorded(number) for number in range(FIFTH_CONSENTER + 1)]
