@@ -81,11 +81,17 @@ class Consenter:
         number: by which its signatures name it.
         msp_id: its member.
         identity: its certificate, in PEM.
+        host: where the others' consensus processes reach its own; empty if it does not say.
+        port: the port there; 0 if it does not say.
+        server_tls_cert: the certificate of its link with the others, in PEM.
     """
 
     number: int
     msp_id: str
     identity: bytes
+    host: str = ""
+    port: int = 0
+    server_tls_cert: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +183,9 @@ class ChannelConfiguration:
         self.consensus_metadata: bytes = orderer["ConsensusType"].metadata
         self.consensus_state: int = orderer["ConsensusType"].state
         self.consenters: tuple[Consenter, ...] = tuple(
-            Consenter(each.id, each.msp_id, each.identity)
+            Consenter(
+                each.id, each.msp_id, each.identity, each.host, each.port, each.server_tls_cert
+            )
             for each in orderer["Orderers"].consenter_mapping
         )
         # An ACL without a policy is none: the default holds (Fabric common/channelconfig/acls.go).

@@ -201,9 +201,20 @@ def test_consenters_of_a_configuration_are_read_by_their_numbers(members) -> Non
     def change(root: Any) -> None:
         orderers = configuration_pb2.Orderers()
         orderers.consenter_mapping.add(id=7, msp_id="BankMSP", identity=b"a certificate")
+        orderers.consenter_mapping.add(
+            id=8,
+            msp_id="PtaMSP",
+            identity=b"another",
+            host="pta.example",
+            port=7052,
+            server_tls_cert=b"its link's",
+        )
         _set(root.groups["Orderer"], "Orderers", orderers)
 
-    assert _changed(members, change).consenters == (Consenter(7, "BankMSP", b"a certificate"),)
+    assert _changed(members, change).consenters == (
+        Consenter(7, "BankMSP", b"a certificate"),
+        Consenter(8, "PtaMSP", b"another", "pta.example", 7052, b"its link's"),
+    )
 
 
 def test_global_addresses_are_read_before_v3(members) -> None:
