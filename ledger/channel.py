@@ -43,6 +43,7 @@ from ledger.state.blocks import StoredBlocks, decode_stored_block
 from ledger.state.database import ChannelDatabase, Savepoint, TransactionRecord
 from ledger.state.evidence import EvidenceStore
 from ledger.state.expiry import plan_expiry
+from ledger.state.keys import decode_location, number_key
 from ledger.state.prepared import PreparedBlock, collections_of
 from ledger.state.private import (
     NOTHING,
@@ -163,6 +164,18 @@ class ChannelLedger:
         with self._database.reading():
             return self._blocks.load(self._database.get, number)
 
+    def block_bytes(self, number: int) -> bytes | None:
+        """Return a block as it is stored, marshalled, None if the ledger is not that high."""
+        if number not in _NUMBERS:
+            return None
+        with self._database.reading():
+            return self._blocks.load_bytes(self._database.get, number)
+
+    def block_size(self, number: int) -> int | None:
+        """Return how many bytes a block is stored in, without reading it; None as above."""
+        raw = self._database.get(number_key(number)) if number in _NUMBERS else None
+        return None if raw is None else decode_location(raw).length
+
     def block_by_hash(self, header_hash: bytes) -> Block | None:
         """Return the block with this header hash, None if there is none."""
         with self._database.reading():
@@ -197,6 +210,10 @@ class ChannelLedger:
     def evidence(self, number: int, kind: str) -> bytes | None:
         """Return the evidence of one kind about a block, None if there is none."""
         return self._evidence.get(number, kind) if number in _NUMBERS else None
+
+    def has_evidence(self, number: int, kind: str) -> bool:
+        """Tell whether there is evidence of one kind about a block, without reading it."""
+        return number in _NUMBERS and self._evidence.has(number, kind)
 
     def private_data(self, number: int) -> Mapping[int, TxPrivate]:
         """Return the private write sets held of block *number*, by transaction.

@@ -77,6 +77,10 @@ class EvidenceStore:
                 return None
             return decode_evidence(self.log.read(decode_location(raw), number))[1]
 
+    def has(self, number: int, kind: str) -> bool:
+        """Tell whether there is evidence of one kind about a block."""
+        return self._database.get(evidence_key(number, kind)) is not None
+
     def add(self, number: int, kind: str, data: bytes, height: int) -> None:
         """File evidence about block *number*, durably.
 
