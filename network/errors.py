@@ -12,6 +12,7 @@ __all__ = [
     "CertificateError",
     "ConfigurationError",
     "Divergence",
+    "FrameError",
     "IdentityError",
     "OrderingRefusal",
     "OrderingUnavailable",
@@ -38,6 +39,14 @@ class CertificateError(Refusal):
 
 class ConfigurationError(Refusal):
     """A channel configuration, a genesis block or an MSP folder cannot be read or breaks a rule."""
+
+
+class FrameError(Refusal):
+    """What came on a stream of calls is not of its form; the stream ends."""
+
+
+class FinalityError(Refusal):
+    """What should prove that a block is final does not: a record or a proof breaks a rule."""
 
 
 class OrderingRefusal(Refusal):

@@ -5,7 +5,8 @@ certificate over the Ed25519 key with which its CometBFT votes, and one over tha
 validators have the same power, so CometBFT's order, by falling power and then by address, is that
 of the addresses. Nothing here asks CometBFT: whoever has a configuration knows the set.
 
-    address = SHA-256(key of the votes)[:20]     node id = hexadecimal SHA-256(key of the links)[:20]
+    address = SHA-256(key of the votes)[:20]
+    node id = SHA-256(key of the links)[:20], in hexadecimal
     hash of the set = Merkle root (RFC 6962) over { public_key { ed25519 }, power } of each
 
 Invariants: pure; one configuration gives one set on every node.
