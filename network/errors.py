@@ -12,6 +12,7 @@ __all__ = [
     "CertificateError",
     "ConfigurationError",
     "Divergence",
+    "FinalityError",
     "FrameError",
     "IdentityError",
     "OrderingRefusal",

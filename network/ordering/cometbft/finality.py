@@ -23,8 +23,8 @@ So no byte of a record can change without its failing.
 
 Invariants: pure; whoever has the configuration needs nobody else to verify.
 
-Absent: whether the app hash is that of a block (`proofs.py`, `keeper.py`); evidence of misbehaviour,
-which is CometBFT's own business.
+Absent: whether the app hash is that of a block (`proofs.py`, `keeper.py`), and evidence of double
+votes, which is CometBFT's own business.
 
 Source: CometBFT v0.38 types/{block,canonical,vote,validation}.go, libs/protoio.
 """
