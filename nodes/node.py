@@ -16,8 +16,8 @@ A node lives on one event loop: two gRPC servers, the ordering engine and the co
 the reverse order: no new calls, those at work finished, waiting ones told, the block in work
 committed, the ledger closed.
 
-Whether this node orders is said by the channel configuration in force: it does if the first orderer
-endpoint is its own node port; otherwise it follows that endpoint.
+Which engine orders, and this node's part in it, is said by the channel configuration in force
+(nodes/engines.py).
 
 A node that is behind goes by the configuration with which it joined until its ledger has come so
 far. It is ready as soon as the channel takes its identity.
@@ -46,7 +46,6 @@ from network.configuration import ChannelConfiguration
 from network.configuration.values import target_of
 from network.msp import SigningIdentity
 from network.ordering.ports import OrderingEngine
-from network.ordering.solo import Follower, Sequencer, SoloEngine
 from network.tls import OwnTls
 from nodes.channel import Channel, LedgerOpener
 from nodes.clock import CLOCK_FILE, Clock, ClockRefusal, RealClock, RehearsalClock
@@ -54,6 +53,7 @@ from nodes.committer.signatures import SignaturePool
 from nodes.configuration import NodeConfiguration, load_configuration
 from nodes.contracts import NodeContracts, installed_contracts
 from nodes.endorser.endorser import Endorser
+from nodes.engines import Engines
 from nodes.garbage import search_seldom
 from nodes.gateway.members import Members
 from nodes.membership import Membership, newest_of
@@ -73,7 +73,6 @@ from nodes.operations.status import (
     certificate_state,
     program_version,
 )
-from nodes.orderer.others import OtherMembersNodes
 from nodes.private_data.room import PrivateDataRoom
 from nodes.rpc.connections import call_options
 from nodes.servers import Servers
@@ -152,7 +151,15 @@ class Node:
             deadline_s=limits.simulation_deadline_s,
             threads=limits.simulation_threads,
         )
-        self.engine = self._make_engine()
+        self.engine: OrderingEngine = Engines(
+            folder,
+            configuration,
+            channel=channel,
+            membership=self._membership,
+            members=self._members,
+            signer=signer,
+            clock=self.clock,
+        ).chosen()
         self.servers = Servers(
             configuration,
             folder / TLS_FOLDER,
@@ -363,33 +370,6 @@ class Node:
             target_of(address),
             self._membership.tls_to(msp_id).credentials,
             options=call_options(self.configuration.limits.max_message_bytes),
-        )
-
-    def _make_engine(self) -> OrderingEngine:
-        return SoloEngine(self.channel, self._orders, self._make_sequencer, self._make_follower)
-
-    def _orders(self, configuration: ChannelConfiguration) -> bool:
-        host, port = self._membership.orderer_endpoint(configuration)
-        return f"{host}:{port}" == self.configuration.node.reachable
-
-    def _make_sequencer(self) -> OrderingEngine:
-        others = OtherMembersNodes(
-            self.channel.channel_id,
-            self._members,
-            self._signer,
-            self._membership.tls_to,
-            self.clock,
-            self.folder,
-        )
-        return Sequencer(self.channel, self._signer, self.clock, others=others, orders=self._orders)
-
-    def _make_follower(self) -> OrderingEngine:
-        return Follower(
-            self.channel,
-            self._signer,
-            self._membership.tls_to_orderer,
-            self.clock,
-            endpoint=self._membership.orderer_endpoint,
         )
 
 

@@ -16,7 +16,7 @@ Absent: what a record means, how a block is validated or stored, clients' access
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -28,13 +28,17 @@ from ledger.errors import Fatal
 from network.configuration import ChannelConfiguration
 
 __all__ = [
+    "Begun",
     "BlockSink",
     "Clock",
+    "ConsensusState",
     "ExpectedOutcome",
     "NodeTls",
     "OrderingEngine",
     "OrderingStatus",
     "OtherNodes",
+    "Staged",
+    "StagingSink",
 ]
 
 
@@ -59,6 +63,31 @@ class ExpectedOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsensusState:
+    """How the agreement of several members stands, as one of them sees it.
+
+    Attributes:
+        height: of the agreement, which also counts what made no block; 0 before the first.
+        round: attempts at the next height so far; 0 is the first.
+        lag: blocks that this node is known to be behind; 0 if none is known.
+        validators: members whose votes count.
+        reachable: those of them that are connected to this node, itself included.
+        peers: MSP ids of the members that are connected.
+        misbehaviour: proven double signing, counted by MSP id.
+        restarts: of the consensus process, since this node's start.
+    """
+
+    height: int
+    round: int
+    lag: int
+    validators: int
+    reachable: int
+    peers: tuple[str, ...]
+    misbehaviour: Mapping[str, int]
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
 class OrderingStatus:
     """What an operator and a gateway want to know of an engine.
 
@@ -69,6 +98,7 @@ class OrderingStatus:
         reason: why not, in plain words; empty while accepting.
         queued: envelopes of this node's clients that wait for their place in a block.
         endpoint: whom this node follows, "host:port"; empty if nobody.
+        consensus: what an engine of several members knows of their agreement; None for others.
     """
 
     engine: str
@@ -77,6 +107,7 @@ class OrderingStatus:
     reason: str
     queued: int
     endpoint: str
+    consensus: ConsensusState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +195,68 @@ class BlockSink(Protocol):
 
     def halt(self, fatal: Fatal) -> None:
         """Refuse every further block because of *fatal*; what is stored can still be read."""
+
+
+class Begun:
+    """What a sink has begun with envelopes; it means something to that sink alone."""
+
+    __slots__ = ()
+
+
+class Staged(Protocol):
+    """A block whose outcome has been worked out, nothing of it written yet."""
+
+    @property
+    def block(self) -> Block:
+        """The block as it will be stored, with its verdicts and its commit hash."""
+
+    @property
+    def configuration(self) -> ChannelConfiguration | None:
+        """The configuration that comes into force with it; None if it brings none."""
+
+
+class StagingSink(BlockSink, Protocol):
+    """The committer, for an engine that agrees on what comes of a block before it is written."""
+
+    def begin(self, envelopes: Sequence[bytes]) -> Begun:
+        """Begin with what hangs on envelopes alone, before the turn of their block.
+
+        Takes them apart in this thread, any thread, and has their signatures verified in others.
+        """
+
+    async def stage(self, block: Block, begun: Sequence[Begun]) -> Staged:
+        """Work out what comes of the next block; writes nothing, gives the same when done again.
+
+        Args:
+            block: as it was ordered.
+            begun: what `begin` returned for its envelopes, together all of them in their order;
+                what is missing is only slower.
+        Raises:
+            BlockError: the block is refused as a whole.
+            Fatal: the channel has halted.
+        """
+
+    async def write_staged(self, staged: Staged) -> None:
+        """Make a staged block durable; when this returns, `height` and the rest count it.
+
+        Raises:
+            BlockError: it is not the next block any more; nothing was written.
+            Fatal: a write failed; the channel has halted.
+        """
+
+    def stored_block(self, number: int) -> Block | None:
+        """Read a committed block, None at or above the height; from the disk, so in a thread."""
+
+    def evidence(self, number: int, kind: str) -> bytes | None:
+        """Read the evidence of one kind about a block, None without; in a thread, too."""
+
+    async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
+        """File evidence about a committed block, durably; the same twice changes nothing.
+
+        Raises:
+            Refusal: there is no such block, or other evidence of this kind about it.
+            Fatal: a write failed; the channel has halted.
+        """
 
 
 class OtherNodes(Protocol):

@@ -29,12 +29,12 @@ from ledger.transactions.private import private_collections
 from ledger.validation.judgement import CONFIG_KEY, CONFIG_NAMESPACE
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError, PolicyError
-from network.ordering.ports import ExpectedOutcome
+from network.ordering.ports import Begun, ExpectedOutcome
 from nodes.committer.configuration import ConfigurationRule
 from nodes.committer.endorsement import Unsatisfied
 from nodes.committer.outcome import CommittedBlock, verify_outcome
 from nodes.committer.ports import PrivateData
-from nodes.committer.signatures import Begun, SignaturePool
+from nodes.committer.signatures import BegunSignatures, SignaturePool
 from nodes.committer.validator import TransactionValidator
 from nodes.errors import ChannelHalted
 
@@ -55,18 +55,23 @@ class StagedBlock:
     transactions: tuple[ParsedTransaction, ...]
     configuration: ChannelConfiguration | None
 
+    @property
+    def block(self) -> Block:
+        """The block with its verdicts and its commit hash, as it will be stored."""
+        return self.prepared.block
+
 
 @dataclass(frozen=True, slots=True)
-class LookAhead:
-    """What was begun of a block before its turn.
+class LookAhead(Begun):
+    """What was begun of envelopes before the turn of their block.
 
     Attributes:
-        transactions: its envelopes, taken apart.
-        begun: its signatures; None if nothing was begun.
+        transactions: the envelopes, taken apart.
+        begun: their signatures.
     """
 
     transactions: tuple[ParsedTransaction, ...]
-    begun: Begun | None
+    begun: BegunSignatures
 
 
 class Committer:
@@ -108,24 +113,29 @@ class Committer:
         """Of the block staged last, why writes do not stand, by the transaction's place."""
         return self._validator.unsatisfied
 
-    def look_ahead(self, block: Block) -> LookAhead:
-        """Begin with what hangs on a block alone, before the one before it is staged."""
-        transactions = tuple(parse_transaction(raw) for raw in block.data)
+    def look_ahead(self, envelopes: Sequence[bytes]) -> LookAhead:
+        """Begin with what hangs on envelopes alone, before the turn of their block.
+
+        On any thread: it touches nothing that a block changes but the configuration, and that is
+        read once.
+        """
+        transactions = tuple(parse_transaction(raw) for raw in envelopes)
         return LookAhead(transactions, self._validator.begin(transactions))
 
     def stage(
         self,
         block: Block,
         expected: ExpectedOutcome | None = None,
-        ahead: LookAhead | None = None,
+        ahead: Sequence[LookAhead] = (),
     ) -> StagedBlock:
         """Work out what comes of *block* without writing anything; may be done again.
 
         Args:
             block: the next one.
             expected: the outcome elsewhere, if it is known.
-            ahead: what `look_ahead` returned for this block. A configuration may have changed
-                since: then its signatures are verified anew.
+            ahead: what `look_ahead` returned, for all envelopes of the block in their order, or
+                nothing. A configuration may have changed since: then the signatures are verified
+                anew.
         """
         if self.halted is not None:
             raise ChannelHalted(
@@ -188,15 +198,17 @@ class Committer:
             )
 
     def _stage(
-        self, block: Block, expected: ExpectedOutcome | None, ahead: LookAhead | None
+        self, block: Block, expected: ExpectedOutcome | None, ahead: Sequence[LookAhead]
     ) -> StagedBlock:
         verify_block_structure(block, self._ledger.height, self._ledger.last_header_hash)
-        if ahead is None:
-            ahead = LookAhead(tuple(parse_transaction(raw) for raw in block.data), None)
-        transactions = ahead.transactions
+        transactions = tuple(each for part in ahead for each in part.transactions)
+        begun = BegunSignatures.together([part.begun for part in ahead])
+        if tuple(each.raw for each in transactions) != block.data:
+            # Nothing was begun, or for other envelopes than those of this block.
+            transactions = tuple(parse_transaction(raw) for raw in block.data)
         with self._ledger.snapshot() as state:
             codes = self._validator.validate(
-                transactions, state, self._ledger.has_transaction, ahead.begun
+                transactions, state, self._ledger.has_transaction, begun
             )
         configuration = self._judge_configurations(block.number, transactions, codes)
         prepared = self._ledger.prepare(block, transactions, codes)

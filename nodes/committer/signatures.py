@@ -20,7 +20,7 @@ from typing import NamedTuple
 from network.errors import SignatureError
 from network.msp import Identity
 
-__all__ = ["Begun", "Question", "SignaturePool"]
+__all__ = ["BegunSignatures", "Question", "SignaturePool"]
 
 SMALLEST_BATCH = 8
 """Signatures below which a hop to another thread costs more than it wins."""
@@ -37,7 +37,7 @@ class Question(NamedTuple):
     signature: bytes
 
 
-class Begun:
+class BegunSignatures:
     """Questions whose answers are on their way."""
 
     __slots__ = ("_places",)
@@ -49,6 +49,16 @@ class Begun:
         """Take up questions, and where their answers will be."""
         for place, question in enumerate(questions):
             self._places[question] = (answers, place)
+
+    @classmethod
+    def together(cls, parts: Sequence[BegunSignatures]) -> BegunSignatures | None:
+        """Return all that was begun in *parts* as one; None if there are none."""
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        found = cls()
+        for part in parts:
+            found._places.update(part._places)
+        return found
 
     def answer(self, question: Question) -> bool | None:
         """Return the answer, waiting for it; None if the question was not begun."""
@@ -70,15 +80,17 @@ class SignaturePool:
             max(1, self._threads - 1), thread_name_prefix="verify signatures"
         )
 
-    def begin(self, questions: Sequence[Question]) -> Begun:
+    def begin(self, questions: Sequence[Question]) -> BegunSignatures:
         """Have the threads verify; returns at once."""
-        begun = Begun()
+        begun = BegunSignatures()
         for start in range(0, len(questions), BEGUN_BATCH):
             share = questions[start : start + BEGUN_BATCH]
             begun.add(share, self._pool.submit(_verify, share))
         return begun
 
-    def verify(self, questions: Sequence[Question], begun: Begun | None = None) -> list[bool]:
+    def verify(
+        self, questions: Sequence[Question], begun: BegunSignatures | None = None
+    ) -> list[bool]:
         """Return for each question whether the signature is good. Blocks until all are answered.
 
         Args:

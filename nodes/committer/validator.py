@@ -30,7 +30,7 @@ from network.errors import IdentityError
 from network.msp import Identity
 from nodes.committer.endorsement import BlockPolicies, Unsatisfied
 from nodes.committer.policies import Endorsers, PolicyEvaluator
-from nodes.committer.signatures import Begun, Question, SignaturePool
+from nodes.committer.signatures import BegunSignatures, Question, SignaturePool
 
 __all__ = ["TransactionValidator"]
 
@@ -67,7 +67,7 @@ class TransactionValidator:
         transactions: Sequence[ParsedTransaction],
         state: StateReader,
         is_known: Callable[[str], bool],
-        begun: Begun | None = None,
+        begun: BegunSignatures | None = None,
     ) -> list[TxValidationCode]:
         """Return the verdict on each transaction, VALID if only later checks can fail it.
 
@@ -102,7 +102,7 @@ class TransactionValidator:
             codes.append(code)
         return codes
 
-    def begin(self, transactions: Sequence[ParsedTransaction]) -> Begun:
+    def begin(self, transactions: Sequence[ParsedTransaction]) -> BegunSignatures:
         """Have the signatures verified of a block that will be validated next."""
         questions: list[Question] = []
         for each in transactions:

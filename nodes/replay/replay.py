@@ -198,12 +198,14 @@ class Replay:
         self._add(codes, outcome)
         return _recount(number, codes, commit_hash, outcome, remarks, difference)
 
-    def _taken_up(self, number: int, delivered: DeliveredBlock) -> tuple[Block, LookAhead | None]:
+    def _taken_up(
+        self, number: int, delivered: DeliveredBlock
+    ) -> tuple[Block, Sequence[LookAhead]]:
         """Return the block, read before or now, and what was begun of it."""
         looked, self._looked = self._looked, None
         if looked is not None and looked[0] is delivered:
-            return looked[1], looked[2]
-        return read_block(delivered, number), None
+            return looked[1], (looked[2],)
+        return read_block(delivered, number), ()
 
     def _look_ahead(self, number: int, following: DeliveredBlock | None) -> None:
         """Read the following block and begin with it; what is wrong with it is said in its turn."""
@@ -213,7 +215,7 @@ class Replay:
             block = read_block(following, number)
         except Disagreement:
             return
-        self._looked = following, block, self._committer.look_ahead(block)
+        self._looked = following, block, self._committer.look_ahead(block.data)
 
     def _verify_delivered(self, block: Block, committer: Committer, remarks: list[str]) -> Outcome:
         """Check the block as a whole, as a peer does on arrival, and all that stands around it."""

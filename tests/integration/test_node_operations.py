@@ -61,6 +61,7 @@ async def test_status_of_a_node_tells_readiness_heights_hashes_peers_and_certifi
             "reason": "",
             "queued": 0,
             "endpoint": f"localhost:{network.members['BankMSP'].node_port}",
+            "consensus": None,
         }
         assert [peer["msp_id"] for peer in value["peers"]] == ["BankMSP"]
         assert {each["name"]: each["warning"] for each in value["certificates"]} == {

@@ -20,7 +20,7 @@ from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
 from nodes.committer.committer import Committer, write_genesis
 from nodes.committer.configuration import verify_update
-from nodes.committer.signatures import Begun, Question, SignaturePool
+from nodes.committer.signatures import BegunSignatures, Question, SignaturePool
 from tests.support.recording import HEIGHT, recorded_blocks
 
 ENVELOPES = [
@@ -47,7 +47,9 @@ class CountingPool(SignaturePool):
 
     verified = 0
 
-    def verify(self, questions: Sequence[Question], begun: Begun | None = None) -> list[bool]:
+    def verify(
+        self, questions: Sequence[Question], begun: BegunSignatures | None = None
+    ) -> list[bool]:
         self.verified += len(questions)
         return super().verify(questions, begun)
 

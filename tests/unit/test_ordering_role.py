@@ -20,6 +20,7 @@ class Configured:
 
     def __init__(self, sequence: int) -> None:
         self.channel_id = "qist"
+        self.consensus_type = "solo"
         self.sequence = sequence
         self.leaving = False
         self._changed = asyncio.Condition()

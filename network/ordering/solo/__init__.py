@@ -10,8 +10,8 @@ and the other nodes say so. What it cannot do unseen is change a result: every f
 for itself, compares, and halts at the first difference.
 """
 
-from network.ordering.solo.engine import SoloEngine
+from network.ordering.solo.engine import CONSENSUS_TYPE, SoloEngine
 from network.ordering.solo.follower import Follower
 from network.ordering.solo.sequencer import Sequencer
 
-__all__ = ["Follower", "Sequencer", "SoloEngine"]
+__all__ = ["CONSENSUS_TYPE", "Follower", "Sequencer", "SoloEngine"]

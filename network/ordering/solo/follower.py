@@ -39,6 +39,7 @@ from network.msp import SigningIdentity
 from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
 from network.ordering.solo.broadcast import BroadcastStream
 from network.ordering.solo.chain import verify_next_block
+from network.ordering.solo.engine import CONSENSUS_TYPE
 from network.ordering.solo.seek import DELIVER, SERVED, blocks_from, signed_seek
 from network.ordering.statuses import status_name
 
@@ -187,10 +188,15 @@ class Follower:
         _msp_id, host, port = endpoints[0]
         return host, port
 
+    @property
+    def _has_sequencer(self) -> bool:
+        return self._sink.configuration.consensus_type == CONSENSUS_TYPE
+
     async def _follow(self) -> None:
         """Keep the stream of blocks alive until told to stop, or until the channel must halt."""
         pause = BACKOFF_FIRST_S
-        while True:
+        # What comes behind a change of the engine is signed by nobody, and not to be followed.
+        while self._has_sequencer:
             height = self._sink.height
             try:
                 await self._dial()
@@ -312,5 +318,7 @@ class Follower:
             )
         before = self._sink.configuration
         await self._sink.accept(block, ExpectedOutcome(codes, commit_hash_of(block)))
+        if not self._has_sequencer:
+            raise _Interrupted(f"block {number} gives the channel another engine than solo")
         if self._sink.configuration is not before and not self._is_dialled(*self._where()):
             raise _Interrupted(f"block {number} names another way to the node that orders")

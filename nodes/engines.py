@@ -1,0 +1,93 @@
+"""Which engine orders a node's channel, made of the node's parts.
+
+The channel configuration in force says which: `solo`, in which this node orders if the first
+orderer endpoint is its own node port and else follows that endpoint, or `cometbft`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from network.configuration import ChannelConfiguration
+from network.msp import SigningIdentity
+from network.ordering.ports import OrderingEngine
+from network.ordering.solo import CONSENSUS_TYPE as SOLO
+from network.ordering.solo import Follower, Sequencer, SoloEngine
+from network.ordering.switch import Choice, EngineSwitch
+from nodes.channel import Channel
+from nodes.clock import Clock
+from nodes.configuration import NodeConfiguration
+from nodes.gateway.members import Members
+from nodes.membership import Membership
+from nodes.orderer.others import OtherMembersNodes
+
+__all__ = ["Engines"]
+
+
+class Engines:
+    """Makes the engine of one node; see the module's docstring.
+
+    Args:
+        folder: of the node.
+        configuration: what `node.toml` says.
+        channel, membership, members, signer, clock: parts of the node.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        configuration: NodeConfiguration,
+        *,
+        channel: Channel,
+        membership: Membership,
+        members: Members,
+        signer: SigningIdentity,
+        clock: Clock,
+    ) -> None:
+        self._folder = folder
+        self._configuration = configuration
+        self._channel = channel
+        self._membership = membership
+        self._members = members
+        self._signer = signer
+        self._clock = clock
+
+    def chosen(self) -> OrderingEngine:
+        """Return the engine that follows the configuration's choice."""
+        return EngineSwitch(
+            self._channel,
+            lambda configuration: configuration.consensus_type,
+            {SOLO: Choice(self._solo, "the channel is ordered by solo from here on")},
+        )
+
+    def _solo(self) -> OrderingEngine:
+        return SoloEngine(self._channel, self._orders, self._sequencer, self._follower)
+
+    def _orders(self, configuration: ChannelConfiguration) -> bool:
+        """Tell whether a configuration has this node order a solo channel."""
+        if configuration.consensus_type != SOLO:
+            return False
+        host, port = self._membership.orderer_endpoint(configuration)
+        return f"{host}:{port}" == self._configuration.node.reachable
+
+    def _sequencer(self) -> OrderingEngine:
+        others = OtherMembersNodes(
+            self._channel.channel_id,
+            self._members,
+            self._signer,
+            self._membership.tls_to,
+            self._clock,
+            self._folder,
+        )
+        return Sequencer(
+            self._channel, self._signer, self._clock, others=others, orders=self._orders
+        )
+
+    def _follower(self) -> OrderingEngine:
+        return Follower(
+            self._channel,
+            self._signer,
+            self._membership.tls_to_orderer,
+            self._clock,
+            endpoint=self._membership.orderer_endpoint,
+        )
