@@ -29,6 +29,8 @@ orderer/common/msgprocessor/{standardchannel,sizefilter,expiration,sigfilter}.go
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 from fabric_protos.common import common_pb2
 from google.protobuf.message import DecodeError
@@ -40,7 +42,7 @@ from network.errors import IdentityError, OrderingRefusal, PolicyError
 from network.ordering.ports import Clock
 from network.policy import SignedData, why_not_valid
 
-__all__ = ["WRITERS_POLICY", "Admission"]
+__all__ = ["WRITERS_POLICY", "Admission", "Examined"]
 
 WRITERS_POLICY = "/Channel/Writers"
 
@@ -53,6 +55,21 @@ REQUEST_ENTITY_TOO_LARGE = 413
 _CONFIG = 1
 _CONFIG_UPDATE = 2
 _ORDERER_TRANSACTION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """An envelope that passed every rule but the one about time.
+
+    Attributes:
+        is_update: whether it is a configuration update, of which a configuration is to be made.
+        creator: SerializedIdentity of who signed it, as received.
+        not_after: from then on its creator's certificate has expired, and rule 6 refuses it.
+    """
+
+    is_update: bool
+    creator: bytes
+    not_after: datetime
 
 
 class Admission:
@@ -78,6 +95,19 @@ class Admission:
         Raises:
             OrderingRefusal: naming the first rule that is broken.
         """
+        return self._check(envelope, self._clock.now()).is_update
+
+    def examine(self, envelope: bytes) -> Examined:
+        """Check one envelope by every rule but 6, for one who knows the time later.
+
+        The outcome depends on the envelope and the configuration alone.
+
+        Raises:
+            OrderingRefusal: naming the first rule that is broken.
+        """
+        return self._check(envelope, None)
+
+    def _check(self, envelope: bytes, now: datetime | None) -> Examined:
         configuration = self._configuration()
         message, channel_header, creator = _decode(envelope)
         if channel_header.channel_id != self._channel_id:
@@ -88,9 +118,8 @@ class Admission:
             )
         _check_type(channel_header.type)
         self._check_form(configuration, envelope, message)
-        self._check_writer(configuration, message, creator)
-        is_update: bool = channel_header.type == _CONFIG_UPDATE
-        return is_update
+        not_after = self._check_writer(configuration, message, creator, now)
+        return Examined(channel_header.type == _CONFIG_UPDATE, creator, not_after)
 
     def check_made(self, envelope: bytes) -> None:
         """Check an envelope that this orderer made itself: its size, its form and its signature.
@@ -98,10 +127,22 @@ class Admission:
         Raises:
             OrderingRefusal: it must not enter a block.
         """
+        self._check_made(envelope, self._clock.now())
+
+    def examine_made(self, envelope: bytes) -> Examined:
+        """Do as `check_made` but for the expiry of the certificate; see `examine`.
+
+        Raises:
+            OrderingRefusal: it must not enter a block.
+        """
+        return self._check_made(envelope, None)
+
+    def _check_made(self, envelope: bytes, now: datetime | None) -> Examined:
         configuration = self._configuration()
         message, _, creator = _decode(envelope)
         self._check_form(configuration, envelope, message)
-        self._check_writer(configuration, message, creator)
+        not_after = self._check_writer(configuration, message, creator, now)
+        return Examined(False, creator, not_after)
 
     @staticmethod
     def _check_form(
@@ -120,14 +161,19 @@ class Admission:
         except BlockError as malformed:
             raise OrderingRefusal(BAD_REQUEST, str(malformed)) from malformed
 
+    @staticmethod
     def _check_writer(
-        self, configuration: ChannelConfiguration, message: common_pb2.Envelope, creator: bytes
-    ) -> None:
+        configuration: ChannelConfiguration,
+        message: common_pb2.Envelope,
+        creator: bytes,
+        now: datetime | None,
+    ) -> datetime:
+        """Check rules 6, unless there is no time to compare with, and 7; return the expiry."""
         try:
             not_after = configuration.msps.deserialize_at_door(creator).not_after
         except IdentityError as unknown:
             raise OrderingRefusal(FORBIDDEN, f"permission denied: {unknown}") from unknown
-        if self._clock.now() >= not_after:
+        if now is not None and now >= not_after:
             raise OrderingRefusal(
                 BAD_REQUEST,
                 f"broadcast client identity expired at {not_after.isoformat()}; "
@@ -139,6 +185,7 @@ class Admission:
         except PolicyError as refused:
             reason = why_not_valid(signed, configuration.msps) or str(refused)
             raise OrderingRefusal(FORBIDDEN, f"permission denied: {reason}") from refused
+        return not_after
 
 
 def _decode(envelope: bytes) -> tuple[common_pb2.Envelope, common_pb2.ChannelHeader, bytes]:
