@@ -1,0 +1,136 @@
+"""How much of this node's CometBFT pool each member may fill with bundles that wait.
+
+A member whose node sends more than its share is refused at CheckTx, so that it cannot keep the
+others out. The pool must have room for all members' shares together, or CometBFT itself refuses.
+
+Invariants: a bundle counts once, from when it is admitted until it is in a block, refused later or
+can no longer be ordered; what counts is this node's own view and decides nothing that all must
+agree on. Used on any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from network.ordering.cometbft.bundle import BundleCode, BundleError
+
+__all__ = ["BUNDLES_PER_MEMBER", "BYTES_PER_MEMBER", "Quotas"]
+
+BUNDLES_PER_MEMBER: Final = 64
+"""A node has a few of its own on their way; the rest is for those that expire unnoticed."""
+
+BYTES_PER_MEMBER: Final = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    msp_id: str
+    size_bytes: int
+    valid_until: int
+
+
+@dataclass(slots=True)
+class _Share:
+    bundles: int = 0
+    size_bytes: int = 0
+
+
+class Quotas:
+    """The bundles that wait in this node's pool, by member.
+
+    Args:
+        bundles: how many of one member may wait.
+        size_bytes: how long they may be together; one bundle alone may always wait.
+    """
+
+    def __init__(
+        self, bundles: int = BUNDLES_PER_MEMBER, size_bytes: int = BYTES_PER_MEMBER
+    ) -> None:
+        self._bundles = bundles
+        self._size_bytes = size_bytes
+        self._lock = threading.Lock()
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._shares: dict[str, _Share] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, bundle_id: object) -> bool:
+        return bundle_id in self._waiting
+
+    def verify_room(self, bundle_id: bytes, msp_id: str, size_bytes: int) -> None:
+        """Check that a member's bundle may wait; one that waits already has its place.
+
+        Raises:
+            BundleError: with code QUOTA; it may be sent again when others are in a block.
+        """
+        with self._lock:
+            self._verify_room(bundle_id, msp_id, size_bytes)
+
+    def _verify_room(self, bundle_id: bytes, msp_id: str, size_bytes: int) -> None:
+        share = self._shares.get(msp_id)
+        if bundle_id in self._waiting or share is None:
+            return
+        if share.bundles >= self._bundles or share.size_bytes + size_bytes > self._size_bytes:
+            raise BundleError(
+                BundleCode.QUOTA,
+                f"{share.bundles} bundles of {msp_id} with {share.size_bytes} bytes wait already, "
+                f"and {self._bundles} with {self._size_bytes} bytes may: send it again when some "
+                "of them are in a block",
+            )
+
+    def add(self, bundle_id: bytes, msp_id: str, size_bytes: int, valid_until: int) -> bool:
+        """Count a bundle as waiting.
+
+        Args:
+            bundle_id: its id.
+            msp_id: whose it is.
+            size_bytes: of the bundle as it travels.
+            valid_until: number of the last block that may hold it.
+        Returns:
+            whether it is new; False if it waits already.
+        Raises:
+            BundleError: as `verify_room`.
+        """
+        with self._lock:
+            self._verify_room(bundle_id, msp_id, size_bytes)
+            if bundle_id in self._waiting:
+                return False
+            self._waiting[bundle_id] = _Waiting(msp_id, size_bytes, valid_until)
+            share = self._shares.setdefault(msp_id, _Share())
+            share.bundles += 1
+            share.size_bytes += size_bytes
+            return True
+
+    def remove(self, bundle_ids: Iterable[bytes]) -> None:
+        """Count these no longer: they are in a block or were refused, or never counted."""
+        with self._lock:
+            for bundle_id in bundle_ids:
+                self._remove(bundle_id)
+
+    def expire(self, height: int) -> None:
+        """Count those no longer that the block of number *height* and later ones cannot hold."""
+        with self._lock:
+            for bundle_id in [
+                each for each, waiting in self._waiting.items() if waiting.valid_until < height
+            ]:
+                self._remove(bundle_id)
+
+    def clear(self) -> None:
+        """Count none: CometBFT has been started anew, and its pool is empty."""
+        with self._lock:
+            self._waiting.clear()
+            self._shares.clear()
+
+    def _remove(self, bundle_id: bytes) -> None:
+        waiting = self._waiting.pop(bundle_id, None)
+        if waiting is None:
+            return
+        share = self._shares[waiting.msp_id]
+        share.bundles -= 1
+        share.size_bytes -= waiting.size_bytes
+        if not share.bundles:
+            del self._shares[waiting.msp_id]
