@@ -4,7 +4,8 @@ A contract is a class with a `name` and methods marked `@transaction` (changes t
 `@query` (only reads; a write in one is refused wherever it runs). The method's name in CamelCase
 is the transaction's: `post_payments` answers to `PostPayments`, or `payments:PostPayments` with
 the contract's name before it. Arguments are decoded by the annotations (a plain `str` is taken as
-it comes, everything else is JSON, see `values`), results encoded by them.
+it comes, everything else is JSON, see `values`), results encoded by them. `*ids: str` takes any
+number of further arguments, each decoded alike.
 
 A contract keeps nothing between transactions: its instance cannot be written to.
 """
@@ -109,6 +110,7 @@ class ContractFunction:
     Attributes:
         writes: False for a query, whose writes are refused.
         required: how many arguments must be given; the parameters after them have defaults.
+        rest: what every argument beyond the parameters is; None if there may be none.
     """
 
     name: str
@@ -117,16 +119,19 @@ class ContractFunction:
     required: int
     returns: Any
     call: Callable[..., Any]
+    rest: Parameter | None = None
 
     @property
     def signature(self) -> Signature:
         """What the metadata says about it."""
-        parameters = tuple((each.name, each.annotation, each.required) for each in self.parameters)
+        named = self.parameters if self.rest is None else (*self.parameters, self.rest)
+        parameters = tuple((each.name, each.annotation, each.required) for each in named)
         return Signature(self.name, self.writes, parameters, self.returns)
 
     def invoke(self, ctx: Context, args: Sequence[bytes]) -> bytes:
         """Decode the arguments, run the function, encode its result."""
-        if not self.required <= len(args) <= len(self.parameters):
+        most = len(args) if self.rest is not None else len(self.parameters)
+        if not self.required <= len(args) <= most:
             names = ", ".join(parameter.name for parameter in self.parameters) or "none"
             raise ArgumentRefusal(
                 self.name,
@@ -136,6 +141,8 @@ class ContractFunction:
         values = [
             parameter.decode(raw) for parameter, raw in zip(self.parameters, args, strict=False)
         ]
+        if self.rest is not None:
+            values.extend(map(self.rest.decode, args[len(self.parameters) :]))
         return _encode_result(self.call(ctx, *values), self.returns)
 
 
@@ -274,8 +281,10 @@ def _compile_function(
     if len(taken) < 2 or hints.get(taken[1].name) is not Context:
         raise ContractDefinitionError(f"{place}: the first argument must be ctx: Context")
     parameters = []
+    rest = None
     for parameter in taken[2:]:
-        if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        repeats = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+        if not repeats and parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
             raise ContractDefinitionError(f"{place}: {parameter.name} must be a plain argument")
         if parameter.name not in hints:
             raise ContractDefinitionError(f"{place}: {parameter.name} has no type")
@@ -284,8 +293,12 @@ def _compile_function(
             decode, raw = _argument_decoder(parameter.name, annotation)
         except ContractDefinitionError as error:
             raise ContractDefinitionError(f"{place}, {parameter.name}: {error}") from None
-        required = parameter.default is inspect.Parameter.empty
-        parameters.append(Parameter(parameter.name, annotation, decode, required, raw))
+        required = parameter.default is inspect.Parameter.empty and not repeats
+        compiled = Parameter(parameter.name, annotation, decode, required, raw)
+        if repeats:
+            rest = compiled
+        else:
+            parameters.append(compiled)
     return ContractFunction(
         name=mark.name,
         writes=mark.writes,
@@ -293,4 +306,5 @@ def _compile_function(
         required=sum(parameter.required for parameter in parameters),
         returns=hints.get("return"),
         call=getattr(contract, attribute),
+        rest=rest,
     )

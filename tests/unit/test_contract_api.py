@@ -63,6 +63,10 @@ class Payments(Contract):
         return 0 if until is None else until.year
 
     @query
+    def add(self, ctx: Context, unit: str, *amounts: Annotated[int, Bounds(1, 1000)]) -> str:
+        return f"{sum(amounts)} {unit}"
+
+    @query
     def nothing(self, ctx: Context) -> None:
         return None
 
@@ -110,6 +114,12 @@ def test_results_are_text_bytes_json_or_nothing(call: Any) -> None:
     assert call("Total", "null") == (200, "", b"0")
 
 
+def test_argument_that_repeats_takes_any_number(call: Any) -> None:
+    """Every argument beyond the named ones is decoded alike; none is enough."""
+    assert call("Add", "paisa") == (200, "", b"0 paisa")
+    assert call("Add", "paisa", *map(str, range(1, 601))) == (200, "", b"180300 paisa")
+
+
 def test_malformed_record_of_a_bulk_leaves_the_others(call: Any) -> None:
     """Each record is decoded by itself; the bad one says where and why."""
     bad = PAYMENT.replace("5", '"5"')
@@ -136,6 +146,8 @@ def test_malformed_record_of_a_bulk_leaves_the_others(call: Any) -> None:
         (["PostPayments"], 400, "takes the arguments (payments), not 0"),
         (["Undo", "a", "b", "c"], 400, "takes the arguments (agreement, reason), not 3"),
         (["Nothing", "x"], 400, "takes the arguments (none), not 1"),
+        (["Add"], 400, "takes the arguments (unit), not 0"),
+        (["Add", "paisa", "1", "0"], 400, "argument amounts: must be from 1 to 1000"),
         (["Undo", b"\xff"], 400, "argument agreement: must be UTF-8"),
         (["Undo", "x" * 4097], 400, "argument agreement: is longer than 4096 characters"),
         (["PostPayments", "["], 400, "argument payments: is not JSON (line 1"),
@@ -237,7 +249,7 @@ def test_metadata_describes_every_function_and_record(call: Any) -> None:
     assert contract["default"] is True
     assert contract["info"] == {"title": "Payments of instalments", "version": "3"}
     functions = {each["name"]: each for each in contract["transactions"]}
-    assert list(functions) == ["Nothing", "PostPayments", "Raw", "Total", "Undo"]
+    assert list(functions) == ["Add", "Nothing", "PostPayments", "Raw", "Total", "Undo"]
     assert functions["PostPayments"]["tag"] == ["submit", "SUBMIT"]
     assert functions["Total"]["tag"] == ["evaluate", "EVALUATE"]
     assert "returns" not in functions["Nothing"]
@@ -299,7 +311,7 @@ def without_context(self: Any, value: str) -> None:
     pass
 
 
-def many(self: Any, ctx: Context, *values: str) -> None:
+def many(self: Any, ctx: Context, *values: set[str]) -> None:
     pass
 
 
@@ -344,7 +356,7 @@ two_of_a_name.__annotations__ |= {"first": FIRST, "second": SECOND}
         (offered(f=query(yields)), "not async or a generator"),
         (offered(f=query(untyped)), "value has no type"),
         (offered(f=query(without_context)), "must be ctx: Context"),
-        (offered(f=query(many)), "must be a plain argument"),
+        (offered(f=query(many)), "not a type that JSON can be read as"),
         (offered(f=query(keyword)), "must be a plain argument"),
         (offered(f=query(unreadable)), "not a type that JSON can be read as"),
         (offered(f=query(either)), "only T | None"),
