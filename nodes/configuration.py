@@ -49,6 +49,20 @@ class Endpoint(Section):
         return self.address or self.listen
 
 
+class ConsensusSection(Endpoint):
+    """How the node takes part in ordering by CometBFT; left out where another engine orders.
+
+    The port is where the other members' consensus processes reach its own, by encrypted links.
+
+    Attributes:
+        binary: path of the program ``cometbft``; looked for in the usual places when left out.
+        profile: how long it waits for the others: ``local``, or ``wan`` between cities.
+    """
+
+    binary: str = ""
+    profile: Literal["local", "wan"] = "local"
+
+
 class Limits(Section):
     """What the node takes on at once; beyond it callers get RESOURCE_EXHAUSTED.
 
@@ -122,6 +136,7 @@ class NodeConfiguration(Section):
         channel_id: the channel it keeps.
         client: the port for clients (TLS).
         node: the port for other nodes (mutual TLS).
+        consensus: how it takes part in ordering by CometBFT; None if it does not.
         private_data: how private data travel.
     """
 
@@ -131,6 +146,7 @@ class NodeConfiguration(Section):
     channel_id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9.-]{0,248}$")]
     client: Endpoint
     node: Endpoint
+    consensus: ConsensusSection | None = None
     limits: Limits = Limits()
     private_data: PrivateDataSection = PrivateDataSection()
     log: Logging = Logging()
@@ -155,20 +171,34 @@ def load_configuration(folder: Path) -> NodeConfiguration:
         raise ConfigurationRefusal(str(error)) from error
 
 
+def _endpoint(section: str, what: str, value: Endpoint) -> str:
+    lines = [f"[{section}]  # {what}", f'listen = "{value.listen}"']
+    if value.address and value.address != value.listen:
+        lines.append(f'address = "{value.address}"  # how others reach it')
+    return "\n".join(lines)
+
+
+def render_consensus(value: ConsensusSection) -> str:
+    """Return the section ``[consensus]`` as `node.toml` has it, with a line's end."""
+    lines = [_endpoint("consensus", "other members' consensus processes", value)]
+    if value.binary:
+        lines.append(f'binary = "{value.binary}"')
+    return "\n".join([*lines, f'profile = "{value.profile}"', ""])
+
+
 def render_configuration(
-    *, name: str, msp_id: str, channel_id: str, client: Endpoint, node: Endpoint
+    *,
+    name: str,
+    msp_id: str,
+    channel_id: str,
+    client: Endpoint,
+    node: Endpoint,
+    consensus: ConsensusSection | None = None,
 ) -> str:
     """Return the text of a new `node.toml` with every value that has no default.
 
     `load_configuration` reads it back as it is.
     """
-
-    def endpoint(section: str, what: str, value: Endpoint) -> str:
-        lines = [f"[{section}]  # {what}", f'listen = "{value.listen}"']
-        if value.address and value.address != value.listen:
-            lines.append(f'address = "{value.address}"  # how others reach it')
-        return "\n".join(lines)
-
     return "\n".join(
         [
             "# Configuration of one node; docs/howto/run-a-node.md describes every value.",
@@ -177,10 +207,11 @@ def render_configuration(
             f'msp_id = "{msp_id}"',
             f'channel_id = "{channel_id}"',
             "",
-            endpoint("client", "applications: TLS", client),
+            _endpoint("client", "applications: TLS", client),
             "",
-            endpoint("node", "other members' nodes: mutual TLS", node),
+            _endpoint("node", "other members' nodes: mutual TLS", node),
             "",
+            *([] if consensus is None else [render_consensus(consensus)]),
             "[limits]",
             f"gateway_concurrency = {Limits().gateway_concurrency}",
             f"endorser_concurrency = {Limits().endorser_concurrency}",

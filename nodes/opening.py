@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ledger.blocks.block import Block
 from ledger.errors import BlockError
-from network.configuration import ChannelConfiguration
+from network.configuration import COMETBFT, SOLO, ChannelConfiguration
 from network.errors import ConfigurationError, IdentityError
 from network.msp import SigningIdentity
 from nodes.configuration import ConfigurationRefusal, NodeConfiguration
@@ -85,10 +85,10 @@ def verify_channel(
         Refusal: naming what does not fit.
     """
     channel.verify_capabilities()
-    if channel.consensus_type != "solo":
+    if channel.consensus_type not in (SOLO, COMETBFT):
         raise ConfigurationError(
             f"channel {channel.channel_id} is ordered by {channel.consensus_type!r}, which this "
-            "version does not have; it has the engine solo"
+            f"version does not have; it has the engines {SOLO} and {COMETBFT}"
         )
     if not channel.orderer_endpoints:
         raise ConfigurationError(

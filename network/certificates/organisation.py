@@ -206,6 +206,11 @@ class Organisation:
         """The public MSP folder, which the other members get."""
         return self.folder / "msp"
 
+    @property
+    def validity(self) -> Validity:
+        """How long its certificates are valid where nothing else is asked for."""
+        return self._description.validity
+
     def msp_config(self) -> Any:
         """Return the MSPConfig message for a channel configuration."""
         return load_msp_folder(self.msp_folder, self.msp_id)
@@ -247,12 +252,12 @@ class Organisation:
         key, tls_key = make_key(algorithm), make_key(P256 if algorithm == ED25519 else algorithm)
         with new_folder(self.node_folder(name)) as made:
             subject = identity_subject(self.msp_id, unit, name)
-            certificate = self._issue_identity(subject, key.public_key(), {}, identity_days)
+            certificate = self.issue_identity(subject, key.public_key(), {}, identity_days)
             write_msp_folder(made / "msp", self._trusts, certificate, encode_key(key))
             tls = make_folder(made / "tls", private=True)
             write_new(
                 tls / "server.crt",
-                self._issue_tls(name, tls_key.public_key(), hosts, tls_days),
+                self.issue_tls(name, tls_key.public_key(), hosts, tls_days),
             )
             write_new(tls / "server.key", encode_key(tls_key), private=True)
             write_new(tls / "ca.crt", self.tls_roots)
@@ -282,7 +287,7 @@ class Organisation:
         key = make_key(algorithm or self._description.algorithm)
         with new_folder(self.user_folder(name)) as made:
             subject = identity_subject(self.msp_id, unit, name)
-            certificate = self._issue_identity(
+            certificate = self.issue_identity(
                 subject, key.public_key(), attributes or {}, identity_days
             )
             write_msp_folder(made / "msp", self._trusts, certificate, encode_key(key))
@@ -350,7 +355,7 @@ class Organisation:
             old = load_certificate(tls_place)
             names = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             hosts = [str(each.value) for each in names]
-            replace_file(tls_place, self._issue_tls(name, public_key(old), hosts, 0))
+            replace_file(tls_place, self.issue_tls(name, public_key(old), hosts, 0))
             replace_file(folder / "tls" / "ca.crt", self.tls_roots)
         renew_msp_folder(folder / "msp", self._trusts)
         return folder
@@ -362,7 +367,7 @@ class Organisation:
 
     def _issue_again(self, old: x509.Certificate) -> bytes:
         attributes = Certificate(old.public_bytes(serialization.Encoding.DER)).attributes
-        return self._issue_identity(old.subject, public_key(old), attributes, 0)
+        return self.issue_identity(old.subject, public_key(old), attributes, 0)
 
     def _verify_name(self, name: str, unit: str, units: Sequence[str]) -> None:
         if not _NAME.fullmatch(name):
@@ -409,16 +414,18 @@ class Organisation:
     def _issuing_authority(self, part: str) -> Authority:
         return load_authority(*self._authorities(part)[-1])
 
-    def _issue_identity(
+    def issue_identity(
         self, subject: x509.Name, key: PublicKey, attributes: Mapping[str, str], days: int
     ) -> bytes:
+        """Issue and file the certificate of an identity; 0 days for the usual validity."""
         days = days or self._description.validity.identity_days
         made = self._issuing_authority("ca").issue_identity(
             subject, key, attributes, days, self._now()
         )
         return self._file(made, "ca")
 
-    def _issue_tls(self, name: str, key: PublicKey, hosts: Sequence[str], days: int) -> bytes:
+    def issue_tls(self, name: str, key: PublicKey, hosts: Sequence[str], days: int) -> bytes:
+        """Issue and file a TLS certificate; 0 days for the usual validity."""
         days = days or self._description.validity.tls_days
         subject = tls_subject(self.msp_id, name)
         made = self._issuing_authority("tlsca").issue_tls(subject, key, hosts, days, self._now())

@@ -6,10 +6,12 @@ from network.configuration.channel import (
     REHEARSAL,
     Capabilities,
     ChannelConfiguration,
+    Consenter,
     Organisation,
     config_of_block,
     verify_channel_id,
 )
+from network.configuration.consenters import COMETBFT, SOLO
 from network.configuration.difference import compute_update
 from network.configuration.genesis import OrganisationSpec, build_genesis
 from network.configuration.signing import read_update_envelope, sign_update, update_envelope
@@ -17,13 +19,16 @@ from network.configuration.update import apply_update, verify_config_envelope
 from network.configuration.values import BatchParameters
 
 __all__ = [
+    "COMETBFT",
     "LOCAL_ADMINS",
     "LOCAL_MEMBERS",
     "REHEARSAL",
+    "SOLO",
     "BatchParameters",
     "Capabilities",
     "Change",
     "ChannelConfiguration",
+    "Consenter",
     "Organisation",
     "OrganisationSpec",
     "apply_update",

@@ -23,6 +23,7 @@ from fabric_protos.common import common_pb2, configtx_pb2
 
 from ledger.blocks.block import Block
 from network.configuration.acls import CHANNEL_ACLS, LOCAL_ACLS
+from network.configuration.consenters import verify_consenters
 from network.configuration.elements import Element, map_elements
 from network.configuration.values import (
     APPLICATION_ORGANISATION_VALUES,
@@ -210,6 +211,7 @@ class ChannelConfiguration:
             _verify_endpoints(addresses, members.without_endpoints)
         self.msps = MSPManager(list(members.msps.values()))
         self.policies = PolicyManager(root, self.msps)
+        verify_consenters(self)
 
     @classmethod
     def from_config_envelope(cls, raw: bytes, channel_id: str) -> ChannelConfiguration:

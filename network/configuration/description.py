@@ -14,6 +14,7 @@ from typing import Any
 
 from ledger.blocks.block import Block
 from network.configuration.channel import ChannelConfiguration
+from network.configuration.consenters import COMETBFT, consensus_key, link_key
 from network.configuration.values import format_endpoint
 from network.msp import MSP, Certificate
 from network.policy.words import policies_in_words
@@ -41,6 +42,7 @@ def describe_configuration(channel: ChannelConfiguration) -> dict[str, Any]:
         "sequence": channel.sequence,
         "members": _members(channel),
         "consensus": channel.consensus_type,
+        "consenters": _consenters(channel),
         "batch": {
             "max_message_count": batch.max_message_count,
             "absolute_max_bytes": batch.absolute_max_bytes,
@@ -55,6 +57,22 @@ def describe_configuration(channel: ChannelConfiguration) -> dict[str, Any]:
         "policies": dict(policies_in_words(channel.config.channel_group)),
         "acls": dict(channel.acls),
     }
+
+
+def _consenters(channel: ChannelConfiguration) -> list[dict[str, Any]]:
+    """Return the consenters of CometBFT; those of other engines have nothing in common."""
+    if channel.consensus_type != COMETBFT:
+        return []
+    return [
+        {
+            "number": each.number,
+            "msp_id": each.msp_id,
+            "address": format_endpoint(each.host, each.port),
+            "consensus_key": consensus_key(each).hex(),
+            "link_key": link_key(each).hex(),
+        }
+        for each in channel.consenters
+    ]
 
 
 def _members(channel: ChannelConfiguration) -> list[dict[str, Any]]:
@@ -103,6 +121,11 @@ def configuration_lines(value: Mapping[str, Any]) -> Iterator[str]:
         yield f"block        {value['block_num']}"
         yield f"header hash  {value['header_hash']}"
     yield f"ordering     {value['consensus']}"
+    for each in value["consenters"]:
+        yield (
+            f"consenter    {each['number']} of {each['msp_id']} at {each['address']}, "
+            f"key {each['consensus_key']}"
+        )
     batch = value["batch"]
     yield (
         f"blocks       {batch['max_message_count']} transactions, {batch['preferred_max_bytes']} "

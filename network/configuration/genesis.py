@@ -24,7 +24,8 @@ from fabric_protos.orderer import configuration_pb2 as orderer_pb2
 from fabric_protos.peer import configuration_pb2 as peer_pb2
 
 from ledger.blocks.block import METADATA_ENTRIES, Block, BlockHeader, compute_data_hash
-from network.configuration.channel import REHEARSAL, ChannelConfiguration
+from network.configuration.channel import REHEARSAL, ChannelConfiguration, Consenter
+from network.configuration.consenters import COMETBFT, SOLO, verify_certificates
 from network.configuration.values import BatchParameters, format_duration, format_endpoint
 from network.decoding import decode_message
 from network.errors import ConfigurationError
@@ -171,9 +172,28 @@ def _rules_of(spec: OrganisationSpec, rules: Mapping[str, str]) -> dict[str, str
     return {name: rule.replace("{msp}", spec.msp_id) for name, rule in rules.items()}
 
 
+def orderers_value(consenters: Sequence[Consenter]) -> Any:
+    """Return the Orderers message of a BFT engine's consenters, in the order of their numbers."""
+    return configuration_pb2.Orderers(
+        consenter_mapping=[
+            configuration_pb2.Consenter(
+                id=each.number,
+                host=each.host,
+                port=each.port,
+                msp_id=each.msp_id,
+                identity=each.identity,
+                client_tls_cert=each.server_tls_cert,
+                server_tls_cert=each.server_tls_cert,
+            )
+            for each in sorted(consenters, key=lambda each: each.number)
+        ]
+    )
+
+
 def _orderer_group(
     specs: Sequence[OrganisationSpec],
     consensus: str,
+    consenters: Sequence[Consenter],
     batch: BatchParameters,
     capabilities: Sequence[str],
 ) -> Any:
@@ -188,6 +208,8 @@ def _orderer_group(
         "ChannelRestrictions": orderer_pb2.ChannelRestrictions(),
         "Capabilities": _capabilities(capabilities),
     }
+    if consenters:
+        values["Orderers"] = orderers_value(consenters)
     groups = {spec.msp_id: orderer_member_group(spec) for spec in specs}
     return _group(values, ORDERER_POLICIES, groups)
 
@@ -223,7 +245,8 @@ def build_genesis(
     *,
     orderers: Sequence[str],
     when: datetime,
-    consensus: str = "solo",
+    consensus: str = SOLO,
+    consenters: Sequence[Consenter] = (),
     batch: BatchParameters | None = None,
     policies: Mapping[str, str] | None = None,
     acls: Mapping[str, str] | None = None,
@@ -239,6 +262,7 @@ def build_genesis(
         orderers: MSP ids of those that stand in the group Orderer too.
         when: the time of the block, aware.
         consensus: the ordering engine.
+        consenters: those of the engine cometbft; others have none.
         batch: when blocks are cut.
         policies: policies of the group Application in words, beside or instead of the usual ones.
         acls: resources with another policy than Fabric's default.
@@ -260,7 +284,9 @@ def build_genesis(
     channel_level = (*levels["channel"], REHEARSAL) if rehearsal else tuple(levels["channel"])
     ordering = [by_id[msp_id] for msp_id in orderers]
     group = _channel_group(
-        _orderer_group(ordering, consensus, batch or BatchParameters(), levels["orderer"]),
+        _orderer_group(
+            ordering, consensus, consenters, batch or BatchParameters(), levels["orderer"]
+        ),
         _application_group(organisations, policies or {}, acls or {}, levels["application"]),
         channel_level,
     )
@@ -273,6 +299,8 @@ def build_genesis(
         configuration.acl_policy(resource)
     for spec in organisations:
         configuration.msps.msp(spec.msp_id)
+    if consensus == COMETBFT:
+        verify_certificates(configuration, configuration.consenters)
     return block
 
 

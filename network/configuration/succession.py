@@ -3,7 +3,8 @@
 A member keeps the MSP id that its group began with: a group of that name with another MSP would be
 another member under the first one's policies. Consortiums neither come nor go. A rehearsal stays
 one, and a real network never becomes one: whose time stands in the records could not be told
-otherwise.
+otherwise. The engine CometBFT comes once and stays, and its consenters change one at a time
+(`consenters.py`).
 
 Everything else that a configuration must have is checked when it is read (`channel.py`): both
 groups, every MSP, every policy, usable batches, and endpoints of every orderer from V3_0 on.
@@ -14,6 +15,7 @@ Source: Fabric common/channelconfig/bundle.go (`ValidateNew`).
 from __future__ import annotations
 
 from network.configuration.channel import CONSORTIUMS, ChannelConfiguration
+from network.configuration.consenters import verify_consenters_may_follow
 from network.errors import ConfigurationError
 
 __all__ = ["verify_may_follow"]
@@ -24,7 +26,7 @@ def verify_may_follow(current: ChannelConfiguration, following: ChannelConfigura
 
     Raises:
         ConfigurationError: a member's group has another MSP id than before, consortiums have come
-            or gone, or a rehearsal would begin or end.
+            or gone, a rehearsal would begin or end, or consenters change as they may not.
     """
     if current.is_rehearsal != following.is_rehearsal:
         raise ConfigurationError(
@@ -44,3 +46,4 @@ def verify_may_follow(current: ChannelConfiguration, following: ChannelConfigura
             f"current config has {'a' if had else 'no'} {CONSORTIUMS} section, but new config "
             f"has {'one' if has else 'none'}: leave it as it is"
         )
+    verify_consenters_may_follow(current, following)

@@ -288,6 +288,21 @@ class MSP:
         if len(chain) < 2 or self._is_revoked(certificate, chain[1]):
             raise IdentityError("the TLS certificate has been revoked: have a new one issued")
 
+    def verify_issued(self, certificate: Certificate, *, tls: bool = False) -> None:
+        """Check that one of this member's authorities has issued *certificate*.
+
+        Neither its units nor its revocation are looked at: it need be no identity.
+
+        Args:
+            certificate: of anybody.
+            tls: whether an authority of TLS certificates must have issued it.
+        Raises:
+            IdentityError: none has, or it is itself an authority's.
+        """
+        if certificate.is_authority:
+            raise IdentityError("the certificate is an authority's own: issue one with it")
+        (self._tls if tls else self._authorities).trust.chain(certificate)
+
     def satisfies(self, identity: Identity, principal: Any) -> None:
         """Check that *identity*, of this member, satisfies an MSPPrincipal.
 

@@ -23,14 +23,19 @@ from typing import Any, Final
 from fabric_protos.common import common_pb2
 from fabric_protos.orderer import configuration_pb2
 
-from network.configuration import ChannelConfiguration, apply_update
+from network.configuration import COMETBFT, SOLO, ChannelConfiguration, apply_update
 from network.errors import ConfigurationError, OrderingRefusal, PolicyError
 from network.msp import SigningIdentity
 from network.ordering.admission import BAD_REQUEST, WRITERS_POLICY
 from network.ordering.block_signature import BLOCK_VALIDATION_POLICY
 from network.policy import SignedData
 
-__all__ = ["LARGEST_MESSAGE_BYTES", "make_configuration", "verify_may_sign_blocks"]
+__all__ = [
+    "LARGEST_MESSAGE_BYTES",
+    "make_configuration",
+    "verify_may_sign_blocks",
+    "verify_orderable",
+]
 
 NONCE_BYTES: Final = 24
 MOST_WORDS: Final = 2000
@@ -56,7 +61,8 @@ def make_configuration(
     where = f"error applying config update to existing channel '{current.channel_id}'"
     try:
         config_envelope, following = apply_update(current, envelope)
-        _verify_orderable(current, following, signer)
+        verify_orderable(current, following)
+        _verify_own_rights(current, following, signer)
     except (ConfigurationError, PolicyError) as refused:
         # Names in it are the sender's, as long as an update may be.
         words = str(refused)
@@ -85,10 +91,14 @@ def _signed_configuration(
     return made
 
 
-def _verify_orderable(
-    current: ChannelConfiguration, following: ChannelConfiguration, signer: SigningIdentity
-) -> None:
-    """Check that this channel can still be ordered, by this program, under *following*."""
+def verify_orderable(current: ChannelConfiguration, following: ChannelConfiguration) -> None:
+    """Check that a channel can still be ordered, by this program, under *following*.
+
+    It depends on the two configurations alone, so every validator of CometBFT judges alike.
+
+    Raises:
+        ConfigurationError: it could not, in the words of the rule.
+    """
     following.verify_capabilities()
     _verify_consensus(current, following)
     _verify_tls_authorities(current, following)
@@ -97,29 +107,42 @@ def _verify_orderable(
             f"AbsoluteMaxBytes of {following.batch.absolute_max_bytes} cannot be carried between "
             f"nodes: set it to at most {LARGEST_MESSAGE_BYTES}"
         )
-    endpoints = following.orderer_endpoints
-    if not endpoints:
+    if not following.orderer_endpoints:
         raise ConfigurationError(
             "the update leaves the channel without an orderer endpoint: keep that of the node "
             "that orders"
         )
-    if endpoints[0] == current.orderer_endpoints[0]:
+    if following.consensus_type == COMETBFT:
+        _verify_consenters_are_nodes(following)
+    elif following.orderer_endpoints[0] != current.orderer_endpoints[0]:
+        _verify_is_node(following, following.orderer_endpoints[0])
+
+
+def _verify_own_rights(
+    current: ChannelConfiguration, following: ChannelConfiguration, signer: SigningIdentity
+) -> None:
+    """Check that this node may still do its part, if it is to order on."""
+    if following.consensus_type == COMETBFT:
+        orders_on = signer.msp_id in {each.msp_id for each in following.consenters}
+    else:
+        orders_on = following.orderer_endpoints[0] == current.orderer_endpoints[0]
+    if orders_on:
         verify_may_sign_blocks(following, signer)
         _verify_may_configure(following, signer)
-    else:
-        _verify_is_node(following, endpoints[0])
 
 
 def _verify_consensus(current: ChannelConfiguration, following: ChannelConfiguration) -> None:
-    if following.consensus_type != current.consensus_type:
+    engines = current.consensus_type, following.consensus_type
+    # That CometBFT does not give way again is a rule of every committer (`succession.py`).
+    if engines[0] != engines[1] and engines != (SOLO, COMETBFT):
         raise ConfigurationError(
-            f"attempted to change consensus type from {current.consensus_type} to "
-            f"{following.consensus_type}, transition not supported: begin another channel"
+            f"attempted to change consensus type from {engines[0]} to {engines[1]}, transition not "
+            f"supported: the only one is from {SOLO} to {COMETBFT}"
         )
     if following.consensus_state != configuration_pb2.ConsensusType.STATE_NORMAL:
         raise ConfigurationError(
-            "next config attempted to change ConsensusType.State, and the engine "
-            f"{current.consensus_type} has nothing to migrate to: leave it at STATE_NORMAL"
+            f"next config attempted to change ConsensusType.State, and the engine {engines[0]} "
+            "needs no maintenance to be exchanged: leave it at STATE_NORMAL"
         )
 
 
@@ -161,6 +184,22 @@ def _verify_is_node(following: ChannelConfiguration, endpoint: tuple[str, str, i
             "member has an anchor peer there: the node that orders is a member's node; name its "
             "node port as an anchor peer too"
         )
+
+
+def _verify_consenters_are_nodes(following: ChannelConfiguration) -> None:
+    """Check that whoever wants something ordered finds every consenter's node."""
+    for each in following.consenters:
+        orders_at = {
+            (host, port)
+            for msp_id, host, port in following.orderer_endpoints
+            if msp_id == each.msp_id
+        }
+        member = following.organisations.get(each.msp_id)
+        if member is None or not orders_at & set(member.anchor_peers):
+            raise ConfigurationError(
+                f"consenter {each.number} of {each.msp_id} has no orderer endpoint at which the "
+                "member has an anchor peer too: name the node port of its node as both"
+            )
 
 
 def _verify_may_configure(following: ChannelConfiguration, signer: SigningIdentity) -> None:

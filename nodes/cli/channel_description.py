@@ -2,6 +2,7 @@
 
     channel_id = "qist"
     orderers = ["OperatorMSP"]        # MSP ids of the members whose nodes order
+    ordering = "solo"                 # or "cometbft": every orderer is a consenter then
     rehearsal = false                 # true: the nodes' time is set by their operators
     time = 2026-01-01T00:00:00Z       # of the genesis block; left out: now
 
@@ -21,9 +22,12 @@
     msp_id = "BankMSP"
     msp = "BankMSP/org/msp"           # the member's public MSP folder
     nodes = ["bank.example:7051"]     # node ports by which the other members reach it
+    consensus = "BankMSP/consensus"   # of a consenter: its cert.pem and p2p-cert.pem
+    consensus_address = "bank.example:7052"   # and where the others' consensus reaches its own
 
 Paths are relative to the folder of the file. The same description, folders and time give the same
-configuration. Absent: changes of a running channel.
+configuration. Consenters are numbered in the order of the members. Absent: changes of a running
+channel.
 """
 
 from __future__ import annotations
@@ -31,12 +35,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from ledger.blocks.block import Block
-from network.configuration import BatchParameters, OrganisationSpec, build_genesis
+from network.certificates.consensus import CERTIFICATE, LINK_CERTIFICATE
+from network.certificates.stored import read_file
+from network.configuration import (
+    COMETBFT,
+    SOLO,
+    BatchParameters,
+    Consenter,
+    OrganisationSpec,
+    build_genesis,
+)
 from network.configuration.values import parse_duration, read_endpoint
 from network.errors import ConfigurationError
 from network.msp import load_msp_folder
@@ -79,11 +92,15 @@ class ChannelMember(Section):
         msp_id: its MSP id.
         msp: its public MSP folder.
         nodes: host and node port of its nodes; an orderer is reached at the first.
+        consensus: of a consenter, the folder with its `cert.pem` and `p2p-cert.pem`.
+        consensus_address: of a consenter, host and port of its consensus process.
     """
 
     msp_id: MspId
     msp: Path
     nodes: Annotated[tuple[str, ...], Field(min_length=1)]
+    consensus: Path | None = None
+    consensus_address: str = ""
 
     @field_validator("nodes")
     @classmethod
@@ -95,12 +112,25 @@ class ChannelMember(Section):
                 raise ValueError(str(error)) from error
         return value
 
+    @field_validator("consensus_address")
+    @classmethod
+    def _consensus_address(cls, value: str) -> str:
+        if value:
+            cls._addresses((value,))
+        return value
+
+    @property
+    def is_consenter(self) -> bool:
+        """Whether it says all that a consenter has."""
+        return self.consensus is not None and bool(self.consensus_address)
+
 
 class ChannelDescription(Section):
     """The whole file."""
 
     channel_id: ChannelId
     orderers: Annotated[tuple[MspId, ...], Field(min_length=1)]
+    ordering: Literal["solo", "cometbft"] = SOLO
     rehearsal: bool = False
     time: AwareDatetime | None = None
     batch: BatchDescription = BatchDescription()
@@ -117,6 +147,22 @@ class ChannelDescription(Section):
     @model_validator(mode="after")
     def _orderers_are_members(self) -> ChannelDescription:
         refuse_strangers(self.orderers, [member.msp_id for member in self.members])
+        return self
+
+    @model_validator(mode="after")
+    def _consenters_are_complete(self) -> ChannelDescription:
+        for member in self.members:
+            orders = self.ordering == COMETBFT and member.msp_id in self.orderers
+            if orders and not member.is_consenter:
+                raise ValueError(
+                    f"{member.msp_id} orders with {COMETBFT} and lacks consensus or "
+                    "consensus_address; give the folder of its certificates and its address"
+                )
+            if not orders and (member.consensus is not None or member.consensus_address):
+                raise ValueError(
+                    f"{member.msp_id} is no consenter, since ordering is {self.ordering} among "
+                    f"{', '.join(self.orderers)}; leave out consensus and consensus_address"
+                )
         return self
 
 
@@ -174,8 +220,30 @@ def make_genesis(description: ChannelDescription, folder: Path) -> Block:
         specs,
         orderers=description.orderers,
         when=description.time or datetime.now(UTC),
+        consensus=description.ordering,
+        consenters=_consenters(description, folder),
         batch=description.batch.parameters(),
         policies=description.policies,
         acls=description.acls,
         rehearsal=description.rehearsal,
     )
+
+
+def _consenters(description: ChannelDescription, folder: Path) -> list[Consenter]:
+    found: list[Consenter] = []
+    for member in description.members:
+        if member.consensus is None:
+            continue
+        host, port = read_endpoint(member.consensus_address, member.msp_id)
+        place = folder / member.consensus
+        found.append(
+            Consenter(
+                len(found) + 1,
+                member.msp_id,
+                read_file(place / CERTIFICATE),
+                host,
+                port,
+                read_file(place / LINK_CERTIFICATE),
+            )
+        )
+    return found

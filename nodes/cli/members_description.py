@@ -1,7 +1,9 @@
 """Who is in a network that `qist network create` makes: the four usual members, or a file's.
 
     channel_id = "qist"               # left out: qist
-    orderers = ["OperatorMSP"]        # left out: the first operator, else the first member
+    ordering = "solo"                 # or "cometbft"
+    orderers = ["OperatorMSP"]        # left out: the first operator, else the first member; with
+                                      # cometbft all members
 
     [[members]]
     msp_id = "BankMSP"
@@ -22,13 +24,14 @@ The consortium's contracts need a regulator, and members of two affiliate groups
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from chaincode.instalments.members import CLASSES, Member, check_member
 from chaincode.instalments.policy import Policy, changed
 from chaincode.instalments.verdicts import RuleBroken
+from network.configuration import COMETBFT, SOLO
 from nodes.cli.channel_description import (
     BatchDescription,
     ChannelId,
@@ -95,6 +98,7 @@ class MembersDescription(Section):
     """The whole file."""
 
     channel_id: ChannelId = "qist"
+    ordering: Literal["solo", "cometbft"] = SOLO
     orderers: tuple[MspId, ...] = ()
     members: tuple[NetworkMember, ...]
     policy: Mapping[str, Any] = {}
@@ -135,12 +139,14 @@ class MembersDescription(Section):
         return self
 
     @property
-    def ordering(self) -> tuple[str, ...]:
+    def ordering_members(self) -> tuple[str, ...]:
         """MSP ids of the members that order.
 
         Unless the file says otherwise it is an operator: payments must go on, and cure, while a
-        lender's bank or the regulator is away.
+        lender's bank or the regulator is away. With CometBFT it is everybody.
         """
+        if self.ordering == COMETBFT and not self.orderers:
+            return tuple(member.msp_id for member in self.members)
         operators = [m.msp_id for m in self.members if m.member_class == "operator"]
         return self.orderers or (*operators, self.members[0].msp_id)[:1]
 

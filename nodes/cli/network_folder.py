@@ -28,7 +28,9 @@ from pydantic import Field
 
 from ledger.errors import Refusal
 from network.certificates import create_organisation
+from network.certificates.consensus import CONSENSUS_FOLDER
 from network.certificates.writing import make_folder, new_folder, write_new
+from network.configuration import COMETBFT, SOLO
 from nodes.cli.channels import create_channel
 from nodes.cli.connection_profile import Gateway, render_profile
 from nodes.cli.lender_collections import collections_of, render_collections
@@ -37,7 +39,7 @@ from nodes.cli.node_folder import NodePorts, init_node, issue_node, join_channel
 from nodes.cli.organisations import ROLES, issue_user
 from nodes.cli.pseudonym_keys import render_key_files
 from nodes.cli.toml_text import render_toml
-from nodes.configuration import Endpoint
+from nodes.configuration import ConsensusSection, Endpoint
 from nodes.toml_file import DescriptionRefusal, Section, load_toml
 
 NETWORK_FILE = "network.toml"
@@ -45,7 +47,7 @@ COLLECTIONS_FILE = "collections.json"
 FOUNDING_FILE = "founding.json"
 USUAL_PORT = 7050
 PORTS_APART = 10
-"""From a member's client port to the next one's; its node port is one above its client port."""
+"""From a member's client port to the next one's; its other ports are just above its client port."""
 
 # Below the range from which Linux takes the ports of outgoing connections.
 _NOT_EPHEMERAL = range(10_240, 32_768)
@@ -62,11 +64,13 @@ class Placed(NetworkMember):
         node_name: of its node.
         client: host and client port of its node.
         node: host and node port.
+        consensus: host and port of its consensus process; "" if it has none.
     """
 
     node_name: str
     client: str
     node: str
+    consensus: str = ""
 
 
 class ContractEntry(Section):
@@ -88,6 +92,7 @@ class NetworkFile(Section):
 
     format: Literal[1]
     channel_id: str
+    ordering: Literal["solo", "cometbft"] = SOLO
     rehearsal: bool
     members: Annotated[tuple[Placed, ...], Field(min_length=1)]
     contracts: tuple[ContractEntry, ...]
@@ -153,16 +158,7 @@ def create_network(
     Raises:
         Refusal: the folder holds something, a port is taken, or a description is faulty.
     """
-    ports = _ports(2 * len(description.members), base_port)
-    placed = [
-        Placed(
-            **member.model_dump(),
-            node_name=node_name(member.msp_id),
-            client=f"{HOST}:{client}",
-            node=f"{HOST}:{node}",
-        )
-        for member, client, node in zip(description.members, ports[0::2], ports[1::2], strict=True)
-    ]
+    placed = _placed(description, base_port)
     with new_folder(folder) as made:
         for member in placed:
             _make_member(make_folder(made / member.msp_id), member, description.channel_id)
@@ -185,6 +181,27 @@ def create_network(
     return NetworkFolder.open(folder)
 
 
+def _placed(description: MembersDescription, base_port: int) -> list[Placed]:
+    """Give every member its ports; those that order with CometBFT have one more."""
+    each = 3 if description.ordering == COMETBFT else 2
+    ports = _ports(len(description.members), each, base_port)
+    return [
+        Placed(
+            **member.model_dump(),
+            node_name=node_name(member.msp_id),
+            client=f"{HOST}:{own[0]}",
+            node=f"{HOST}:{own[1]}",
+            consensus=(
+                f"{HOST}:{own[2]}"
+                if description.ordering == COMETBFT
+                and member.msp_id in description.ordering_members
+                else ""
+            ),
+        )
+        for member, own in zip(description.members, ports, strict=True)
+    ]
+
+
 def node_name(msp_id: str) -> str:
     """Return the name of a member's node: ``bank`` for BankMSP."""
     plain = msp_id.lower()
@@ -200,6 +217,11 @@ def _make_member(folder: Path, member: Placed, channel_id: str) -> None:
     ports = NodePorts(
         client=Endpoint(listen=_loopback(member.client), address=member.client),
         node=Endpoint(listen=_loopback(member.node), address=member.node),
+        consensus=(
+            ConsensusSection(listen=_loopback(member.consensus), address=member.consensus)
+            if member.consensus
+            else None
+        ),
     )
     init_node(
         folder / "node",
@@ -237,17 +259,24 @@ def _channel_toml(
 ) -> str:
     content: dict[str, Any] = {
         "channel_id": description.channel_id,
-        "orderers": list(description.ordering),
+        "ordering": description.ordering,
+        "orderers": list(description.ordering_members),
         "rehearsal": rehearsal,
     }
     if start is not None:
         content["time"] = start
     content["batch"] = description.batch.model_dump()
-    content["members"] = [
-        {"msp_id": each.msp_id, "msp": f"../{each.msp_id}/org/msp", "nodes": [each.node]}
-        for each in members
-    ]
+    content["members"] = [_member_in_channel(each) for each in members]
     return render_toml("The channel, as its genesis block says it.", content)
+
+
+def _member_in_channel(member: Placed) -> dict[str, Any]:
+    org = f"../{member.msp_id}/org"
+    told = {"msp_id": member.msp_id, "msp": f"{org}/msp", "nodes": [member.node]}
+    if member.consensus:
+        told["consensus"] = f"{org}/nodes/{member.node_name}/{CONSENSUS_FOLDER}"
+        told["consensus_address"] = member.consensus
+    return told
 
 
 def _network_toml(
@@ -256,6 +285,7 @@ def _network_toml(
     content: dict[str, Any] = {
         "format": 1,
         "channel_id": description.channel_id,
+        "ordering": description.ordering,
         "rehearsal": rehearsal,
         "policy": dict(description.policy),
         "members": [each.model_dump(by_alias=True) for each in members],
@@ -293,22 +323,29 @@ def _any_of(peers: Sequence[str]) -> str:
     return peers[0] if len(peers) == 1 else f"OR({', '.join(peers)})"
 
 
-def _ports(count: int, base_port: int) -> list[int]:
-    """Return client and node ports in turn, all of them free at this moment.
+def _ports(members: int, each: int, base_port: int) -> list[list[int]]:
+    """Return the ports of every member, all of them free at this moment.
 
+    Args:
+        members: how many.
+        each: how many ports one has.
+        base_port: the first; 0 for ports that are free now.
     Raises:
         Refusal: one is taken, or beyond the last port.
     """
     if base_port == 0:
-        return _free_ports(count)
-    wanted = [base_port + PORTS_APART * (each // 2) + each % 2 for each in range(count)]
-    if not 0 < base_port <= wanted[-1] < 65536:
+        free = _free_ports(members * each)
+        return [free[start : start + each] for start in range(0, len(free), each)]
+    starts = [base_port + PORTS_APART * place for place in range(members)]
+    wanted = [list(range(start, start + each)) for start in starts]
+    last = wanted[-1][-1]
+    if not 0 < base_port <= last < 65536:
         raise Refusal(
-            f"the ports {base_port} to {wanted[-1]} are not all from 1 to 65535: "
+            f"the ports {base_port} to {last} are not all from 1 to 65535: "
             "give a lower one with --base-port"
         )
     with ExitStack() as held:
-        for port in wanted:
+        for port in (port for own in wanted for port in own):
             try:
                 _bound(held, port)
             except OSError as error:

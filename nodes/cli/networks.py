@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ledger.errors import Refusal
+from network.configuration import COMETBFT, SOLO
 from nodes.cli.members_description import USUAL_MEMBERS, MembersDescription
 from nodes.cli.network_folder import USUAL_PORT, NetworkFolder, create_network
 from nodes.cli.network_run import (
@@ -46,14 +48,18 @@ def create(
     base_port: Annotated[
         int, typer.Option(help="Client port of the first member; 0 finds free ports.")
     ] = USUAL_PORT,
+    ordering: Annotated[
+        str, typer.Option(help="solo or cometbft; left out: what the file says, else solo.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make certificates, channel, nodes, profiles and keys of every member."""
     terminal = Terminal.of(context, as_json)
     terminal.speak_of_rehearsal(rehearsal)
+    description = USUAL_MEMBERS if members is None else load_toml(members, MembersDescription)
     made = create_network(
         folder,
-        USUAL_MEMBERS if members is None else load_toml(members, MembersDescription),
+        _ordered_by(description, ordering),
         base_port=base_port,
         rehearsal=rehearsal,
         start=parse_time(start) if start else None,
@@ -68,6 +74,12 @@ def create(
         rows,
     )
     terminal.progress(f"start it with `qist network up {folder}`")
+
+
+def _ordered_by(description: MembersDescription, ordering: str) -> MembersDescription:
+    if ordering not in ("", SOLO, COMETBFT):
+        raise Refusal(f"{ordering[:40]!r} orders nothing: give {SOLO} or {COMETBFT}")
+    return description.model_copy(update={"ordering": ordering}) if ordering else description
 
 
 @app.command("up")

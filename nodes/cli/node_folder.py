@@ -2,6 +2,7 @@
 
     NODE/node.toml       configuration (nodes/configuration.py)
     NODE/msp  NODE/tls   the node's identity and TLS key
+    NODE/consensus       its keys for CometBFT (network/certificates/consensus.py), if it has any
     NODE/genesis.block   first block of the channel; from `join_channel`
     NODE/configuration.block  the configuration with which it joined, if that was a later one
     NODE/contracts       installed packages
@@ -21,11 +22,13 @@ from pathlib import Path
 from ledger.blocks.block import Block
 from ledger.errors import LedgerError, Refusal
 from network.certificates import Organisation
+from network.certificates.consensus import CONSENSUS_FOLDER, add_consensus, consensus_keys
 from network.certificates.writing import make_folder, new_folder, replace_file, write_new
 from network.configuration import ChannelConfiguration
 from network.errors import IdentityError
 from network.msp import ORDERER, PEER, Certificate
 from nodes.configuration import (
+    ConsensusSection,
     Endpoint,
     NodeConfiguration,
     load_configuration,
@@ -40,15 +43,23 @@ LEDGER_FOLDER = "ledger"
 
 @dataclass(frozen=True, slots=True)
 class NodePorts:
-    """Where a node listens and how it is reached; see `nodes.configuration.Endpoint`."""
+    """Where a node listens and how it is reached; see `nodes.configuration.Endpoint`.
+
+    Attributes:
+        client: for applications.
+        node: for other members' nodes.
+        consensus: for other members' consensus processes; None if it takes no part.
+    """
 
     client: Endpoint
     node: Endpoint
+    consensus: ConsensusSection | None = None
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """Hosts by which the node is reached, for its TLS certificate."""
-        reached = [_host_of(each.reachable) for each in (self.client, self.node)]
+        used = [self.client, self.node, *([self.consensus] if self.consensus else [])]
+        reached = [_host_of(each.reachable) for each in used]
         return tuple(dict.fromkeys([*reached, "localhost", "127.0.0.1"]))
 
 
@@ -69,7 +80,8 @@ def init_node(
         name: of the node.
         channel_id: the channel it will keep.
         ports: where it listens.
-        identity: the folder with `msp` and `tls` that its organisation has issued; copied.
+        identity: the folder with `msp` and `tls` that its organisation has issued, and `consensus`
+            if it has a port for that; copied.
     Raises:
         Refusal: a value is not allowed, the identity is incomplete or another member's, or the
             folder holds something already.
@@ -79,6 +91,8 @@ def init_node(
             raise Refusal(
                 f"{identity} has no {part}: give the folder that `qist org add-node` has made"
             )
+    if ports.consensus is not None:
+        consensus_keys(identity)
     with new_folder(folder) as made:
         text = render_configuration(
             name=name,
@@ -86,9 +100,10 @@ def init_node(
             channel_id=channel_id,
             client=ports.client,
             node=ports.node,
+            consensus=ports.consensus,
         )
         write_new(made / "node.toml", text.encode())
-        for part in ("msp", "tls"):
+        for part in ("msp", "tls", *([CONSENSUS_FOLDER] if ports.consensus else [])):
             shutil.copytree(identity / part, made / part)
         make_folder(made / CONTRACTS_FOLDER)
         return load_configuration(made)
@@ -106,7 +121,10 @@ def refuse_existing(folder: Path) -> None:
 
 def issue_node(organisation: Organisation, name: str, ports: NodePorts) -> Path:
     """Have an organisation issue a node's certificates; return their folder."""
-    return organisation.add_node(name, hosts=ports.hosts)
+    made = organisation.add_node(name, hosts=ports.hosts)
+    if ports.consensus is not None:
+        add_consensus(organisation, name)
+    return made
 
 
 def join_channel(folder: Path, genesis: Block, newest: Block | None = None) -> ChannelConfiguration:

@@ -49,12 +49,12 @@ def test_members_file_that_is_whole_is_taken() -> None:
     found = read_toml(MEMBERS, MembersDescription, "file.toml")
     assert found.channel_id == "qist"
     assert [member.msp_id for member in found.members] == ["BankMSP", "PtaMSP"]
-    assert found.ordering == ("BankMSP",), "without an operator the first member orders"
+    assert found.ordering_members == ("BankMSP",), "without an operator the first member orders"
 
 
 def test_usual_members_let_an_operator_order() -> None:
     """Payments must go on while a bank or the regulator is away."""
-    assert USUAL_MEMBERS.ordering == ("OperatorMSP",)
+    assert USUAL_MEMBERS.ordering_members == ("OperatorMSP",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,248 @@
+"""A node's keys for consensus: made, certified, replaced, and read where the node runs.
+
+    consensus/key.pem        votes: Ed25519, 0600          consensus/cert.pem       over it
+    consensus/p2p-key.pem    shown on links: Ed25519, 0600 consensus/p2p-cert.pem   over it
+    consensus/next-key.pem, consensus/next-cert.pem        while the voting key is being replaced
+
+The folder lies beside `msp` and `tls`, in ORG/nodes/NAME and in the folder of the node. The voting
+key's certificate is issued by the authority of identities with a unit that gives no role, so that
+the key endorses nothing; the other one by the TLS authority.
+
+A voting key is replaced in three steps: the next one is made beside it (`rotate_consensus`), the
+members put its certificate into the channel, and then it takes the first one's place
+(`retire_consensus`). A node votes with whichever of the two the configuration names, so the node
+changes its key at the height at which the others expect it, and restarts in between do no harm.
+
+Certificates last as long as their authority, and nobody looks at their end: what counts is what
+stands in the channel's configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from network.certificates.authority import identity_subject
+from network.certificates.key_pairs import encode_key
+from network.certificates.organisation import Organisation
+from network.certificates.stored import load_certificate, read_file
+from network.certificates.writing import (
+    PRIVATE_FOLDER,
+    move_file,
+    new_folder,
+    remove_file,
+    write_new,
+)
+from network.errors import CertificateError, ConfigurationError
+from network.msp.identity import load_private_key
+
+__all__ = [
+    "CERTIFICATE",
+    "CONSENSUS_FOLDER",
+    "KEY",
+    "LINK_CERTIFICATE",
+    "LINK_KEY",
+    "NEXT_CERTIFICATE",
+    "NEXT_KEY",
+    "PUBLIC_FILES",
+    "UNIT",
+    "ConsensusKeys",
+    "add_consensus",
+    "consensus_keys",
+    "is_over",
+    "public_bytes",
+    "retire_consensus",
+    "rotate_consensus",
+]
+
+CONSENSUS_FOLDER: Final = "consensus"
+KEY: Final = "key.pem"
+CERTIFICATE: Final = "cert.pem"
+LINK_KEY: Final = "p2p-key.pem"
+LINK_CERTIFICATE: Final = "p2p-cert.pem"
+NEXT_KEY: Final = "next-key.pem"
+NEXT_CERTIFICATE: Final = "next-cert.pem"
+PUBLIC_FILES: Final = (CERTIFICATE, LINK_CERTIFICATE)
+"""What the other members get."""
+
+UNIT: Final = "consensus"
+"""Organisational unit of a consensus certificate; it gives no role."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusKeys:
+    """The private keys in a node's folder.
+
+    Attributes:
+        voting: the key with which the node votes; a second one while it is being replaced.
+        link: the key that it shows on its links.
+    """
+
+    voting: tuple[ed25519.Ed25519PrivateKey, ...]
+    link: ed25519.Ed25519PrivateKey
+
+    def voting_key(self, public_key: bytes) -> ed25519.Ed25519PrivateKey | None:
+        """Return the voting key whose public half is *public_key* (32 bytes); None if none is."""
+        for key in self.voting:
+            if public_bytes(key) == public_key:
+                return key
+        return None
+
+
+def public_bytes(key: ed25519.Ed25519PrivateKey) -> bytes:
+    """Return the 32 bytes of a key's public half."""
+    return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def consensus_keys(folder: Path) -> ConsensusKeys:
+    """Read the consensus keys in the folder of a node, or of a node in an organisation's folder.
+
+    Args:
+        folder: it holds the folder ``consensus``.
+    Raises:
+        CertificateError: a key is missing or is none; the message says which.
+    """
+    place = folder / CONSENSUS_FOLDER
+    if not place.is_dir():
+        raise CertificateError(
+            f"{folder} has no consensus keys: have them made with `qist org add-consensus NAME`, "
+            f"and give them to the node with `qist node consensus {folder} --from ORG/nodes/NAME`"
+        )
+    voting = [_load(place / KEY)]
+    if (place / NEXT_KEY).exists():
+        voting.append(_load(place / NEXT_KEY))
+    return ConsensusKeys(tuple(voting), _load(place / LINK_KEY))
+
+
+def _load(where: Path) -> ed25519.Ed25519PrivateKey:
+    try:
+        key = load_private_key(read_file(where), str(where))
+    except ConfigurationError as reason:
+        raise CertificateError(str(reason)) from reason
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise CertificateError(f"{where} is no Ed25519 key: put the right one back")
+    return key
+
+
+def is_over(certificate: Path, key: ed25519.Ed25519PrivateKey) -> bool:
+    """Tell whether the certificate in a file is over a key.
+
+    Raises:
+        CertificateError: the file holds none.
+    """
+    return load_certificate(certificate).public_key() == key.public_key()
+
+
+def add_consensus(organisation: Organisation, name: str) -> Path:
+    """Make the consensus keys of a node that has certificates already; return their folder.
+
+    Raises:
+        CertificateError: there is no such node, or it has consensus keys already.
+    """
+    node = _node_folder(organisation, name)
+    place = node / CONSENSUS_FOLDER
+    if place.exists():
+        raise CertificateError(
+            f"{name} of {organisation.msp_id} has consensus keys in {place}: another voting key is "
+            f"made with `qist org rotate-consensus {name}`"
+        )
+    voting, link = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
+    tls = load_certificate(node / "tls" / "server.crt")
+    names = tls.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    hosts = [str(each.value) for each in names]
+    days = organisation.validity.authority_days
+    with new_folder(place) as made:
+        write_new(made / CERTIFICATE, _certify(organisation, name, voting))
+        write_new(
+            made / LINK_CERTIFICATE, organisation.issue_tls(name, link.public_key(), hosts, days)
+        )
+        write_new(made / KEY, encode_key(voting), private=True)
+        write_new(made / LINK_KEY, encode_key(link), private=True)
+    place.chmod(PRIVATE_FOLDER)
+    return place
+
+
+def rotate_consensus(organisation: Organisation, name: str) -> Path:
+    """Make the next voting key of a node beside the one that it has; return its certificate's path.
+
+    Raises:
+        CertificateError: there is no such node, it has no consensus keys, or a next one already.
+    """
+    node = _node_folder(organisation, name)
+    keys = consensus_keys(node)
+    place = node / CONSENSUS_FOLDER
+    _finish(place, keys.voting[0])
+    if (place / NEXT_KEY).exists():
+        raise CertificateError(
+            f"{name} of {organisation.msp_id} has its next voting key in {place} already: have the "
+            f"channel take {NEXT_CERTIFICATE} over, and then `qist org retire-consensus {name}`"
+        )
+    key = ed25519.Ed25519PrivateKey.generate()
+    # One without its key was left by a crash just below, and nobody has been given it.
+    remove_file(place / NEXT_CERTIFICATE)
+    write_new(place / NEXT_CERTIFICATE, _certify(organisation, name, key))
+    write_new(place / NEXT_KEY, encode_key(key), private=True)
+    return place / NEXT_CERTIFICATE
+
+
+def retire_consensus(organisation: Organisation, name: str, named: bytes) -> Path:
+    """Put the next voting key into the place of the first one, which is destroyed.
+
+    Args:
+        organisation: of the node.
+        name: of the node.
+        named: the public key (32 bytes) that the channel's configuration in force has for it.
+    Returns:
+        the folder of the keys.
+    Raises:
+        CertificateError: there is no such node or no next key, or the channel has another one.
+    """
+    node = _node_folder(organisation, name)
+    keys = consensus_keys(node)
+    place = node / CONSENSUS_FOLDER
+    if _finish(place, keys.voting[0]):
+        return place
+    if len(keys.voting) == 1:
+        raise CertificateError(
+            f"{name} of {organisation.msp_id} has no next voting key: make one with "
+            f"`qist org rotate-consensus {name}`"
+        )
+    if public_bytes(keys.voting[1]) != named:
+        raise CertificateError(
+            f"the channel has another voting key of {organisation.msp_id} than the next one of "
+            f"{name}: have it take {place / NEXT_CERTIFICATE} over first, or it could not vote"
+        )
+    move_file(place / NEXT_KEY, place / KEY)
+    move_file(place / NEXT_CERTIFICATE, place / CERTIFICATE)
+    return place
+
+
+def _finish(place: Path, first: ed25519.Ed25519PrivateKey) -> bool:
+    """Finish a retirement that was broken off after the key had moved; tell whether one was."""
+    if (place / NEXT_KEY).exists() or not (place / NEXT_CERTIFICATE).exists():
+        return False
+    if not is_over(place / NEXT_CERTIFICATE, first):
+        return False
+    move_file(place / NEXT_CERTIFICATE, place / CERTIFICATE)
+    return True
+
+
+def _node_folder(organisation: Organisation, name: str) -> Path:
+    folder = organisation.node_folder(name)
+    if not (folder / "tls" / "server.crt").is_file():
+        raise CertificateError(
+            f"{organisation.msp_id} has no node {name[:80]!r}: look into "
+            f"{organisation.folder / 'nodes'}, or make it with `qist org add-node`"
+        )
+    return folder
+
+
+def _certify(organisation: Organisation, name: str, key: ed25519.Ed25519PrivateKey) -> bytes:
+    subject = identity_subject(organisation.msp_id, UNIT, name)
+    days = organisation.validity.authority_days
+    return organisation.issue_identity(subject, key.public_key(), {}, days)
