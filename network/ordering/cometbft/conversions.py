@@ -108,7 +108,7 @@ def _commit(found: Any) -> types_pb2.Commit:
 
 def _signature(found: Any) -> types_pb2.CommitSig:
     signature = types_pb2.CommitSig(
-        block_id_flag=int(found["block_id_flag"]),  # type: ignore[arg-type]  the enum's number
+        block_id_flag=validator_pb2.BlockIDFlag.Name(int(found["block_id_flag"])),
         validator_address=bytes.fromhex(found["validator_address"]),
         timestamp=parse_timestamp(found["timestamp"]),
     )

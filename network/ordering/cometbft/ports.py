@@ -1,9 +1,9 @@
-"""What the ABCI server asks of an application: one method for each request of ABCI 2.0.
+"""What this engine's parts ask of each other and of a node.
 
-Every method takes CometBFT's request and returns the response of the same name. What a method
+`Application` is what the ABCI server asks: one method for each request of ABCI 2.0. Every method takes CometBFT's request and returns the response of the same name. What a method
 raises ends the server (`server.py`): an application that cannot answer must not be asked again.
 
-Echo and Flush are the server's own. Vote extensions are not in use, so no method answers them.
+Echo and Flush are the own business of the server. Vote extensions are not in use, so no method answers them.
 Source: CometBFT v0.38, spec/abci/abci++_methods.md.
 """
 
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from network.ordering.cometbft.messages import abci_pb2
+from ledger.blocks.block import Block
+from ledger.errors import Fatal
+from network.ordering.cometbft.messages import abci_pb2, types_pb2
 
-__all__ = ["Application"]
+__all__ = ["Application", "HeaderSource", "ProofSource", "RecordSink"]
 
 
 class Application(Protocol):
@@ -72,3 +74,57 @@ class Application(Protocol):
         self, request: abci_pb2.RequestApplySnapshotChunk
     ) -> abci_pb2.ResponseApplySnapshotChunk:
         """Take a part of another node's snapshot."""
+
+
+class HeaderSource(Protocol):
+    """This node's CometBFT, as who keeps finality records asks it."""
+
+    async def signed_header(self, height: int) -> types_pb2.SignedHeader | None:
+        """Return header and commit of a height; None if it is not reached, or pruned.
+
+        Raises:
+            CometUnavailable: CometBFT does not answer.
+        """
+
+
+class RecordSink(Protocol):
+    """A channel of this node, as who keeps finality records sees it."""
+
+    @property
+    def channel_id(self) -> str:
+        """Name of the channel."""
+
+    @property
+    def height(self) -> int:
+        """Number of blocks committed."""
+
+    def stored_block(self, number: int) -> Block | None:
+        """Read a committed block from the disk, None at or above the height; in a thread, too."""
+
+    def evidence(self, number: int, kind: str) -> bytes | None:
+        """Read the evidence of one kind about a block, None without; in a thread, too."""
+
+    async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
+        """File evidence about a committed block, durably; the same twice changes nothing.
+
+        Raises:
+            Refusal: there is no such block, or other evidence of this kind about it.
+            Fatal: a write failed.
+        """
+
+    def halt(self, fatal: Fatal) -> None:
+        """Refuse every further block because of *fatal*."""
+
+
+class ProofSource(Protocol):
+    """A ledger, as who makes a proof reads it."""
+
+    @property
+    def height(self) -> int:
+        """Number of blocks."""
+
+    def block(self, number: int) -> Block | None:
+        """Return a block as committed, None at or above the height."""
+
+    def evidence(self, number: int, kind: str) -> bytes | None:
+        """Return the evidence of one kind about a block, None without."""

@@ -14,7 +14,7 @@ Invariants:
   A connection that merely ends, in a frame too, is CometBFT that went away.
 - A request under way is never given up because its connection ended: a Commit runs to its end.
 
-Absent: what requests mean (`ports.Application`); whether CometBFT runs (`process.py`).
+Absent: what requests mean (`ports.Application`), and whether CometBFT runs (`process.py`).
 """
 
 from __future__ import annotations

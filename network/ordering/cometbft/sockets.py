@@ -19,9 +19,17 @@ from pathlib import Path
 
 from network.ordering.cometbft.errors import HomeError
 
-__all__ = ["bind_private", "connect", "is_answered", "make_private_folder", "remove_stale"]
+__all__ = [
+    "LONGEST_PATH",
+    "bind_private",
+    "connect",
+    "is_answered",
+    "make_private_folder",
+    "remove_stale",
+]
 
-_LONGEST_PATH = 107
+LONGEST_PATH = 107
+"""Bytes that the system keeps of the path of a socket."""
 _FOLDER_MODE = 0o700
 _SOCKET_MODE = 0o600
 _BACKLOG = 16
@@ -120,7 +128,7 @@ async def connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 @contextmanager
 def _reachable(path: Path) -> Iterator[str]:
     """Give a name of *path* that is short enough for the system, while the context lasts."""
-    if len(os.fsencode(path)) <= _LONGEST_PATH:
+    if len(os.fsencode(path)) <= LONGEST_PATH:
         yield str(path)
         return
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
