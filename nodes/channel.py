@@ -182,6 +182,19 @@ class Channel(AnnouncedChain):
             raise TypeError(f"{staged!r} was not staged by this channel")
         await self._on_writer(lambda: self._announced(self._committer.write(staged)))
 
+    async def restore(self, block: Block) -> None:
+        """Commit the next block with the verdicts that stand in it, and announce it.
+
+        Args:
+            block: as it is stored elsewhere; whoever brings it has verified every byte.
+        Raises:
+            BlockError: it does not follow, or is refused as a whole; nothing was written.
+            Divergence: it has another outcome here; nothing was written, channel halted.
+            Fatal: a write failed; channel halted.
+            ChannelHalted, ChannelUnavailable: no blocks are taken now.
+        """
+        await self._on_writer(lambda: self._announced(self._committer.restore(block)))
+
     def stored_block(self, number: int) -> Block | None:
         """Read a committed block from the disk, None at or above the height; not on the loop."""
         return self.ledger.block(number)
@@ -189,6 +202,18 @@ class Channel(AnnouncedChain):
     def evidence(self, number: int, kind: str) -> bytes | None:
         """Read the evidence of one kind about a block from the disk; not on the loop."""
         return self.ledger.evidence(number, kind)
+
+    def block_bytes(self, number: int) -> bytes | None:
+        """Read a committed block as it is stored, None at or above the height; not on the loop."""
+        return self.ledger.block_bytes(number)
+
+    def block_size(self, number: int) -> int | None:
+        """Look up how many bytes a committed block is stored in; not on the loop."""
+        return self.ledger.block_size(number)
+
+    def has_evidence(self, number: int, kind: str) -> bool:
+        """Look up whether there is evidence of one kind about a block; not on the loop."""
+        return self.ledger.has_evidence(number, kind)
 
     async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
         """File evidence about a committed block, durably; the same twice changes nothing.

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ledger.blocks.block import Block
+from ledger.blocks.metadata import codes_of, commit_hash_of
 from ledger.blocks.structure import verify_block_structure
 from ledger.channel import ChannelLedger, PreparedBlock
 from ledger.errors import CorruptionError, Fatal
@@ -28,7 +29,7 @@ from ledger.transactions.parse import CONFIG, ParsedTransaction, parse_transacti
 from ledger.transactions.private import private_collections
 from ledger.validation.judgement import CONFIG_KEY, CONFIG_NAMESPACE
 from network.configuration import ChannelConfiguration
-from network.errors import ConfigurationError, PolicyError
+from network.errors import ConfigurationError, Divergence, PolicyError
 from network.ordering.ports import Begun, ExpectedOutcome
 from nodes.committer.configuration import ConfigurationRule
 from nodes.committer.endorsement import Unsatisfied
@@ -137,25 +138,53 @@ class Committer:
                 nothing. A configuration may have changed since: then the signatures are verified
                 anew.
         """
-        if self.halted is not None:
-            raise ChannelHalted(
-                f"channel {self.configuration.channel_id} has halted and takes no blocks: "
-                f"{self.halted}"
-            )
+        self._verify_goes_on()
         try:
             return self._stage(block, expected, ahead)
         except Fatal as fatal:
             self.halt(fatal)
             raise
 
-    def write(self, staged: StagedBlock) -> CommittedBlock:
+    def restore(self, block: Block) -> CommittedBlock:
+        """Take the next block with the verdicts recorded in it, which are not judged again.
+
+        What is not at hand of its private data is noted as missing; nobody is asked meanwhile.
+
+        Args:
+            block: as it is stored elsewhere; whoever brings it has verified every byte.
+
+        Raises:
+            BlockError: it is refused as a whole; nothing was written.
+            Divergence: verdicts or commit hash are others here; nothing was written.
+            Fatal, ChannelHalted: as `commit`.
+        """
+        self._verify_goes_on()
+        verify_block_structure(block, self._ledger.height, self._ledger.last_header_hash)
+        transactions = tuple(parse_transaction(raw) for raw in block.data)
+        codes = list(codes_of(block))
+        configuration = self._judge_configurations(block.number, transactions, codes)
+        prepared = self._ledger.prepare(block, transactions, codes)
+        if prepared.block != block:
+            raise Divergence(
+                f"block {block.number} gives other verdicts here, or the commit hash "
+                f"{prepared.commit_hash.hex()} where {commit_hash_of(block).hex()} is recorded and "
+                "proven; nothing of it was written. The state of this node is wrong: run fsck, "
+                "move the ledger away and let the node join anew"
+            )
+        return self.write(StagedBlock(prepared, transactions, configuration), ask_others=False)
+
+    def write(self, staged: StagedBlock, *, ask_others: bool = True) -> CommittedBlock:
         """Make a staged block durable and let its configuration, if it has one, take effect.
 
         Private data come with it as far as they can be had in the time that a block may wait.
+
+        Args:
+            staged: made by `stage` of this height.
+            ask_others: whether the block may wait for the other members' nodes at all.
         """
         prepared = staged.prepared
         try:
-            private = self._gather(prepared)
+            private = self._gather(prepared, ask_others)
             self._ledger.commit(prepared, private)
         except Fatal as fatal:
             self.halt(fatal)
@@ -170,7 +199,7 @@ class Committer:
             self.private.committed(committed.number, prepared.transactions, prepared.codes, private)
         return committed
 
-    def _gather(self, prepared: PreparedBlock) -> BlockPrivate:
+    def _gather(self, prepared: PreparedBlock, ask_others: bool) -> BlockPrivate:
         """Return the private data of a block; nothing is asked for one that writes to none."""
         if self.private is None or not any(
             each.rwset is not None and any(private_collections(each.rwset))
@@ -184,6 +213,14 @@ class Committer:
                 prepared.codes,
                 state,
                 self.configuration,
+                ask_others=ask_others,
+            )
+
+    def _verify_goes_on(self) -> None:
+        if self.halted is not None:
+            raise ChannelHalted(
+                f"channel {self.configuration.channel_id} has halted and takes no blocks: "
+                f"{self.halted}"
             )
 
     def halt(self, fatal: Fatal) -> None:

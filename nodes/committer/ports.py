@@ -22,6 +22,8 @@ class PrivateData(Protocol):
         codes: Sequence[TxValidationCode],
         state: StateReader,
         configuration: ChannelConfiguration,
+        *,
+        ask_others: bool = True,
     ) -> BlockPrivate:
         """Return the private write sets of a block that are at hand, and which are missing.
 
@@ -33,6 +35,7 @@ class PrivateData(Protocol):
             codes: the final verdicts.
             state: before the block.
             configuration: before the block.
+            ask_others: whether the block may wait for the other members' nodes.
         """
 
     def committed(

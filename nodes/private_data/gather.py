@@ -89,6 +89,8 @@ class Gathering:
         transactions: Sequence[ParsedTransaction],
         codes: Sequence[TxValidationCode],
         state: StateReader,
+        *,
+        ask_others: bool = True,
     ) -> BlockPrivate:
         """Return what is at hand and what is missing; see `nodes.committer.ports.PrivateData`."""
         held: dict[int, list[PrivateWrite]] = {}
@@ -118,16 +120,17 @@ class Gathering:
                     digest = Digest(transaction.tx_id, *place, number, tx_num)
                     lacking.append(_Place(digest, hashed, self._sources(transaction, found)))
         if lacking:
-            pulled = self._pull(lacking)
+            pulled = self._pull(lacking) if ask_others else {}
             for digest in (each.digest for each in lacking):
                 if digest in pulled:
                     held.setdefault(digest.tx_num, []).append(pulled[digest])
                 else:
                     missing.append(MissingPrivate(number, digest.tx_num, *digest[1:3], True))
-            log.info(
-                "block %d: %d private write sets were asked of other members, %d are missing",
-                number, len(lacking), len(lacking) - len(pulled),
-            )  # fmt: skip
+            if ask_others:
+                log.info(
+                    "block %d: %d private write sets were asked of other members, %d are missing",
+                    number, len(lacking), len(lacking) - len(pulled),
+                )  # fmt: skip
         return BlockPrivate({tx_num: tuple(writes) for tx_num, writes in held.items()}, missing)
 
     def _kept(self, tx_id: str, rwset: TxRWSet) -> dict[tuple[str, str], PrivateWrite]:

@@ -169,10 +169,12 @@ class PrivateDataRoom:
         codes: Sequence[TxValidationCode],
         state: StateReader,
         configuration: ChannelConfiguration,
+        *,
+        ask_others: bool = True,
     ) -> BlockPrivate:
         """Return what is at hand of a block; see `nodes.committer.ports.PrivateData`."""
         return self._gathering.gather(
-            self._under(configuration), number, transactions, codes, state
+            self._under(configuration), number, transactions, codes, state, ask_others=ask_others
         )
 
     def committed(
