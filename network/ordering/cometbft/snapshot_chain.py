@@ -41,15 +41,12 @@ class SnapshotChain(Protocol):
     def has_evidence(self, number: int, kind: str) -> bool:
         """Tell whether there is evidence of one kind about a block."""
 
-    async def restore(self, block: Block, *, proven: bool) -> None:
-        """Commit the next block as another node has it.
+    async def restore(self, block: Block) -> None:
+        """Commit the next block with the verdicts that stand in it, every byte of which is proven.
 
-        Args:
-            block: with verdicts and commit hash.
-            proven: every byte of it was verified; else its transactions are validated.
         Raises:
-            Refusal: it does not follow, or has another outcome; nothing was written.
-            Fatal: a write failed, or a proven block has another outcome here.
+            Refusal: it does not follow; nothing was written.
+            Fatal: it has another outcome here, or a write failed.
         """
 
     async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
@@ -59,7 +56,7 @@ class SnapshotChain(Protocol):
 VerifyBlock = Callable[[Block, bytes, ChannelConfiguration], None]
 """Checks that a finality record proves every byte of a block, under the configuration before it.
 
-Without a record it checks the signature of the orderer. Raises `Refusal`.
+Raises `Refusal`.
 """
 
 

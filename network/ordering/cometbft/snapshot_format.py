@@ -12,13 +12,13 @@ A chunk is a zstd frame that declares its size, over::
     "qist/snapshot-chunk/1" 00 ‖ number of blocks u32
     ‖ for each block: length u32 ‖ marshalled common.Block ‖ length u32 ‖ finality record
 
-The finality record is empty for a block that CometBFT did not order. Chunks begin where the sizes
-of the blocks say (`snapshot_plan.py`), so every node has the same; the bytes of a chunk may differ,
-since finality records may hold other votes, and nothing rests on them being alike.
+Chunks begin where the sizes of the blocks say (`snapshot_plan.py`), so every node has the same; the
+bytes of a chunk may differ, since finality records may hold other votes, and nothing rests on them
+being alike.
 
 `format` counts two things: the layout in its upper 16 bits, in the lower ones which tail of the
-chain it is. Tail 0 is all of it but the genesis block; a tail with a higher number is shorter, and
-of use to a node that has the blocks before it.
+chain it is. Tail 0 is all that CometBFT ordered; a tail with a higher number is shorter, and of use
+to a node that has the blocks before it.
 
 Invariants: reading is bounded before anything is expanded; what is not exactly of this form is
 refused.
@@ -119,7 +119,7 @@ class StoredBlock:
 
     Attributes:
         raw: the marshalled block, with its verdicts and commit hash.
-        record: its finality record; empty if CometBFT did not order it.
+        record: its finality record.
     """
 
     raw: bytes

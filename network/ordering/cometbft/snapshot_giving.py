@@ -62,7 +62,7 @@ class GivenSnapshots:
         self._chain = chain
         self._genesis_hash = genesis_hash
         self._settings = settings
-        self._plans = [ChunkPlan(chain, target) for target in TARGETS_BYTES]
+        self._plans: list[ChunkPlan] = []
         self._planning = Lock()
         self._first_ordered = 0
         self._complete = 1
@@ -123,6 +123,9 @@ class GivenSnapshots:
 
     def _tails(self, last: int) -> tuple[ChunkPlan, list[Tail]]:
         """Return the cuts of a snapshot, by the smallest target that keeps within the bound."""
+        if not self._plans:
+            first = self._find_first_ordered()
+            self._plans = [ChunkPlan(self._chain, each, first) for each in TARGETS_BYTES]
         plan = next((each for each in self._plans if each.chunks(last) <= MAX_CHUNKS), None)
         plan = plan or self._plans[-1]
         return plan, [each for each in plan.tails(last) if each.chunks <= MAX_CHUNKS]

@@ -1,10 +1,10 @@
 """Where the chunks of a snapshot begin, and which snapshots there are.
 
-Chunks are filled block by block from block 1 on: a block that would take a chunk above the target
-begins the next one. To the size of a block comes a fixed allowance for its finality record, so the
-cuts follow from the stored sizes of the blocks alone: every node cuts alike, and a longer chain is
-cut as the shorter one was. The index of the ledger knows the sizes, so no block is read, and what
-was planned once is not planned again.
+Chunks are filled block by block from the first one that CometBFT ordered: a block that would take
+a chunk above the target begins the next one. To the size of a block comes a fixed allowance for its
+finality record, so the cuts follow from the stored sizes of the blocks alone: every node cuts
+alike, and a longer chain is cut as the shorter one was. The index of the ledger knows the sizes, so
+no block is read, and what was planned once is not planned again.
 
 A chain that would need more chunks than CometBFT takes of a snapshot is cut by the larger target;
 one that is too long for that too has no snapshot of the whole any more: a new node begins with a
@@ -66,13 +66,14 @@ class ChunkPlan:
     Args:
         sizes: of the blocks.
         target_bytes: at which size a chunk ends.
+        first: number of the first block.
     """
 
-    def __init__(self, sizes: Sizes, target_bytes: int) -> None:
+    def __init__(self, sizes: Sizes, target_bytes: int, first: int) -> None:
         self.target_bytes = target_bytes
         self._sizes = sizes
         self._starts = array("Q")
-        self._next = 1
+        self._next = first
         self._fill = 0
 
     def extend(self, last: int) -> None:
@@ -92,7 +93,7 @@ class ChunkPlan:
         self._next = max(self._next, last + 1)
 
     def chunks(self, last: int) -> int:
-        """Return how many chunks the blocks from 1 to *last* take."""
+        """Return how many chunks the blocks from the first to *last* take."""
         self.extend(last)
         return bisect_right(self._starts, last)
 

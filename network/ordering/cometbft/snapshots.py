@@ -1,16 +1,15 @@
 """State sync: giving other nodes the chain as it is stored here, and taking it from them.
 
-What is given is the blocks with their verdicts and, for each that CometBFT ordered, its finality
-record. What is taken is judged block by block before it is written:
+What is given is the blocks that CometBFT ordered, with their verdicts, and the finality record of
+each. What is taken is judged block by block before it is written:
 
     decode → follows the last header → finality record verified under the configuration before it,
     its app hash is that of the block → committed with the recorded verdicts → record filed
 
-A block that CometBFT did not order (the channel was solo before) has no such record: its orderer's
-signature is verified and its transactions are validated as those of any new block. So nothing that
-one lying node sends is ever written, the node that sent it is refused, and the chunk is asked of
+So nothing that a lying node sends is ever written; the node is refused, and the chunk is asked of
 another one. Blocks that are here already are passed over; a node that was killed in the middle
-goes on where it stopped.
+goes on where it stopped. The blocks before CometBFT's first are here before its process starts,
+since its chain begins with the last of them (`genesis.py`).
 
 Invariants: at most one chunk is in memory; a snapshot is offered only if every record up to its
 last block is here, and CometBFT has the two headers behind it; what was restored is said to
@@ -277,14 +276,13 @@ class Snapshots:
             raise SnapshotError(f"block {number} is not encoded as it is stored")
         configuration = self._chain.configuration
         await asyncio.to_thread(self._verify, block, sent.record, configuration)
-        await self._chain.restore(block, proven=bool(sent.record))
-        if sent.record:
-            await self._file(number, sent.record)
+        await self._chain.restore(block)
+        await self._file(number, sent.record)
 
     async def _complete_evidence(self, block: Block, sent: StoredBlock) -> None:
         """File the record of a block that is here without: killed in between, or from a backup."""
         number = block.number
-        if not sent.record or await asyncio.to_thread(self._has_record, number):
+        if not comet_height_of(block) or await asyncio.to_thread(self._has_record, number):
             return
         if block != await asyncio.to_thread(block_of, self._chain, number):
             raise SnapshotError(f"block {number} is another one here")
