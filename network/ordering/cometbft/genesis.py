@@ -42,6 +42,7 @@ __all__ = [
     "LARGEST_BLOCK_BYTES",
     "chain_id_of",
     "configuration_blocks",
+    "consensus_type_of",
     "largest_block_bytes",
     "render_genesis",
     "starting_block",
@@ -115,7 +116,7 @@ def starting_block(block_of: BlockSource, number: int) -> Block:
     """
     starting: Block | None = None
     for block in configuration_blocks(block_of, number):
-        engine = _consensus_type(block)
+        engine = consensus_type_of(block)
         if engine != CONSENSUS_TYPE:
             break
         starting = block
@@ -127,7 +128,7 @@ def starting_block(block_of: BlockSource, number: int) -> Block:
     return starting
 
 
-def _consensus_type(block: Block) -> str:
+def consensus_type_of(block: Block) -> str:
     """Return the engine that a configuration block names, without reading all members' MSPs."""
     found = config_of_block(block)
     if found is None:

@@ -1,9 +1,13 @@
 """What this engine's parts ask of each other and of a node.
 
-`Application` is what the ABCI server asks: one method for each request of ABCI 2.0. Every method takes CometBFT's request and returns the response of the same name. What a method
-raises ends the server (`server.py`): an application that cannot answer must not be asked again.
+`Application` is what the ABCI server asks: one method for each request of ABCI 2.0. Every method
+takes CometBFT's request and returns the response of the same name. What a method raises ends the
+server (`server.py`): an application that cannot answer must not be asked again. Echo and Flush are
+the server's own business. Vote extensions are not in use, so no method answers them.
 
-Echo and Flush are the own business of the server. Vote extensions are not in use, so no method answers them.
+`HeaderSource` and `RecordSink` are what finality records are kept between; `ProofSource` is what a
+proof is made of.
+
 Source: CometBFT v0.38, spec/abci/abci++_methods.md.
 """
 
@@ -14,6 +18,7 @@ from typing import Protocol
 from ledger.blocks.block import Block
 from ledger.errors import Fatal
 from network.ordering.cometbft.messages import abci_pb2, types_pb2
+from network.ordering.cometbft.rpc import CometStatus
 
 __all__ = ["Application", "HeaderSource", "ProofSource", "RecordSink"]
 
@@ -78,6 +83,13 @@ class Application(Protocol):
 
 class HeaderSource(Protocol):
     """This node's CometBFT, as who keeps finality records asks it."""
+
+    async def status(self) -> CometStatus:
+        """Return how far CometBFT is.
+
+        Raises:
+            CometUnavailable: it does not answer.
+        """
 
     async def signed_header(self, height: int) -> types_pb2.SignedHeader | None:
         """Return header and commit of a height; None if it is not reached, or pruned.
