@@ -20,12 +20,14 @@ FAST_TESTS := tests/unit tests/vectors tests/property tests/contract tests/struc
 RUN_STAMP  := $(VENV)/.stamp-run
 DEV_STAMP  := $(VENV)/.stamp-dev
 NODE_STAMP := $(NODE_DIR)/node_modules/.stamp
+# The consensus engine's program, built from its pinned module.
+COMETBFT  := $(VENV)/bin/cometbft
 # The official clients for Go and Java, fetched and built.
 CLIENTS_STAMP := build/clients/.stamp
 CLIENTS   := $(NODE_STAMP) $(CLIENTS_STAMP)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench fmt docs crash setup lock clean
+.PHONY: help run test check lint bench fmt docs crash cometbft messages setup lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -35,13 +37,13 @@ run: $(RUN_STAMP) ## four members live through six months of repayments (a rehea
 	@rm -rf $(REHEARSED)
 	$(REHEARSAL)
 
-test: lint $(CLIENTS) ## everything: style, types, imports and every test there is
+test: lint $(CLIENTS) $(COMETBFT) ## everything: style, types, imports and every test there is
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile tests
 
-check: lint ## style, types, imports and the fast tests; before every commit
+check: lint $(COMETBFT) ## style, types, imports and the fast tests; before every commit
 	HYPOTHESIS_PROFILE=quick $(PY) -m pytest -n $(WORKERS) -m "not slow" -q $(wildcard $(FAST_TESTS))
 
-crash: $(DEV_STAMP) ## only the tests that kill a node at every write
+crash: $(DEV_STAMP) $(COMETBFT) ## only the tests that kill a node at every write
 	$(PY) -m pytest -n $(WORKERS) -q $(wildcard tests/crash)
 
 lint: $(DEV_STAMP) ## style, types and the direction of imports
@@ -60,7 +62,12 @@ fmt: $(DEV_STAMP) ## put the code in shape
 docs: $(DEV_STAMP) ## check what the documentation says
 	$(PY) -m pytest -q tests/structure
 
-setup: $(DEV_STAMP) $(CLIENTS) ## make the environment and do nothing else
+cometbft: $(COMETBFT) ## the program of the ordering engine CometBFT, pinned, in the environment
+
+messages: $(DEV_STAMP) ## write CometBFT's protobuf modules anew from its published protocol files
+	@go=$$(tools/find_go.sh $(VENV)) && $(PY) tools/make_messages.py "$$go"
+
+setup: $(DEV_STAMP) $(CLIENTS) $(COMETBFT) ## make the environment and do nothing else
 
 lock: $(DEV_STAMP) ## write the lock files anew from pyproject.toml and package.json
 	tools/lock.sh $(VENV) $(NODE_DIR)
@@ -83,6 +90,10 @@ $(RUN_STAMP): requirements/run.txt pyproject.toml | $(PY)
 $(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
 	@echo "installing what the tests and checks need (pinned, with hashes)"
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(COMETBFT): requirements/cometbft.sum tools/install_cometbft.sh tools/find_go.sh | $(RUN_STAMP)
+	@tools/install_cometbft.sh $(VENV)
 	@touch $@
 
 $(NODE_STAMP): $(NODE_DIR)/package-lock.json $(DEV_STAMP)

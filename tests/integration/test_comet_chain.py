@@ -1,4 +1,4 @@
-"""One real CometBFT process with our ABCI server: blocks are made, and either side may be killed."""
+"""A real CometBFT process with our ABCI server: blocks are made, and either side may be killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.comet import CometNode
 
 
 async def test_comet_chain_given_transactions_makes_blocks(tmp_path: Path) -> None:
-    """A transaction is checked, proposed, decided and committed; its block's header can be asked."""
+    """A transaction is checked, proposed, decided and committed; what is known is said to be."""
     async with CometNode(tmp_path) as node:
         await node.answers()
         first = await node.rpc.broadcast_tx(b"one")

@@ -3,10 +3,7 @@
 `Application` is what the ABCI server asks: one method for each request of ABCI 2.0. Every method
 takes CometBFT's request and returns the response of the same name. What a method raises ends the
 server (`server.py`): an application that cannot answer must not be asked again. Echo and Flush are
-the server's own business. Vote extensions are not in use, so no method answers them.
-
-`HeaderSource` and `RecordSink` are what finality records are kept between; `ProofSource` is what a
-proof is made of.
+the server's own. Vote extensions are not in use, so no method answers them.
 
 Source: CometBFT v0.38, spec/abci/abci++_methods.md.
 """
