@@ -52,8 +52,9 @@ lint: $(DEV_STAMP) ## style, types and the direction of imports
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
-bench: ## measure against the targets
-	@echo "bench: the benchmark comes with the work on speed; there is nothing to measure yet."
+# QUICK=1: what there are targets for. FULL=1: everything. AGAINST=<commit>: both commits by turns.
+bench: $(NODE_STAMP) ## measure the work that Fabric was measured with (QUICK=1, FULL=1)
+	$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(FULL),--full) $(BENCH_OPTIONS)
 
 fmt: $(DEV_STAMP) ## put the code in shape
 	$(PY) -m ruff check --fix-only --quiet .

@@ -1,0 +1,74 @@
+"""Measure Qist with the work that Fabric was measured with; `make bench` calls it.
+
+    python -m tests.bench [--quick | --full] [--engine solo] [--output build/bench]
+
+docs/performance.md says what the rows mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.bench.network import ROOT, BenchFailed, Tree
+from tests.bench.plan import ENGINES, Plan, full_plan, quick_plan, usual_plan
+from tests.bench.report import TABLE, render_tables, write_report
+from tests.bench.results import as_json
+from tests.bench.run import fresh, run
+from tests.bench.surroundings import described
+
+OUTPUT = ROOT / "build" / "bench"
+
+
+def say(text: str) -> None:
+    """Tell how far the run is."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="what there are targets for")
+    extent.add_argument("--full", action="store_true", help="everything; takes its time")
+    parser.add_argument("--engine", choices=ENGINES, action="append", help="one or more of them")
+    parser.add_argument("--processes", type=int, default=1, help="of the load, with our SDK")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    return parser.parse_args(arguments)
+
+
+def plan_of(given: argparse.Namespace) -> Plan:
+    """Return what is to be measured."""
+    if given.quick:
+        return quick_plan(given.engine or ("cometbft",))
+    if given.full:
+        return full_plan(given.engine or ENGINES)
+    return usual_plan(given.engine or ENGINES)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """See the module's docstring; returns the exit code."""
+    given = parse(arguments)
+    plan = plan_of(given)
+    output: Path = given.output.resolve()
+    work = fresh(output / "work")
+    settings = {"plan": plan.name, **asdict(plan.timing), "client_processes": given.processes}
+    try:
+        about = described(work, settings)
+        measured, audits = run(plan, Tree(ROOT), work, say, processes=given.processes)
+    except BenchFailed as failure:
+        say(str(failure))
+        return 1
+    rows = [as_json(each) for each in measured]
+    write_report(output, rows, {**about, "audits": audits})
+    sys.stdout.write(render_tables(rows, about))
+    say(f"written to {output}: results.json, run.json, {TABLE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The contract of the benchmark, and nothing of the consortium's."""

@@ -1,0 +1,137 @@
+"""What is measured: the rows of a run, and how long each is looked at.
+
+Absent: how a row is measured (`rounds.py`), and what Fabric reached (`fabric.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ENGINES = ("solo", "cometbft")
+CLIENTS = ("sdk", "node")
+BULK = 500
+SHARE_LEAST = 64
+"""Agreements that a caller pays in turn at least, so that it never outruns a slower node."""
+
+
+@dataclass(frozen=True, order=True)
+class Row:
+    """One thing that is measured.
+
+    Attributes:
+        work: `open`, `pay` or `evaluate`; `originate`, `post`, `sweep`, `vote` of the consortium's
+            own contracts.
+        batch: records in a transaction.
+        callers: at work at the same time, each with one call under way.
+        engine: that puts transactions in order.
+        client: `sdk` is ours, `node` the official one for Node.
+    """
+
+    work: str
+    batch: int
+    callers: int
+    engine: str
+    client: str = "sdk"
+
+    def __str__(self) -> str:
+        """For people, and unique in a run."""
+        return f"{self.engine} {self.client} {self.work} {self.batch} x {self.callers}"
+
+    @property
+    def share(self) -> int:
+        """Agreements of the pool that each caller has for itself."""
+        return max(2 * self.batch, SHARE_LEAST)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a row is looked at.
+
+    Attributes:
+        rounds: measured, at least three.
+        seconds: of a round.
+        warm_first_s: load before the first round, not measured.
+        warm_s: load before each further one.
+        sampled_s: of one more round, in which the stages of the nodes' work are sampled; 0: none.
+    """
+
+    rounds: int = 3
+    seconds: float = 5.0
+    warm_first_s: float = 3.0
+    warm_s: float = 1.0
+    sampled_s: float = 3.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run of the benchmark.
+
+    Attributes:
+        name: quick, usual or full.
+        rows: in the order in which they are measured within an engine.
+        timing: of each.
+        product: whether the consortium's own contracts are measured too.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    timing: Timing
+    product: bool = False
+
+    def of_engine(self, engine: str) -> tuple[Row, ...]:
+        """Return the rows of one engine."""
+        return tuple(row for row in self.rows if row.engine == engine)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines of the rows, each once."""
+        return tuple(dict.fromkeys(row.engine for row in self.rows))
+
+
+def pool_of(rows: Iterable[Row]) -> int:
+    """Return how many agreements must be open before these rows are measured."""
+    needed = [row.callers * row.share for row in rows if row.work in ("pay", "evaluate")]
+    return max(needed, default=0)
+
+
+def quick_plan(engines: Iterable[str]) -> Plan:
+    """Return the rows for which there are targets; four minutes on one engine."""
+    rows = []
+    for engine in engines:
+        rows += [
+            Row("pay", 1, 64, engine),
+            Row("pay", BULK, 64, engine),
+            Row("pay", 1, 64, engine, "node"),
+            Row("evaluate", 1, 64, engine),
+            Row("pay", 1, 1, engine),
+        ]
+    return Plan("quick", tuple(rows), Timing(seconds=5.0))
+
+
+def usual_plan(engines: Iterable[str]) -> Plan:
+    """Return open, pay and evaluate at one and 64 callers, with both clients."""
+    return Plan("usual", _matrix(engines, (1, 64), (1, 64)), Timing(seconds=5.0))
+
+
+def full_plan(engines: Iterable[str]) -> Plan:
+    """Return the whole matrix, the consortium's own contracts included; it may take its time."""
+    return Plan(
+        "full",
+        _matrix(engines, (1, 16, 64, 256), (1, 64)),
+        Timing(rounds=5, seconds=15.0, warm_first_s=5.0, warm_s=2.0, sampled_s=10.0),
+        product=True,
+    )
+
+
+def _matrix(
+    engines: Iterable[str], callers: Iterable[int], reading: Iterable[int]
+) -> tuple[Row, ...]:
+    rows = []
+    for engine in engines:
+        for client in CLIENTS:
+            for work in ("open", "pay"):
+                for batch in (1, BULK):
+                    rows += [Row(work, batch, each, engine, client) for each in callers]
+            rows += [Row("evaluate", 1, each, engine, client) for each in reading]
+    return tuple(rows)

@@ -1,0 +1,85 @@
+"""What a run was made on: machine, versions, commit, and how long the disk takes to sync."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tests.bench.network import ROOT, BenchFailed, Tree
+from tests.bench.usage import machine
+from tests.support import toolchains
+
+PACKAGES = ("cryptography", "grpcio", "plyvel", "protobuf", "uvloop", "zstandard")
+SYNCS = 30
+
+
+def machine_of(folder: Path) -> dict[str, object]:
+    """Describe the machine, and the disk that *folder* is on."""
+    found = machine()
+    found["system"] = f"{platform.system()} {platform.release()}"
+    found["sync_ms"] = round(sync_ms(folder), 3)
+    return found
+
+
+def sync_ms(folder: Path) -> float:
+    """Return how long it takes to append 4 KB and sync them, as a median."""
+    path = folder / "sync"
+    took = []
+    with path.open("wb", buffering=0) as file:
+        for _ in range(SYNCS):
+            began = time.perf_counter()
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+            took.append(1000 * (time.perf_counter() - began))
+    path.unlink()
+    return statistics.median(took)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what matters."""
+    found = {"python": platform.python_version(), "node": toolchains.node().version}
+    return {**found, **{name: version(name) for name in PACKAGES}}
+
+
+def commit_of(tree: Path = ROOT) -> str:
+    """Return the commit of a work tree, and whether files differ from it."""
+    head = _git("rev-parse", "--short=12", "HEAD", cwd=tree)
+    changed = _git("status", "--porcelain", "--untracked-files=no", cwd=tree)
+    return f"{head}{' with changes' if changed else ''}"
+
+
+def tree_of_commit(commit: str, folder: Path) -> Tree:
+    """Write the files of a commit into *folder*, which must be empty.
+
+    Raises:
+        BenchFailed: there is no such commit.
+    """
+    name = _git("rev-parse", "--short=12", f"{commit}^{{commit}}", cwd=ROOT)
+    archive = subprocess.run(
+        ["git", "archive", "--format=tar", name], cwd=ROOT, capture_output=True, check=True
+    )
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return Tree(folder, name)
+
+
+def _git(*words: str, cwd: Path) -> str:
+    done = subprocess.run(["git", *words], cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchFailed(f"git {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def described(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what holds for a whole run."""
+    return {
+        "commit": commit_of(),
+        "machine": machine_of(folder),
+        "versions": versions(),
+        "settings": settings,
+    }

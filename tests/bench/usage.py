@@ -1,0 +1,139 @@
+"""What the processes of a network use: processor time, memory, disk and loopback.
+
+    meter = Meter(network.node_folders)
+    before = meter.read(); …; used = meter.read().since(before)
+
+Everything is read from the system, nothing is asked of the processes. A node's CometBFT is a
+process of its own and is told apart.
+
+Absent: which part of a node's work used the time (`stages.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+LOOPBACK = "lo"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters at one moment, or what was used between two.
+
+    Attributes:
+        at_s: time.
+        cpu_s: user and system time by process.
+        loopback_bytes: carried by the machine's loopback, whoever sent them.
+    """
+
+    at_s: float
+    cpu_s: Mapping[str, float]
+    loopback_bytes: int
+
+    def since(self, before: Reading) -> Reading:
+        """Return what was used since an earlier reading; processes that came later count wholly."""
+        used = {name: spent - before.cpu_s.get(name, 0.0) for name, spent in self.cpu_s.items()}
+        return Reading(self.at_s - before.at_s, used, self.loopback_bytes - before.loopback_bytes)
+
+
+class Meter:
+    """Reads the processes of the nodes in these folders.
+
+    Args:
+        nodes: folders of running nodes by MSP id.
+    """
+
+    def __init__(self, nodes: Mapping[str, Path]) -> None:
+        self._folders = dict(nodes)
+        self._nodes = {
+            msp_id: psutil.Process(json.loads((folder / "node.lock").read_text("ascii"))[0])
+            for msp_id, folder in nodes.items()
+        }
+        self._load: list[psutil.Process] = []
+
+    @property
+    def node_pids(self) -> list[int]:
+        """Numbers of the nodes' processes."""
+        return [node.pid for node in self._nodes.values()]
+
+    def watch_load(self, pids: list[int]) -> None:
+        """Count these processes as the client from now on."""
+        self._load = [psutil.Process(pid) for pid in pids]
+
+    def _processes(self) -> dict[str, psutil.Process]:
+        found = {}
+        for msp_id, node in self._nodes.items():
+            found[msp_id] = node
+            for child in node.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    found[f"{msp_id} {child.name()}"] = child
+        return found
+
+    def read(self) -> Reading:
+        """Return the counters of this moment."""
+        cpu_s = {}
+        for name, process in self._processes().items():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                cpu_s[name] = times.user + times.system
+        if self._load:
+            times_of = [process.cpu_times() for process in self._load]
+            cpu_s["client"] = sum(times.user + times.system for times in times_of)
+        counters = psutil.net_io_counters(pernic=True)[LOOPBACK]
+        return Reading(time.perf_counter(), cpu_s, counters.bytes_sent)
+
+    def forget_peaks(self) -> None:
+        """Let `peaks_mb` tell of what comes from now on."""
+        for process in self._processes().values():
+            with suppress(OSError):
+                Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+
+    def peaks_mb(self) -> dict[str, float]:
+        """Return the peak memory of each process, in megabytes of 2**20 bytes."""
+        found = {}
+        for name, process in self._processes().items():
+            with suppress(OSError):
+                for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        found[name] = round(int(line.split()[1]) / 1024, 1)
+        return found
+
+    def disk_bytes(self) -> int:
+        """Return the size of what all nodes have stored, CometBFT's data included."""
+        return sum(
+            _size_of(folder / part)
+            for folder in self._folders.values()
+            for part in ("ledger", "comet", "transient")
+        )
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        # Files of a running database come and go.
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def machine() -> dict[str, object]:
+    """Describe the machine, for the head of the results."""
+    model = "unknown"
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return {
+        "cores": len(psutil.Process().cpu_affinity()),
+        "processor": model,
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": round(psutil.getloadavg()[0], 2),
+    }
