@@ -10,6 +10,7 @@
     class = "bank"                    # bank, investment_firm, operator, manufacturer, regulator
     group = "bank"                    # affiliate group: a bank and its operator count once
     name = "First Bank"               # for people; may be left out
+    host = "10.0.0.1"                 # where the others reach its node; left out: localhost
     terms_with = ["OperatorMSP"]      # of a lender: who else keeps its terms, beside the regulators
     identifiers_with = ["OperatorMSP"]  # and who the raw identifiers; left out: the usual ones
 
@@ -41,6 +42,7 @@ from nodes.cli.channel_description import (
 )
 from nodes.toml_file import Section
 
+LOCALHOST = "localhost"
 LENDERS = ("bank", "investment_firm", "operator")
 """Classes that may lend (docs/contracts.md, OpenAgreements)."""
 
@@ -53,6 +55,7 @@ class NetworkMember(Section):
         member_class: bank, investment_firm, operator, manufacturer or regulator.
         group: its affiliate group.
         name: for people.
+        host: by which the other members reach its node, which listens there.
         terms_with: of a lender: MSP ids of those who keep its terms beside itself and the
             regulators; None: the usual ones (nodes/cli/lender_collections.py).
         identifiers_with: the same of raw identifiers.
@@ -62,6 +65,7 @@ class NetworkMember(Section):
     member_class: Annotated[str, Field(alias="class")]
     group: str
     name: str = ""
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")] = LOCALHOST
     terms_with: tuple[MspId, ...] | None = None
     identifiers_with: tuple[MspId, ...] | None = None
 

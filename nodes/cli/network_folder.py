@@ -34,7 +34,7 @@ from network.configuration import COMETBFT, SOLO
 from nodes.cli.channels import create_channel
 from nodes.cli.connection_profile import Gateway, render_profile
 from nodes.cli.lender_collections import collections_of, render_collections
-from nodes.cli.members_description import MembersDescription, NetworkMember
+from nodes.cli.members_description import LOCALHOST, MembersDescription, NetworkMember
 from nodes.cli.node_folder import NodePorts, init_node, issue_node, join_channel
 from nodes.cli.organisations import ROLES, issue_user
 from nodes.cli.pseudonym_keys import render_key_files
@@ -54,7 +54,6 @@ _NOT_EPHEMERAL = range(10_240, 32_768)
 
 ADMIN = "admin"
 INSTALMENTS = "instalments"
-HOST = "localhost"
 
 
 class Placed(NetworkMember):
@@ -189,10 +188,10 @@ def _placed(description: MembersDescription, base_port: int) -> list[Placed]:
         Placed(
             **member.model_dump(),
             node_name=node_name(member.msp_id),
-            client=f"{HOST}:{own[0]}",
-            node=f"{HOST}:{own[1]}",
+            client=f"{member.host}:{own[0]}",
+            node=f"{member.host}:{own[1]}",
             consensus=(
-                f"{HOST}:{own[2]}"
+                f"{member.host}:{own[2]}"
                 if description.ordering == COMETBFT
                 and member.msp_id in description.ordering_members
                 else ""
@@ -215,10 +214,10 @@ def _make_member(folder: Path, member: Placed, channel_id: str) -> None:
     for role in ROLES:
         issue_user(organisation, role, role=role)
     ports = NodePorts(
-        client=Endpoint(listen=_loopback(member.client), address=member.client),
-        node=Endpoint(listen=_loopback(member.node), address=member.node),
+        client=Endpoint(listen=_listen(member.client), address=member.client),
+        node=Endpoint(listen=_listen(member.node), address=member.node),
         consensus=(
-            ConsensusSection(listen=_loopback(member.consensus), address=member.consensus)
+            ConsensusSection(listen=_listen(member.consensus), address=member.consensus)
             if member.consensus
             else None
         ),
@@ -233,8 +232,9 @@ def _make_member(folder: Path, member: Placed, channel_id: str) -> None:
     )
 
 
-def _loopback(address: str) -> str:
-    return f"127.0.0.1:{address.rpartition(':')[2]}"
+def _listen(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    return f"127.0.0.1:{port}" if host == LOCALHOST else address
 
 
 def _profile(made: Path, channel_id: str, own: Placed, members: Sequence[Placed]) -> str:

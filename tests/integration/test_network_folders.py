@@ -116,6 +116,24 @@ def test_network_ports_are_all_different(network: NetworkFolder) -> None:
     assert max(ports) < 32_768
 
 
+def test_members_hosts_are_where_their_nodes_listen_and_are_reached(tmp_path: Path) -> None:
+    """A network may lie on several addresses; a member that names none is on this machine alone."""
+    hosted = [
+        member.model_copy(update={"host": host} if host else {})
+        for member, host in zip(
+            USUAL_MEMBERS.members, ("10.0.0.1", "bank.example", "", ""), strict=True
+        )
+    ]
+    description = USUAL_MEMBERS.model_copy(update={"members": tuple(hosted)})
+    made = create_network(tmp_path / "net", description, base_port=0)
+    first, second, third, _ = (load_configuration(path) for path in made.node_folders.values())
+    assert first.node.listen == first.node.reachable
+    assert first.node.listen.startswith("10.0.0.1:")
+    assert second.client.listen.startswith("bank.example:")
+    assert third.node.listen.startswith("127.0.0.1:")
+    assert third.node.reachable.startswith("localhost:")
+
+
 def test_network_in_a_used_folder_is_refused(network: NetworkFolder) -> None:
     """Nothing that exists is ever overwritten."""
     before = sorted(network.path.rglob("*"))
