@@ -147,7 +147,8 @@ An application may serve several words: each then is a command of it.
 _MORE = {
     "channel": ("nodes.cli.channels",),
     "contract": ("nodes.cli.contract_packages",),
-    "node": ("nodes.cli.node_identity",),
+    "node": ("nodes.cli.node_consensus", "nodes.cli.node_identity"),
+    "org": ("nodes.cli.organisation_consensus",),
 }
 """Modules whose commands are added to those of a word."""
 

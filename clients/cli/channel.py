@@ -16,6 +16,24 @@ from typing import Annotated, Any
 import typer
 
 from clients.cli.calling import Caller, command
+from clients.cli.channel_options import (
+    Acl,
+    AddOrganisation,
+    Anchor,
+    Capability,
+    ConsenterAddress,
+    ConsenterKey,
+    ConsenterLink,
+    Consenters,
+    Crl,
+    OrdererEndpoint,
+    Ordering,
+    Policy,
+    RemoveConsenter,
+    RemoveOrganisation,
+    ReplaceCa,
+    SetBatch,
+)
 from clients.configuration.in_force import configuration_block, submit_update
 from clients.configuration.update_file import UpdateFile, load_block, read_file
 from clients.configuration.wishes import Wishes
@@ -30,9 +48,11 @@ from network.configuration import (
     describe_changes,
 )
 from network.configuration.agreement import Agreement, preview_update, read_agreement
+from network.configuration.consenters import COMETBFT, SAFE_CONSENTERS
 from network.configuration.description import configuration_lines, describe_block
 from network.configuration.edited import decode_edited, encode_for_editing
 from network.configuration.edits import verify_access
+from network.configuration.succession import verify_may_follow
 from network.errors import ConfigurationError, IdentityError
 from network.msp import SigningIdentity
 
@@ -42,22 +62,6 @@ app = typer.Typer(
     help="The genesis block and the configuration of a channel, and how it is changed.",
 )
 
-Many = list[str] | None
-AddOrganisation = Annotated[
-    Many, typer.Option(help="A new member: MSPID=FOLDER with its public MSP folder.")
-]
-RemoveOrganisation = Annotated[Many, typer.Option(help="MSP id of a member that goes.")]
-ReplaceCa = Annotated[
-    Many,
-    typer.Option("--replace-ca", help="MSPID=FOLDER: its authorities, as its MSP folder has them."),
-]
-Crl = Annotated[Many, typer.Option("--crl", help="MSPID=FILE or folder: its revocation lists.")]
-Anchor = Annotated[Many, typer.Option(help="MSPID=host:port of its node, for other nodes.")]
-OrdererEndpoint = Annotated[Many, typer.Option(help="MSPID=host:port of its node that orders.")]
-SetBatch = Annotated[Many, typer.Option(help="max_message_count=200, timeout=500ms, and such.")]
-Acl = Annotated[Many, typer.Option("--acl", help="RESOURCE=POLICY; without POLICY: the usual one.")]
-Policy = Annotated[Many, typer.Option(help="PATH=RULE in words, as '/Channel/X=ANY Admins'.")]
-Capability = Annotated[Many, typer.Option(help="LEVEL=NAME, as application=V2_5.")]
 InForce = Annotated[
     Path | None,
     typer.Option("--block", help="The configuration in force, fetched; else a node is asked."),
@@ -134,6 +138,12 @@ def propose(
     crl: Crl = None,
     anchor: Anchor = None,
     orderer_endpoint: OrdererEndpoint = None,
+    ordering: Ordering = "",
+    consenter: Consenters = None,
+    consenter_key: ConsenterKey = None,
+    consenter_link: ConsenterLink = None,
+    consenter_address: ConsenterAddress = None,
+    remove_consenter: RemoveConsenter = None,
     set_batch: SetBatch = None,
     acl: Acl = None,
     policy: Policy = None,
@@ -147,6 +157,12 @@ def propose(
         crl=crl or (),
         anchor=anchor or (),
         orderer_endpoint=orderer_endpoint or (),
+        ordering=ordering,
+        consenter=consenter or (),
+        consenter_key=consenter_key or (),
+        consenter_link=consenter_link or (),
+        consenter_address=consenter_address or (),
+        remove_consenter=remove_consenter or (),
         remove_organisation=remove_organisation or (),
         set_batch=set_batch or (),
         policy=policy or (),
@@ -166,15 +182,30 @@ def propose(
     )
     made = compute_update(current.channel_id, current.config, config)
     update = UpdateFile(current.channel_id, made.SerializeToString(deterministic=True))
-    # What would come of it is looked at before anybody is asked to sign it.
+    _look_ahead(caller, current, update)
+    update.save(out, new=True)
+    _show_update(caller, out, update, current)
+
+
+def _look_ahead(caller: Caller, current: ChannelConfiguration, update: UpdateFile) -> None:
+    """Look at what would come of an update before anybody is asked to sign it.
+
+    Raises:
+        Refusal: it could not follow the configuration in force.
+    """
     following = ChannelConfiguration(
         current.channel_id, preview_update(current, update.config_update)
     )
+    verify_may_follow(current, following)
     verify_access(following)
     if caller.has_profile:
         _note_exclusion(caller, current, following)
-    update.save(out, new=True)
-    _show_update(caller, out, update, current)
+    consenters = len(following.consenters)
+    if following.consensus_type == COMETBFT and consenters < SAFE_CONSENTERS:
+        caller.terminal.note(
+            f"with {consenters} consenters none of them may be down or lie: have "
+            f"{SAFE_CONSENTERS} at least"
+        )
 
 
 @command(app, "sign")

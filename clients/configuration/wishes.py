@@ -5,10 +5,13 @@
     --anchor NayaMSP=naya.example:7051    --orderer-endpoint TelcoMSP=telco.example:7051
     --set-batch max_message_count=200     --acl event/Block=/Channel/Application/Admins
     --policy /Channel/Application/Endorsement="MAJORITY Endorsement"
-    --capability application=V2_5
+    --capability application=V2_5         --ordering cometbft
+    --consenter NayaMSP=naya.example:7052=naya/nodes/naya1   --remove-consenter NayaMSP
+    --consenter-key NayaMSP=naya/nodes/naya1/consensus/next-cert.pem
+    --consenter-address NayaMSP=naya.example:7152   --consenter-link NayaMSP=p2p-cert.pem
 
-They are made in the order of the fields of `Wishes`, so a member may be added and given an address
-by one update.
+They are made in the order of the fields of `Wishes`, so a member may be added, given an address and
+a consenter by one update. The consenter of a member that is removed goes with it.
 """
 
 from __future__ import annotations
@@ -16,18 +19,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fabric_protos.common import configtx_pb2
 
 from clients.configuration.update_file import read_file
 from ledger.errors import Refusal
+from network.certificates.consensus import CERTIFICATE, CONSENSUS_FOLDER, LINK_CERTIFICATE
 from network.certificates.layout import DESCRIPTION_FILE, load_description
-from network.configuration import ChannelConfiguration, OrganisationSpec, edits
+from network.configuration import (
+    ChannelConfiguration,
+    OrganisationSpec,
+    consenter_edits,
+    edits,
+)
 from network.configuration.values import read_endpoint
 from network.msp import load_msp_folder
 
 __all__ = ["Wishes"]
+
+CONSENTER: Final = "NayaMSP=naya.example:7052=naya/nodes/naya1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,12 @@ class Wishes:
     crl: Sequence[str] = ()
     anchor: Sequence[str] = ()
     orderer_endpoint: Sequence[str] = ()
+    ordering: str = ""
+    consenter: Sequence[str] = ()
+    consenter_key: Sequence[str] = ()
+    consenter_link: Sequence[str] = ()
+    consenter_address: Sequence[str] = ()
+    remove_consenter: Sequence[str] = ()
     remove_organisation: Sequence[str] = ()
     set_batch: Sequence[str] = ()
     policy: Sequence[str] = ()
@@ -70,7 +87,10 @@ class Wishes:
             edits.set_anchor_peers(config, msp_id, addresses)
         for msp_id, addresses in _addresses(self.orderer_endpoint):
             edits.set_orderer_endpoints(config, msp_id, addresses)
+        self._change_consenters(config)
         for msp_id in self.remove_organisation:
+            if consenter_edits.has_consenter(config, msp_id):
+                consenter_edits.remove_consenter(config, msp_id)
             edits.remove_member(config, msp_id)
         if self.set_batch:
             edits.set_batch(config, dict(_pairs(self.set_batch, "max_message_count=200")))
@@ -81,6 +101,35 @@ class Wishes:
         for level, name in _pairs(self.capability, "application=V2_5"):
             edits.set_capability(config, level, name)
         return config
+
+    def _change_consenters(self, config: Any) -> None:
+        if self.ordering:
+            consenter_edits.set_engine(config, self.ordering)
+        for msp_id, place in _pairs(self.consenter, CONSENTER):
+            text, equals, folder = place.partition("=")
+            if not equals:
+                raise Refusal(
+                    f"--consenter {msp_id}={place[:200]} lacks an address or a folder: write it "
+                    f"like {CONSENTER}"
+                )
+            address = read_endpoint(text.strip(), msp_id)
+            identity, link = _certificates(Path(folder.strip()))
+            consenter_edits.add_consenter(config, msp_id, address, identity, link)
+        for msp_id, place in _pairs(self.consenter_key, "NayaMSP=next-cert.pem"):
+            consenter_edits.replace_consensus_certificate(config, msp_id, read_file(Path(place)))
+        for msp_id, place in _pairs(self.consenter_link, "NayaMSP=p2p-cert.pem"):
+            consenter_edits.replace_link_certificate(config, msp_id, read_file(Path(place)))
+        for msp_id, text in _pairs(self.consenter_address, "NayaMSP=naya.example:7052"):
+            consenter_edits.set_consenter_address(config, msp_id, read_endpoint(text, msp_id))
+        for msp_id in self.remove_consenter:
+            consenter_edits.remove_consenter(config, msp_id)
+
+
+def _certificates(folder: Path) -> tuple[bytes, bytes]:
+    """Return the consenter's two certificates in a folder, or in ``consensus`` below it."""
+    if (folder / CONSENSUS_FOLDER).is_dir():
+        folder = folder / CONSENSUS_FOLDER
+    return read_file(folder / CERTIFICATE), read_file(folder / LINK_CERTIFICATE)
 
 
 def _pairs(texts: Sequence[str], example: str) -> Iterator[tuple[str, str]]:

@@ -55,6 +55,7 @@ __all__ = [
     "add_consensus",
     "consensus_keys",
     "is_over",
+    "load_key",
     "public_bytes",
     "retire_consensus",
     "rotate_consensus",
@@ -113,13 +114,18 @@ def consensus_keys(folder: Path) -> ConsensusKeys:
             f"{folder} has no consensus keys: have them made with `qist org add-consensus NAME`, "
             f"and give them to the node with `qist node consensus {folder} --from ORG/nodes/NAME`"
         )
-    voting = [_load(place / KEY)]
+    voting = [load_key(place / KEY)]
     if (place / NEXT_KEY).exists():
-        voting.append(_load(place / NEXT_KEY))
-    return ConsensusKeys(tuple(voting), _load(place / LINK_KEY))
+        voting.append(load_key(place / NEXT_KEY))
+    return ConsensusKeys(tuple(voting), load_key(place / LINK_KEY))
 
 
-def _load(where: Path) -> ed25519.Ed25519PrivateKey:
+def load_key(where: Path) -> ed25519.Ed25519PrivateKey:
+    """Read one key.
+
+    Raises:
+        CertificateError: it is missing, or no Ed25519 key.
+    """
     try:
         key = load_private_key(read_file(where), str(where))
     except ConfigurationError as reason:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from fabric_protos.msp import msp_config_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
@@ -230,6 +231,9 @@ def _fields(message: Any, path: str) -> Iterator[tuple[str, str]]:
                 yield from _scalar(field, each, place)
         elif hasattr(value, "ListFields"):
             yield from _fields(value, place)
+        elif field.name == "consenter_mapping" and len({each.id for each in value}) == len(value):
+            for each in value:
+                yield from _fields(each, f"{place}/{each.id}")
         else:
             for each in value:
                 # One line an entry, so that its fields stay together.
@@ -271,9 +275,14 @@ def _bytes(value: bytes) -> str:
         found = Certificate.from_pem(value)
     except IdentityError:
         return _digest(value)
+    key = found.public_key
+    # Of a consenter it is the key that is agreed on.
+    shown = (
+        f", key {key.public_bytes_raw().hex()}" if isinstance(key, ed25519.Ed25519PublicKey) else ""
+    )
     return _printable(
         f"certificate {found.common_name!r}, serial {found.serial_number:x}, until "
-        f"{found.not_after:%Y-%m-%d} {_digest(value)}"
+        f"{found.not_after:%Y-%m-%d}{shown} {_digest(value)}"
     )
 
 

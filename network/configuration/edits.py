@@ -68,7 +68,7 @@ def add_member(config: Any, spec: OrganisationSpec) -> None:
         ConfigurationError: it is a member already, or names no TLS authority.
     """
     groups = config.channel_group.groups["Application"].groups
-    if _group_of(groups, spec.msp_id) is not None or spec.msp_id in groups:
+    if group_of(groups, spec.msp_id) is not None or spec.msp_id in groups:
         raise ConfigurationError(
             f"{spec.msp_id} is a member of the channel already: replace its authorities with "
             "--replace-ca, or its node's address with --anchor"
@@ -89,7 +89,7 @@ def remove_member(config: Any, msp_id: str) -> None:
     """
     found = _groups_of(config, msp_id)
     orderers = config.channel_group.groups["Orderer"].groups
-    ordering = _group_of(orderers, msp_id)
+    ordering = group_of(orderers, msp_id)
     if ordering is not None and len(orderers) == 1:
         raise ConfigurationError(
             f"{msp_id} is the only member that orders, and without one the channel would stand "
@@ -107,7 +107,7 @@ def replace_msp(config: Any, msp_id: str, msp_config: Any) -> None:
     """
     raw = msp_config.SerializeToString(deterministic=True)
     for groups, name in _groups_of(config, msp_id):
-        _set_value(groups[name], "MSP", raw)
+        set_value(groups[name], "MSP", raw)
 
 
 def add_revocation_lists(config: Any, msp_id: str, lists: Iterable[bytes]) -> None:
@@ -141,7 +141,7 @@ def add_revocation_lists(config: Any, msp_id: str, lists: Iterable[bytes]) -> No
             del fabric.revocation_list[:]
             fabric.revocation_list.extend([*kept, raw])
         message.config = fabric.SerializeToString(deterministic=True)
-        _set_value(groups[name], "MSP", message.SerializeToString(deterministic=True))
+        set_value(groups[name], "MSP", message.SerializeToString(deterministic=True))
 
 
 def _verify_issuer(fabric: Any, found: RevocationList, msp_id: str) -> None:
@@ -169,7 +169,7 @@ def set_anchor_peers(config: Any, msp_id: str, addresses: Sequence[tuple[str, in
     peers = peer_pb2.AnchorPeers(
         anchor_peers=[peer_pb2.AnchorPeer(host=host, port=port) for host, port in addresses]
     )
-    _set_value(groups[_named(groups, msp_id, "a member of")], "AnchorPeers", _bytes(peers))
+    set_value(groups[_named(groups, msp_id, "a member of")], "AnchorPeers", _bytes(peers))
 
 
 def set_orderer_endpoints(config: Any, msp_id: str, addresses: Sequence[tuple[str, int]]) -> None:
@@ -177,7 +177,7 @@ def set_orderer_endpoints(config: Any, msp_id: str, addresses: Sequence[tuple[st
     groups = config.channel_group.groups["Orderer"].groups
     name = _named(groups, msp_id, "one that orders in")
     written = [format_endpoint(host, port) for host, port in addresses]
-    _set_value(
+    set_value(
         groups[name], "Endpoints", _bytes(configuration_pb2.OrdererAddresses(addresses=written))
     )
 
@@ -215,10 +215,10 @@ def set_batch(config: Any, changes: Mapping[str, str]) -> None:
 def _write_batch(group: Any, batch: BatchParameters, changed: set[str]) -> None:
     if changed & set(BATCH_SIZES):
         size = orderer_pb2.BatchSize(**{name: getattr(batch, name) for name in BATCH_SIZES})
-        _set_value(group, "BatchSize", _bytes(size))
+        set_value(group, "BatchSize", _bytes(size))
     if "timeout" in changed:
         timeout = orderer_pb2.BatchTimeout(timeout=format_duration(batch.timeout_s))
-        _set_value(group, "BatchTimeout", _bytes(timeout))
+        set_value(group, "BatchTimeout", _bytes(timeout))
 
 
 def set_acl(config: Any, resource: str, policy: str) -> None:
@@ -243,7 +243,7 @@ def set_acl(config: Any, resource: str, policy: str) -> None:
             f"the channel names no policy for {resource[:80]}: nothing can be taken back"
         )
     if acls.acls:
-        _set_value(group, "ACLs", _bytes(acls))
+        set_value(group, "ACLs", _bytes(acls))
     else:
         del group.values["ACLs"]
 
@@ -323,7 +323,7 @@ def set_capability(config: Any, level: str, name: str) -> None:
     wanted = configuration_pb2.Capabilities(
         capabilities={each: configuration_pb2.Capability() for each in names}
     )
-    _set_value(group, "Capabilities", _bytes(wanted))
+    set_value(group, "Capabilities", _bytes(wanted))
 
 
 def _bytes(message: Any) -> bytes:
@@ -331,7 +331,8 @@ def _bytes(message: Any) -> bytes:
     return raw
 
 
-def _set_value(group: Any, name: str, raw: bytes) -> None:
+def set_value(group: Any, name: str, raw: bytes) -> None:
+    """Give a value other bytes; one that is new gets the modification policy ``Admins``."""
     existing = group.values.get(name)
     mod_policy = ADMINS if existing is None or not existing.mod_policy else existing.mod_policy
     version = 0 if existing is None else existing.version
@@ -349,7 +350,7 @@ def _groups_of(config: Any, msp_id: str) -> list[tuple[Any, str]]:
     found = []
     for part in ("Application", "Orderer"):
         groups = config.channel_group.groups[part].groups
-        name = _group_of(groups, msp_id)
+        name = group_of(groups, msp_id)
         if name is not None:
             found.append((groups, name))
     if not found:
@@ -366,14 +367,14 @@ def _no_member(config: Any, msp_id: str) -> str:
 
 
 def _named(groups: Any, msp_id: str, what: str) -> str:
-    name = _group_of(groups, msp_id)
+    name = group_of(groups, msp_id)
     if name is None:
         known = ", ".join(sorted(_msp_id(each, name) for name, each in groups.items()))
         raise ConfigurationError(f"{msp_id[:80]!r} is not {what} the channel; there is {known}")
     return name
 
 
-def _group_of(groups: Any, msp_id: str) -> str | None:
+def group_of(groups: Any, msp_id: str) -> str | None:
     """Return the name of the group that a member has; usually its MSP id."""
     for name in sorted(groups):
         if _msp_id(groups[name], name) == msp_id:

@@ -49,12 +49,19 @@ def init(
     node_address: Annotated[
         str, typer.Option(help="host:port by which other nodes reach it, if another.")
     ] = "",
+    consensus: Annotated[
+        str,
+        typer.Option(help="host:port to listen on for consensus, where CometBFT orders."),
+    ] = "",
+    consensus_address: Annotated[
+        str, typer.Option(help="host:port by which others' consensus reaches it, if another.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make the folder of a node: configuration, identity, TLS key."""
     from network.certificates import Organisation
     from nodes.cli.node_folder import NodePorts, init_node, issue_node, refuse_existing
-    from nodes.configuration import Endpoint
+    from nodes.configuration import ConsensusSection, Endpoint
 
     terminal = Terminal.of(context, as_json)
     if (org is None) == (identity is None):
@@ -63,6 +70,9 @@ def init(
     ports = NodePorts(
         client=Endpoint(listen=client, address=client_address),
         node=Endpoint(listen=node, address=node_address),
+        consensus=(
+            ConsensusSection(listen=consensus, address=consensus_address) if consensus else None
+        ),
     )
     if org is not None:
         organisation = Organisation.open(org)
@@ -81,6 +91,7 @@ def init(
             "channel_id": made.channel_id,
             "client_address": made.client.reachable,
             "node_address": made.node.reachable,
+            "consensus_address": made.consensus.reachable if made.consensus else "",
         },
         [
             f"node {made.name} of {made.msp_id} is made in {folder}",
