@@ -11,8 +11,8 @@ of the addresses. Nothing here asks CometBFT: whoever has a configuration knows 
 
 Invariants: pure; one configuration gives one set on every node.
 
-Absent: whether the certificates are those of the members' authorities, which was judged when the
-configuration was made; proposers and their priorities, which CometBFT keeps to itself.
+Absent: what makes consenters usable (`network.configuration.consenters`), which was judged when the
+configuration was read; proposers and their priorities, which CometBFT keeps to itself.
 
 Source: CometBFT v0.38 types/{validator,validator_set}.go, crypto/{ed25519,merkle}.
 """
@@ -24,13 +24,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from ledger.validation.ranges import encode_varint
 from network.configuration import ChannelConfiguration
 from network.configuration.channel import Consenter
-from network.errors import ConfigurationError, IdentityError
-from network.msp import Certificate
+from network.configuration.consenters import COMETBFT, consensus_key, link_key
+from network.errors import ConfigurationError
 
 __all__ = [
     "CONSENSUS_TYPE",
@@ -45,7 +43,7 @@ __all__ = [
     "validators_of",
 ]
 
-CONSENSUS_TYPE: Final = "cometbft"
+CONSENSUS_TYPE: Final = COMETBFT
 """Name of the engine in a channel configuration's ConsensusType."""
 VOTING_POWER: Final = 1
 """Of each validator: a member has one, and none has more weight than another."""
@@ -106,31 +104,14 @@ def validators_of(configuration: ChannelConfiguration) -> tuple[Validator, ...]:
     """Return the validators in CometBFT's order.
 
     Raises:
-        ConfigurationError: the channel has another engine, no consenter, two with the same key of
-            either kind, or one whose certificates or address cannot be used.
+        ConfigurationError: the channel has another engine.
     """
     if configuration.consensus_type != CONSENSUS_TYPE:
         raise ConfigurationError(
             f"channel {configuration.channel_id} is ordered by {configuration.consensus_type!r} "
             f"and has no validators: they come with the consensus type {CONSENSUS_TYPE!r}"
         )
-    found = [_validator(each) for each in configuration.consenters]
-    if not found:
-        raise ConfigurationError(
-            f"channel {configuration.channel_id} has no consenters, so CometBFT would have no "
-            "validators: name at least one in the value Orderers of the group Orderer"
-        )
-    for what, keys in (
-        ("consensus key", [each.address.hex() for each in found]),
-        ("link key", [each.node_id for each in found]),
-    ):
-        twice = sorted(key for key in set(keys) if keys.count(key) > 1)
-        if twice:
-            raise ConfigurationError(
-                f"two consenters of channel {configuration.channel_id} have the {what} of "
-                f"address {twice[0]}: every consenter needs keys of its own"
-            )
-    return tuple(sorted(found, key=_place))
+    return tuple(sorted(map(_validator, configuration.consenters), key=_place))
 
 
 def _place(validator: Validator) -> tuple[int, bytes]:
@@ -138,36 +119,16 @@ def _place(validator: Validator) -> tuple[int, bytes]:
 
 
 def _validator(consenter: Consenter) -> Validator:
-    where = f"consenter {consenter.number} of {consenter.msp_id}"
-    votes = _ed25519(consenter.identity, f"the identity of {where}")
-    links = _ed25519(consenter.server_tls_cert, f"the server certificate of {where}")
-    if not consenter.host or not 0 < consenter.port < 1 << 16:
-        raise ConfigurationError(
-            f"{where} has the address {consenter.host[:80]!r}:{consenter.port}, where no CometBFT "
-            "can be reached: give a host and a port from 1 to 65535"
-        )
+    votes = consensus_key(consenter)
     return Validator(
         msp_id=consenter.msp_id,
         public_key=votes,
         power=VOTING_POWER,
         address=address_of(votes),
-        node_id=node_id_of(links),
+        node_id=node_id_of(link_key(consenter)),
         host=consenter.host,
         port=consenter.port,
     )
-
-
-def _ed25519(pem: bytes, what: str) -> bytes:
-    try:
-        key = Certificate.from_pem(pem).public_key
-    except IdentityError as error:
-        raise ConfigurationError(f"{what} cannot be read: {error}") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigurationError(
-            f"{what} is no certificate over an Ed25519 key, and CometBFT takes no other: issue one "
-            "with `qist org`"
-        )
-    return key.public_bytes_raw()
 
 
 def validators_hash(validators: Sequence[Validator]) -> bytes:
