@@ -64,9 +64,10 @@ from network.ordering.cometbft.judged import Judged, JudgedBundles
 from network.ordering.cometbft.quota import Quotas
 from network.ordering.cometbft.selection import Candidate, choose
 from network.ordering.cometbft.window import WINDOW
+from network.ordering.reconfiguration import verify_orderable
 from network.policy import SignedData, why_not_valid
 
-__all__ = ["BundleRules", "Standing"]
+__all__ = ["BundleRules", "Standing", "verify_signer"]
 
 MOST_WORDS: Final = 1000
 """Characters of a reason that others' bytes went into."""
@@ -92,10 +93,6 @@ class Standing(Protocol):
         """Ids of the bundles in the last WINDOW blocks (`SeenBundles`)."""
 
 
-def _anything(_current: ChannelConfiguration, _following: ChannelConfiguration) -> None:
-    """Demand nothing more of a configuration than that it may follow."""
-
-
 class BundleRules:
     """The rules of one channel.
 
@@ -110,7 +107,9 @@ class BundleRules:
         self,
         standing: Callable[[], Standing],
         *,
-        verify_following: Callable[[ChannelConfiguration, ChannelConfiguration], None] = _anything,
+        verify_following: Callable[
+            [ChannelConfiguration, ChannelConfiguration], None
+        ] = verify_orderable,
         judged: JudgedBundles | None = None,
     ) -> None:
         self._standing = standing
@@ -220,7 +219,7 @@ class BundleRules:
         if known is not None and known.sequence == configuration.sequence:
             return known
         head.verify_size(limits)
-        signer = _verify_signer(head, configuration)
+        signer = verify_signer(head, configuration)
         if quotas is not None:
             quotas.verify_room(head.bundle_id, signer.msp_id, len(raw))
         bundle = head.expand(limits) if known is None else known.bundle
@@ -290,7 +289,7 @@ def _verify_place(head: BundleHead, standing: Standing) -> None:
         )
 
 
-def _verify_signer(head: BundleHead, configuration: ChannelConfiguration) -> Identity:
+def verify_signer(head: BundleHead, configuration: ChannelConfiguration) -> Identity:
     """Apply rule 5."""
     try:
         signer = configuration.msps.deserialize_at_door(head.creator)
