@@ -10,14 +10,25 @@ Source: CometBFT v0.38, spec/abci/abci++_methods.md.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Protocol
 
 from ledger.blocks.block import Block
 from ledger.errors import Fatal
+from network.configuration import ChannelConfiguration
 from network.ordering.cometbft.messages import abci_pb2, types_pb2
 from network.ordering.cometbft.rpc import CometStatus
 
-__all__ = ["Application", "HeaderSource", "ProofSource", "RecordSink"]
+__all__ = [
+    "Application",
+    "Broadcast",
+    "CheckedTx",
+    "HeaderSource",
+    "ProofSource",
+    "RecordSink",
+    "Standing",
+    "SubmissionSink",
+]
 
 
 class Application(Protocol):
@@ -137,3 +148,59 @@ class ProofSource(Protocol):
 
     def evidence(self, number: int, kind: str) -> bytes | None:
         """Return the evidence of one kind about a block, None without."""
+
+
+class Standing(Protocol):
+    """The chain as the block to come finds it; one object, or a new one for every block."""
+
+    @property
+    def channel_id(self) -> str:
+        """Name of the channel."""
+
+    @property
+    def configuration(self) -> ChannelConfiguration:
+        """The configuration in force."""
+
+    @property
+    def height(self) -> int:
+        """Number of the block to come."""
+
+    @property
+    def seen(self) -> Container[bytes]:
+        """Ids of the bundles in the last WINDOW blocks (`SeenBundles`)."""
+
+
+class CheckedTx(Protocol):
+    """What CometBFT says of a transaction that it was given (`rpc.TxCheck`)."""
+
+    @property
+    def code(self) -> int:
+        """0 if it is taken, or was before; else why CheckTx refuses it."""
+
+    @property
+    def log(self) -> str:
+        """CheckTx's words."""
+
+
+class Broadcast(Protocol):
+    """The node's CometBFT (`rpc.CometRpc`)."""
+
+    async def broadcast_tx(self, raw: bytes) -> CheckedTx:
+        """Give it a transaction; giving the same again does no harm.
+
+        Raises:
+            Unavailable: it does not answer; `outcome_definite` says if it surely has not taken it.
+            Refusal: it takes no such transaction.
+        """
+
+
+class SubmissionSink(Protocol):
+    """The node's committer, as far as it matters here (`network.ordering.ports.BlockSink`)."""
+
+    @property
+    def height(self) -> int:
+        """Number of blocks committed."""
+
+    @property
+    def configuration(self) -> ChannelConfiguration:
+        """The configuration in force after the last committed block."""

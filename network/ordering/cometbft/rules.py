@@ -33,9 +33,9 @@ Absent: how much may wait (`quota.py`), what a transaction does, its duplicates.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import (
@@ -61,36 +61,17 @@ from network.ordering.cometbft.bundle import (
     read_head,
 )
 from network.ordering.cometbft.judged import Judged, JudgedBundles
+from network.ordering.cometbft.ports import Standing
 from network.ordering.cometbft.quota import Quotas
 from network.ordering.cometbft.selection import Candidate, choose
 from network.ordering.cometbft.window import WINDOW
 from network.ordering.reconfiguration import verify_orderable
 from network.policy import SignedData, why_not_valid
 
-__all__ = ["BundleRules", "Standing", "verify_signer"]
+__all__ = ["BundleRules", "verify_signer"]
 
 MOST_WORDS: Final = 1000
 """Characters of a reason that others' bytes went into."""
-
-
-class Standing(Protocol):
-    """The chain as the block to come finds it; one object, or a new one for every block."""
-
-    @property
-    def channel_id(self) -> str:
-        """Name of the channel."""
-
-    @property
-    def configuration(self) -> ChannelConfiguration:
-        """The configuration in force."""
-
-    @property
-    def height(self) -> int:
-        """Number of the block to come."""
-
-    @property
-    def seen(self) -> Container[bytes]:
-        """Ids of the bundles in the last WINDOW blocks (`SeenBundles`)."""
 
 
 class BundleRules:

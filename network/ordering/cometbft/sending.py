@@ -14,42 +14,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from ledger.errors import Refusal, Unavailable
 from network.ordering.cometbft.bundle import BundleCode, BundleKind
 from network.ordering.cometbft.gathering import Submission
 from network.ordering.cometbft.making import MadeBundle
+from network.ordering.cometbft.ports import Broadcast
 
-__all__ = ["Broadcast", "BundleUnderWay", "CheckedTx"]
+__all__ = ["BundleUnderWay"]
 
 LONGEST_PAUSE_S: Final = 30.0
 
 logger = logging.getLogger(__name__)
-
-
-class CheckedTx(Protocol):
-    """What CometBFT says of a transaction that it was given (`rpc.TxCheck`)."""
-
-    @property
-    def code(self) -> int:
-        """0 if it is taken, or was before; else why CheckTx refuses it."""
-
-    @property
-    def log(self) -> str:
-        """CheckTx's words."""
-
-
-class Broadcast(Protocol):
-    """The node's CometBFT (`rpc.CometRpc`)."""
-
-    async def broadcast_tx(self, raw: bytes) -> CheckedTx:
-        """Give it a transaction; giving the same again does no harm.
-
-        Raises:
-            Unavailable: it does not answer; `outcome_definite` says if it surely has not taken it.
-            Refusal: it takes no such transaction.
-        """
 
 
 class BundleUnderWay:

@@ -37,19 +37,20 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from network.configuration import BatchParameters, ChannelConfiguration
+from network.configuration import BatchParameters
 from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
 from network.ordering.cometbft.bundle import limits_of
 from network.ordering.cometbft.gathering import Gathering, Submission
 from network.ordering.cometbft.judged import Judged
 from network.ordering.cometbft.making import BundleMaker
-from network.ordering.cometbft.sending import Broadcast, BundleUnderWay
+from network.ordering.cometbft.ports import Broadcast, SubmissionSink
+from network.ordering.cometbft.sending import BundleUnderWay
 from network.ordering.ports import Clock
 
-__all__ = ["Bundler", "SubmissionSink"]
+__all__ = ["Bundler"]
 
 UNDER_WAY: Final = 3
 """Bundles of one node that are not in a block yet, at most."""
@@ -64,18 +65,6 @@ PATIENCE_S: Final = 30.0
 AGAIN_S: Final = 2.0
 
 logger = logging.getLogger(__name__)
-
-
-class SubmissionSink(Protocol):
-    """The node's committer, as far as it matters here (`network.ordering.ports.BlockSink`)."""
-
-    @property
-    def height(self) -> int:
-        """Number of blocks committed."""
-
-    @property
-    def configuration(self) -> ChannelConfiguration:
-        """The configuration in force after the last committed block."""
 
 
 class Bundler:
