@@ -68,11 +68,10 @@ def _is_valid(public_key: bytes, message: bytes, signature: bytes) -> bool:
         return False
     digest = hashlib.sha512(signature[:32] + public_key + message).digest()
     k = int.from_bytes(digest, "little") % _ORDER
-    x, y, z, t = _add(r, _multiply(k, a))
-    left = _add(_multiply(s, _BASE), (-x % _P, y, z, -t % _P))
+    found = _add(_sum_of_multiples(s, _BASE, k, _negated(a)), _negated(r))
     for _ in range(3):
-        left = _add(left, left)
-    return left[0] == 0 and left[1] == left[2]
+        found = _double(found)
+    return found[0] == 0 and found[1] == found[2]
 
 
 def _decode(raw: bytes) -> _Point | None:
@@ -100,13 +99,29 @@ def _add(one: _Point, other: _Point) -> _Point:
     return e * f % _P, g * h % _P, f * g % _P, e * h % _P
 
 
-def _multiply(number: int, point: _Point) -> _Point:
+def _double(point: _Point) -> _Point:
+    """Return the point added to itself, by the shorter formula for that."""
+    a, b = point[0] * point[0] % _P, point[1] * point[1] % _P
+    c = 2 * point[2] * point[2] % _P
+    h = a + b
+    e, g = h - (point[0] + point[1]) ** 2 % _P, a - b
+    f = c + g
+    return e * f % _P, g * h % _P, f * g % _P, e * h % _P
+
+
+def _negated(point: _Point) -> _Point:
+    return -point[0] % _P, point[1], point[2], -point[3] % _P
+
+
+def _sum_of_multiples(first: int, one: _Point, second: int, other: _Point) -> _Point:
+    """Return first·one + second·other, going through the bits of both at once."""
+    both = _add(one, other)
     found = _ZERO
-    while number:
-        if number & 1:
-            found = _add(found, point)
-        point = _add(point, point)
-        number >>= 1
+    for bit in range(max(first.bit_length(), second.bit_length()) - 1, -1, -1):
+        found = _double(found)
+        chosen = (first >> bit & 1) + 2 * (second >> bit & 1)
+        if chosen:
+            found = _add(found, (one, other, both)[chosen - 1])
     return found
 
 
