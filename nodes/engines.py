@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from network.certificates.consensus import consensus_keys
 from network.configuration import ChannelConfiguration
+from network.errors import ConfigurationError
 from network.msp import SigningIdentity
+from network.ordering.cometbft.engine import CometEngine
+from network.ordering.cometbft.settings import EngineSettings
+from network.ordering.cometbft.validators import CONSENSUS_TYPE as COMETBFT
 from network.ordering.ports import OrderingEngine
 from network.ordering.solo import CONSENSUS_TYPE as SOLO
 from network.ordering.solo import Follower, Sequencer, SoloEngine
@@ -21,7 +26,9 @@ from nodes.gateway.members import Members
 from nodes.membership import Membership
 from nodes.orderer.others import OtherMembersNodes
 
-__all__ = ["Engines"]
+__all__ = ["COMET_FOLDER", "Engines"]
+
+COMET_FOLDER = "comet"
 
 
 class Engines:
@@ -57,11 +64,39 @@ class Engines:
         return EngineSwitch(
             self._channel,
             lambda configuration: configuration.consensus_type,
-            {SOLO: Choice(self._solo, "the channel is ordered by solo from here on")},
+            {
+                SOLO: Choice(self._solo, "the channel is ordered by solo from here on"),
+                COMETBFT: Choice(self._comet, "the channel is ordered by CometBFT from here on"),
+            },
         )
 
     def _solo(self) -> OrderingEngine:
         return SoloEngine(self._channel, self._orders, self._sequencer, self._follower)
+
+    def _comet(self) -> OrderingEngine:
+        consensus = self._configuration.consensus
+        if consensus is None:
+            raise ConfigurationError(
+                f"channel {self._channel.channel_id} is ordered by CometBFT, and node.toml in "
+                f"{self._folder} has no section [consensus]: give the node its keys and an address "
+                "with `qist node consensus`"
+            )
+        return CometEngine(
+            self._channel,
+            self._signer,
+            self._clock,
+            EngineSettings(
+                name=self._configuration.name,
+                msp_id=self._configuration.msp_id,
+                home=self._folder / COMET_FOLDER,
+                binary=consensus.binary,
+                listen=consensus.listen,
+                address=consensus.reachable,
+                profile=consensus.profile,
+            ),
+            keys=lambda: consensus_keys(self._folder),
+            newest=self._membership.configuration,
+        )
 
     def _orders(self, configuration: ChannelConfiguration) -> bool:
         """Tell whether a configuration has this node order a solo channel."""

@@ -75,6 +75,7 @@ class ConsensusState:
         peers: MSP ids of the members that are connected.
         misbehaviour: proven double signing, counted by MSP id.
         restarts: of the consensus process, since this node's start.
+        unproven: committed blocks whose proof of being final is not stored yet.
     """
 
     height: int
@@ -85,6 +86,7 @@ class ConsensusState:
     peers: tuple[str, ...]
     misbehaviour: Mapping[str, int]
     restarts: int
+    unproven: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,250 @@
+"""One time at work of the engine: the application, CometBFT beside it, and who speaks to both.
+
+    start   ABCI socket → CometBFT's folder → its process → bundler
+    stop    the reverse, so that CometBFT never asks where nobody answers
+
+Invariants:
+- While CometBFT is away, or not enough others are there, the bundler takes nothing; what is under
+  way is given to CometBFT again when it is back.
+- Every error that ends the work is told once, by `on_failure`.
+
+Absent: when to start anew because of another configuration, what an error means (`engine.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from ledger.blocks.block import Block
+from ledger.errors import Unavailable
+from network.errors import Divergence
+from network.msp import SigningIdentity
+from network.ordering.cometbft.application import CometApplication, Decided, Standing
+from network.ordering.cometbft.health import CometHealth
+from network.ordering.cometbft.home import HomeSettings, write_home
+from network.ordering.cometbft.keeper import FinalityKeeper
+from network.ordering.cometbft.process import CometProcess, Exit, LogLine, log_line
+from network.ordering.cometbft.retention import retain_height
+from network.ordering.cometbft.rpc import CometRpc
+from network.ordering.cometbft.rules import BundleRules
+from network.ordering.cometbft.server import AbciServer
+from network.ordering.cometbft.submission import Bundler
+from network.ordering.cometbft.validators import validators_of
+from network.ordering.ports import Clock, ConsensusState, StagingSink
+from network.ordering.reconfiguration import verify_orderable
+
+__all__ = ["RunningComet", "divergence_in"]
+
+# What CometBFT says when more than two thirds decided on what this node's state contradicts:
+# at a new height, at one that is fetched from others, and when it compares itself with the node.
+_DIVERGED = (
+    ("+2/3 committed an invalid block", "wrong Block.Header."),
+    ("Error in validation", "wrong Block.Header."),
+    ("state.AppHash does not match AppHash after replay",),
+)
+
+
+class RunningComet:
+    """See the module's docstring.
+
+    Args:
+        sink: this node's committer.
+        signer: the node's identity; it signs bundles.
+        clock: what certificates of what waits are compared with.
+        starting: the block in which CometBFT's chain begins.
+        binary: CometBFT's program.
+        home: its folder.
+        told: what it is told.
+        msp_id: this node's member.
+        may_connect: whether the CometBFT of a node id may.
+        on_failure: hears of the first error that ends the work.
+
+    Attributes:
+        told: what CometBFT was told last.
+        bundler: has envelopes ordered.
+    """
+
+    def __init__(
+        self,
+        sink: StagingSink,
+        signer: SigningIdentity,
+        clock: Clock,
+        starting: Block,
+        *,
+        binary: Path,
+        home: Path,
+        told: HomeSettings,
+        msp_id: str,
+        may_connect: Callable[[str], bool],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self.told = told
+        self._sink = sink
+        self._binary = binary
+        self._home = home
+        self._on_failure = on_failure
+        self._rpc = CometRpc(told.rpc_socket)
+        self._keeper = FinalityKeeper(self._rpc, sink, starting)
+        self._application = CometApplication(
+            sink,
+            starting,
+            clock,
+            rules=_rules,
+            may_connect=may_connect,
+            snapshots=None,
+            on_committed=self._committed,
+            retain=lambda committed: retain_height(committed, self._keeper.recorded, None),
+        )
+        self._server = AbciServer(told.abci_socket, self._application, on_failure)
+        self.bundler = Bundler(sink, signer, clock, self._rpc, self._application.rules.adopt)
+        self._health = CometHealth(
+            self._rpc,
+            msp_id,
+            lambda: validators_of(sink.configuration),
+            lambda: self.bundler.queued,
+            self._health_changed,
+        )
+        self._process: CometProcess | None = None
+        self._earlier_starts = 0
+        self._restarting = asyncio.Lock()
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin; CometBFT comes up in the background.
+
+        Raises:
+            HomeError: CometBFT cannot be run here.
+        """
+        await self._server.start()
+        await self._start_process()
+        self.bundler.start()
+        self._health_changed()
+        self._spawn(self._health.run(), "CometBFT: health")
+        self._spawn(self._keeper.run(), "CometBFT: finality records")
+
+    async def stop(self) -> None:
+        """Take no more, end CometBFT, then the application; may be called twice."""
+        self._stopping = True
+        await self.bundler.stop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._restarting:
+            await self._stop_process()
+            await self._server.stop()
+        await self._rpc.close()
+        self._application.close()
+
+    async def restart(self, told: HomeSettings) -> None:
+        """Start CometBFT anew, with other settings.
+
+        Raises:
+            HomeError: it cannot be run with them.
+        """
+        async with self._restarting:
+            if self._stopping:
+                return
+            self._health.lost("CometBFT is started anew, with the settings of a new configuration")
+            await self._stop_process()
+            self.told = told
+            await self._start_process()
+
+    async def _start_process(self) -> None:
+        await asyncio.to_thread(write_home, self._home, self.told)
+        process = CometProcess(
+            self._binary,
+            self._home,
+            self.told.rpc_socket,
+            on_line=self._heard,
+            on_exit=self._ended_by_itself,
+        )
+        await process.start()
+        self._process = process
+
+    async def _stop_process(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            self._earlier_starts += process.restarts + 1
+            await process.stop()
+
+    def state(self) -> ConsensusState:
+        """Return how the agreement stands."""
+        seen = self._health.observed
+        validators = validators_of(self._sink.configuration)
+        process = self._process
+        height = self._application.comet_height
+        return ConsensusState(
+            height=height,
+            round=0 if seen is None else seen.round,
+            lag=0 if seen is None else max(seen.height - height, 0),
+            validators=len(validators),
+            reachable=0 if seen is None else seen.reachable,
+            peers=() if seen is None else seen.peers,
+            misbehaviour=dict(self._application.misbehaviour),
+            restarts=self._earlier_starts + (0 if process is None else process.restarts),
+            unproven=self._keeper.awaited,
+        )
+
+    def _committed(self, decided: Decided) -> None:
+        if decided.staged is not None:
+            self._health.progressed()
+            self.bundler.ordered(decided.staged.block.number, decided.bundle_ids)
+        self._keeper.wake()
+
+    def _health_changed(self) -> None:
+        if self._stopping:
+            return
+        if self._health.reason:
+            self.bundler.pause(self._health.reason)
+        else:
+            self.bundler.resume()
+
+    def _heard(self, line: LogLine) -> None:
+        log_line(line)
+        found = divergence_in(line)
+        if found:
+            self._on_failure(
+                Divergence(
+                    "the validators agreed on another outcome than this node's: CometBFT says "
+                    f"{found!r}; compare this node's ledger with those of the other members, and "
+                    "restore the one that is wrong"
+                )
+            )
+
+    def _ended_by_itself(self, ended: Exit) -> None:
+        words = ended.last_words[-1] if ended.last_words else "nothing"
+        self._health.lost(
+            f"CometBFT ended and is started again in {ended.pause_s:.1f} s; the last that it said "
+            f"was {words!r}"
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Tell of work that ended by an error; one that the channel refused says so itself."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Exception) and not isinstance(error, Unavailable):
+            self._on_failure(error)
+
+
+def _rules(standing: Callable[[], Standing]) -> BundleRules:
+    return BundleRules(standing, verify_following=verify_orderable)
+
+
+def divergence_in(line: LogLine) -> str:
+    """Return CometBFT's words for another state than this node's; empty if there are none."""
+    text = str(line)
+    if any(all(words in text for words in signs) for signs in _DIVERGED):
+        return text
+    return ""
