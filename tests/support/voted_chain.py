@@ -262,17 +262,15 @@ class VotedChain:
             app_hash=compute_app_hash(self.blocks[-1]),
             next_validators_hash=validators_hash(validators_of(self.configuration)),
             proposer_address=signing[0].address,
-            **{
-                name: hashlib.sha256(name.encode()).digest()
-                for name in (
-                    "last_commit_hash",
-                    "data_hash",
-                    "consensus_hash",
-                    "last_results_hash",
-                    "evidence_hash",
-                )
-            },
         )
+        for name in (
+            "last_commit_hash",
+            "data_hash",
+            "consensus_hash",
+            "last_results_hash",
+            "evidence_hash",
+        ):
+            setattr(header, name, hashlib.sha256(name.encode()).digest())
         header.version.block, header.version.app = 11, 1
         header.time.seconds, header.time.nanos = SECOND + self.height_of_comet, 5
         header.last_block_id.hash = hashlib.sha256(b"before").digest()

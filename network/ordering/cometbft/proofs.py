@@ -16,8 +16,9 @@ a later block, its envelopes and its place in the chain.
 
 Invariants: pure; verifying reads the file and the genesis block alone.
 
-Absent: protection against more than two thirds of a *former* set of validators who conspire later
-and kept their keys. Hence a member that leaves or rotates destroys the old key.
+Absent: how one is made (`proof_making.py`), and protection against more than two thirds of a
+*former* set of validators who conspire later and kept their keys: a member that leaves or rotates
+destroys the old key.
 """
 
 from __future__ import annotations
@@ -33,51 +34,40 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from fabric_protos.common import common_pb2
 
-from ledger.blocks.block import METADATA_ENTRIES, Block, BlockHeader
+from ledger.blocks.block import METADATA_ENTRIES, Block
 from ledger.blocks.metadata import codes_of, commit_hash_of, last_config_of
 from ledger.blocks.structure import (
     is_config_block,
     verify_block_structure,
     verify_envelope_canonical,
 )
-from ledger.errors import BlockError, Refusal
+from ledger.errors import Refusal
 from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration, config_of_block, verify_config_envelope
 from network.decoding import decode_message
-from network.errors import ConfigurationError, FinalityError, IdentityError, PolicyError
+from network.errors import ConfigurationError, FinalityError, PolicyError
 from network.msp import split_identity
 from network.ordering.block_signature import verify_block_signature, weak_signatures
 from network.ordering.cometbft.app_hash import TAG as APP_HASH_TAG
-from network.ordering.cometbft.app_hash import app_hash_version, encode_app_hash
+from network.ordering.cometbft.app_hash import app_hash_version
 from network.ordering.cometbft.finality import (
-    FINALITY,
     Finality,
     decode_record,
     verify_signed_header,
 )
-from network.ordering.cometbft.genesis import (
-    chain_id_of,
-    configuration_blocks,
-    consensus_type_of,
-)
-from network.ordering.cometbft.ports import ProofSource
+from network.ordering.cometbft.genesis import chain_id_of
 from network.ordering.cometbft.proof_file import (
     Basis,
     Covered,
-    Proof,
     ProofPart,
     Recorded,
     Signed,
     decode_proof,
-    encode_proof,
 )
 from network.ordering.cometbft.records import verify_record
 from network.ordering.cometbft.validators import CONSENSUS_TYPE, validators_of
 
-__all__ = ["MOST_HEADERS", "ProvedBlock", "make_proof", "verify_proof"]
-
-MOST_HEADERS: Final = 10_000
-"""Blocks after one without a record among which another one's is looked for."""
+__all__ = ["ProofVerifier", "ProvedBlock", "verify_proof"]
 
 _ED25519_BYTES: Final = 64
 
@@ -114,97 +104,57 @@ class ProvedBlock:
     configuration: ChannelConfiguration
 
 
-# Making
-
-
-def make_proof(source: ProofSource, number: int) -> bytes:
-    """Return the file that proves a block, out of what a node has stored.
-
-    Args:
-        source: the ledger.
-        number: of the block, 1 or more.
-    Raises:
-        Refusal: there is no such block, or nothing that proves it is here yet.
-    """
-    if not 0 < number < source.height:
-        raise Refusal(
-            f"block {number} cannot be proved here: the chain has the blocks 0 to "
-            f"{source.height - 1}, and the genesis block is what a proof begins with"
-        )
-    blocks = list(configuration_blocks(source.block, number - 1))[::-1]
-    genesis, engine, parts = blocks[0], "", []
-    for block in blocks:
-        if block.number:
-            parts.append(_make_part(source, block, engine))
-        engine = consensus_type_of(block)
-    target = source.block(number)
-    assert target is not None
-    return encode_proof(
-        Proof(genesis.header.hash(), tuple(parts), _make_part(source, target, engine))
-    )
-
-
-def _make_part(source: ProofSource, block: Block, engine: str) -> ProofPart:
-    if engine != CONSENSUS_TYPE:
-        return ProofPart(block.header, block.data, Signed(block.metadata[common_pb2.SIGNATURES]))
-    record = source.evidence(block.number, FINALITY)
-    if record is not None:
-        return ProofPart(block.header, block.data, Recorded(block.metadata, record))
-    headers: list[BlockHeader] = []
-    for number in range(block.number + 1, min(source.height, block.number + 1 + MOST_HEADERS)):
-        later = source.block(number)
-        assert later is not None
-        headers.append(later.header)
-        record = source.evidence(number, FINALITY)
-        if record is not None:
-            covered = Covered(tuple(headers), encode_app_hash(later), record)
-            return ProofPart(block.header, block.data, covered)
-    raise Refusal(
-        f"neither block {block.number} nor one of the {len(headers)} after it has a finality "
-        "record here: it comes with CometBFT's next height, so try again, or ask another member's "
-        "node"
-    )
-
-
-# Verifying
-
-
 def verify_proof(genesis: Block, raw: bytes) -> ProvedBlock:
-    """Check a proof file against the genesis block of a channel.
+    """Check a proof file against the genesis block of a channel; see `ProofVerifier`."""
+    return ProofVerifier(genesis).verify(raw)
+
+
+class ProofVerifier:
+    """Checks proofs of one channel.
 
     Args:
         genesis: the genesis block, as the channel's founders handed it out.
-        raw: the file.
-    Returns:
-        what it proves.
     Raises:
-        FinalityError: it proves nothing; the message says where it breaks.
+        FinalityError: it is no genesis block that can be used here.
     """
-    proof = decode_proof(raw)
-    try:
-        verify_block_structure(genesis, 0, b"")
-        configuration = ChannelConfiguration.from_block(genesis)
-    except Refusal as error:
-        raise FinalityError(f"the genesis block cannot be used: {error}") from error
-    if genesis.header.hash() != proof.genesis_hash:
-        raise FinalityError(
-            f"the proof begins with the genesis block {proof.genesis_hash.hex()}, and the one "
-            f"given is {genesis.header.hash().hex()}: give that of the channel it was made for"
-        )
-    walk = _Walk(genesis, configuration)
-    try:
-        for part in proof.configurations:
-            walk.step(part)
-        return walk.judge(proof.target)[0]
-    except (BlockError, ConfigurationError, PolicyError, IdentityError) as error:
-        raise FinalityError(f"the proof does not hold: {error}") from error
+
+    def __init__(self, genesis: Block) -> None:
+        try:
+            verify_block_structure(genesis, 0, b"")
+            self._configuration = ChannelConfiguration.from_block(genesis)
+            self._configuration.verify_capabilities()
+        except Refusal as error:
+            raise FinalityError(f"the genesis block cannot be used: {error}") from error
+        self._genesis = genesis
+
+    def verify(self, raw: bytes) -> ProvedBlock:
+        """Check a proof file and return what it proves.
+
+        Raises:
+            FinalityError: it proves nothing; the message says where it breaks.
+        """
+        proof = decode_proof(raw)
+        own = self._genesis.header.hash()
+        if proof.genesis_hash != own:
+            raise FinalityError(
+                f"the proof begins with the genesis block {proof.genesis_hash.hex()}, and the one "
+                f"given is {own.hex()}: give that of the channel it was made for"
+            )
+        walk = _Walk(self._genesis, self._configuration)
+        try:
+            for part in proof.configurations:
+                walk.step(part)
+            return walk.judge(proof.target)[0]
+        except FinalityError:
+            raise
+        except Refusal as error:
+            raise FinalityError(f"the proof does not hold: {error}") from error
 
 
 class _Walk:
     """The way from the genesis block to the block that is proved."""
 
     def __init__(self, genesis: Block, configuration: ChannelConfiguration) -> None:
-        configuration.verify_capabilities()
         self._configuration = configuration
         self._newest = 0
         self._comet_height = 0
