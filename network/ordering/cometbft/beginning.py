@@ -1,0 +1,367 @@
+"""With what CometBFT begins when the engine starts: its own data, the first block, or a snapshot.
+
+    its data are there                         it goes on with them
+    its data are behind the ledger             it gets the heights between again, and they are
+                                               answered from the ledger (`recorded.py`)
+    its data are gone, or it never had any     from its first block, if another member's CometBFT
+                                               still has it; else with a snapshot (state sync)
+    what is missing nobody has any more        its data are given up, and a snapshot taken
+
+Whether its data fit the ledger shows when CometBFT has looked at them: if not, it ends, and its
+last words say so (`hear`). The ledger never loses anything, nor does CometBFT forget what its key
+has signed.
+
+For a snapshot CometBFT's light client needs a header to trust. It is taken from a proof that a
+member gives for the last block of its newest snapshot, and that is verified from this node's own
+genesis block on (`proofs.py`): no member is believed.
+
+Before anything is signed the guard looks at what the consensus key may have signed
+(`sign_guard.py`).
+
+Invariants: nothing is started while it is not known what may be signed; waiting ends by being
+cancelled, and `reason` says for what.
+
+Absent: the channel's blocks before CometBFT's first one, which the solo engine has brought.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from ledger.blocks.block import Block
+from ledger.errors import CorruptionError, LedgerError, Refusal, Unavailable
+from network.configuration import ChannelConfiguration
+from network.ordering.cometbft.finality import decode_record, header_hash
+from network.ordering.cometbft.home import StateSync
+from network.ordering.cometbft.light_rpc import OtherComets
+from network.ordering.cometbft.ordered import comet_height_of
+from network.ordering.cometbft.proof_file import Recorded, decode_proof
+from network.ordering.cometbft.proofs import verify_proof
+from network.ordering.cometbft.relay import LightRelay
+from network.ordering.cometbft.sign_guard import (
+    SignGuard,
+    answers_needed,
+    height_signed_at_most,
+)
+from network.ordering.cometbft.validators import validators_of
+
+__all__ = ["Beginning", "BeginningChain", "HowToBegin", "With"]
+
+logger = logging.getLogger(__name__)
+
+With = Literal["auto", "blocks", "snapshot"]
+"""With what a CometBFT that has nothing is to begin; by itself it prefers blocks."""
+
+ASK_AGAIN_S: Final = 1.0
+PATIENCE_S: Final = 30.0
+"""How long members that do not answer are waited for before fewer answers must do."""
+TRUST_PERIOD_S: Final = 10 * 365 * 24 * 3600
+"""CometBFT's own limit is for validators that leave with their stakes. Here the header to trust is
+proved anew each time, and a channel on which nothing happens has old headers."""
+
+_STORE: Final = "data/blockstore.db"
+_DATA: Final = ("blockstore.db", "state.db", "evidence.db", "tx_index.db", "cs.wal")
+"""What CometBFT keeps in `data`, but for what its key has signed."""
+# CometBFT's words when its data do not fit the ledger (state/errors.go, consensus/replay.go).
+_BEHIND = re.compile(r"app block height \(\d+\) is higher than core \((\d+)\)")
+_PRUNED = re.compile(r"app block height \(\d+\) is too far below block store base")
+_EMPTY: Final = "state.AppHash does not match AppHash after replay"
+
+
+class BeginningChain(Protocol):
+    """The chain of this node, as its engine finds it."""
+
+    @property
+    def height(self) -> int:
+        """Number of blocks committed."""
+
+    @property
+    def configuration(self) -> ChannelConfiguration:
+        """The configuration in force after the last committed block."""
+
+    def stored_block(self, number: int) -> Block | None:
+        """Return a stored block, None if there is no such block; in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class HowToBegin:
+    """What CometBFT begins with.
+
+    Attributes:
+        comet_height: up to which height it has everything, for `CometApplication.resume`; None if
+            that is what the ledger says.
+        state_sync: how it gets a snapshot; None if it begins with blocks.
+    """
+
+    comet_height: int | None
+    state_sync: StateSync | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """How far another member's CometBFT is."""
+
+    msp_id: str
+    earliest: int
+    height: int
+
+
+class Beginning:
+    """Finds out how the CometBFT of one node begins; see the module's docstring.
+
+    Args:
+        home: CometBFT's folder.
+        chain: the chain of this node.
+        chain_id: of CometBFT's chain.
+        marks: the folder in which its keys are, for the guard's marks.
+        restored: the file that says that the node came from a backup; removed once that is dealt
+            with.
+        others: the CometBFTs beside the other members' nodes.
+        begin_with: what is wanted where CometBFT has nothing.
+
+    Attributes:
+        reason: what is waited for, in words; empty if for nothing.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        chain: BeginningChain,
+        chain_id: str,
+        marks: Path,
+        restored: Path,
+        others: OtherComets,
+        begin_with: With = "auto",
+    ) -> None:
+        self.reason = ""
+        self._home = home
+        self._chain = chain
+        self._chain_id = chain_id
+        self._marks = marks
+        self._restored = restored
+        self._others = others
+        self._begin_with = begin_with
+        self._relay = LightRelay(others)
+        self._core_height: int | None = None
+        self._gives_up = False
+
+    async def prepare(self, address: bytes) -> HowToBegin:
+        """Return how CometBFT begins; waits as long as that cannot be said.
+
+        To be called before its folder is written and before it is started.
+
+        Args:
+            address: of the validator whose key CometBFT is given.
+        Raises:
+            Refusal: it cannot begin at all; the message says why.
+        """
+        await self._guard_signing(SignGuard(self._home, self._marks, self._chain_id, address))
+        how = await self._decide()
+        self._core_height = None
+        self.reason = ""
+        return how
+
+    def hear(self, last_words: Sequence[str]) -> bool:
+        """Hear CometBFT's last words; True if it ended since its data do not fit the ledger.
+
+        Then `prepare` is to be called again before it is started again.
+        """
+        words = "\n".join(last_words)
+        if _PRUNED.search(words):
+            self._give_up("they begin behind what the ledger of this node has")
+            return True
+        found = _BEHIND.search(words)
+        if found is None and _EMPTY not in words:
+            return False
+        self._core_height = int(found[1]) if found else 0
+        logger.warning(
+            "CometBFT's data end at height %d, and the ledger of this node is further: what lies "
+            "between comes again from the other members and is answered from the ledger",
+            self._core_height,
+        )
+        return True
+
+    async def lacks_what_nobody_has(self, comet_height: Callable[[], int]) -> None:
+        """Return when CometBFT stands still at a height whose next one no member has any more.
+
+        So it is when it began while nobody answered, or this node was away for very long. Then
+        `prepare` is to be called again, with CometBFT stopped. Runs until cancelled.
+
+        Args:
+            comet_height: returns how far CometBFT is.
+        """
+        seen = -1
+        while True:
+            await asyncio.sleep(PATIENCE_S)
+            before, seen = seen, comet_height()
+            if seen != before or self._begin_with == "blocks":
+                continue
+            begun = [each for each in await self._ask_all() if each.height > 0]
+            if begun and comet_height() == seen and all(a.earliest > seen + 1 for a in begun):
+                self._give_up("no other member has the blocks behind them any more")
+                return
+
+    def _give_up(self, why: str) -> None:
+        logger.warning("CometBFT's data are given up, and it begins with a snapshot: %s", why)
+        self._gives_up = True
+
+    async def stop(self) -> None:
+        """Close what was opened for CometBFT's light client."""
+        await self._relay.stop()
+
+    # What may be signed
+
+    async def _guard_signing(self, guard: SignGuard) -> None:
+        height = await asyncio.to_thread(self._ordered_height)
+        is_restored = self._restored.exists()
+        is_lost = not guard.remembers and (guard.has_signed or height > 0)
+        if is_lost or is_restored:
+            await self._raise_guard(guard, height)
+            self._restored.unlink(missing_ok=True)
+        await asyncio.to_thread(guard.set_mark)
+
+    async def _raise_guard(self, guard: SignGuard, ordered: int) -> None:
+        validators = len(validators_of(self._chain.configuration))
+        if validators == 1:
+            raise Refusal(
+                "CometBFT's data are lost, and this member is the only one that orders: nobody has "
+                "its blocks or knows what was signed. Restore the folder comet from a copy"
+            )
+        now = asyncio.get_running_loop().time
+        patient_until = now() + PATIENCE_S
+        while True:
+            answers = await self._ask_all()
+            needed = answers_needed(validators, patient=now() < patient_until)
+            if len(answers) >= min(needed, validators - 1):
+                break
+            self._wait_for(
+                f"what this node's consensus key has signed is not known any more, and {needed} "
+                f"other members must say how far the chain is before it signs again: "
+                f"{len(answers)} answer"
+            )
+            await asyncio.sleep(ASK_AGAIN_S)
+        height = height_signed_at_most([ordered, *(each.height for each in answers)])
+        await asyncio.to_thread(guard.sign_above, height)
+        logger.warning(
+            "what this node's consensus key has signed is not known any more, so it signs nothing "
+            "up to CometBFT's height %d; the members at %s are at most at height %d",
+            height,
+            ", ".join(each.msp_id for each in answers),
+            max(each.height for each in answers),
+        )
+
+    def _ordered_height(self) -> int:
+        """Return CometBFT's height of the last block, 0 if CometBFT did not order it."""
+        number = self._chain.height - 1
+        block = self._chain.stored_block(number)
+        if block is None:
+            raise CorruptionError(f"block {number} is missing; run fsck on the ledger")
+        return comet_height_of(block)
+
+    # What it begins with
+
+    async def _decide(self) -> HowToBegin:
+        core = self._core_height
+        if self._gives_up:
+            await asyncio.to_thread(_remove_data, self._home)
+            self._gives_up, core = False, 0
+        if core is None and (self._home / _STORE).exists():
+            return HowToBegin(None)
+        if core:
+            return HowToBegin(core)
+        while True:
+            answers = await self._ask_all()
+            if not self._needs_snapshot(answers):
+                return HowToBegin(0)
+            try:
+                return HowToBegin(0, await self._state_sync(answers))
+            except (Unavailable, Refusal) as error:
+                self._wait_for(
+                    "no other member's CometBFT has the first block any more, so this one begins "
+                    f"with a snapshot, and none can be had yet: {error}"
+                )
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    def _needs_snapshot(self, answers: Sequence[_Answer]) -> bool:
+        begun = [each for each in answers if each.height > 0]
+        if not begun or self._begin_with == "blocks":
+            return False
+        return self._begin_with == "snapshot" or all(each.earliest > 1 for each in begun)
+
+    async def _state_sync(self, answers: Sequence[_Answer]) -> StateSync:
+        """Return how CometBFT gets a snapshot, with a header that was proved."""
+        problem: LedgerError = Unavailable("nobody gives one")
+        genesis = await asyncio.to_thread(self._chain.stored_block, 0)
+        assert genesis is not None
+        for each in answers:
+            try:
+                raw = await self._others.prove(each.msp_id)
+                height, trusted = await asyncio.to_thread(_trusted_header, genesis, raw)
+            except (Unavailable, Refusal) as error:
+                logger.warning("%s proves no snapshot: %s", each.msp_id, error)
+                problem = error
+                continue
+            having = [a.msp_id for a in answers if a.earliest < height < a.height]
+            if not having:
+                problem = Unavailable(f"no member has the headers around height {height}")
+                continue
+            await self._relay.start()
+            # A light client asks two; where one alone has the headers, it stands for both.
+            servers = self._relay.servers(having if len(having) > 1 else having * 2)
+            logger.info(
+                "CometBFT begins with a snapshot; the header of height %d, which %s proved from "
+                "the genesis block on, is what its light client trusts",
+                height, each.msp_id,
+            )  # fmt: skip
+            return StateSync(servers, height, trusted, TRUST_PERIOD_S)
+        raise problem
+
+    async def _ask_all(self) -> list[_Answer]:
+        """Ask every other member's CometBFT how far it is; return what came in time."""
+        found = await asyncio.gather(*(self._ask(each) for each in self._others.msp_ids()))
+        return [each for each in found if each is not None]
+
+    async def _ask(self, msp_id: str) -> _Answer | None:
+        try:
+            status = await self._others.ask(msp_id, "status", {})
+            sync = status["sync_info"]
+            return _Answer(
+                msp_id, int(sync["earliest_block_height"]), int(sync["latest_block_height"])
+            )
+        except LedgerError as error:
+            logger.debug("%s does not say how far its CometBFT is: %s", msp_id, error)
+        except (KeyError, TypeError, ValueError):
+            logger.warning("%s does not answer as CometBFT does", msp_id)
+        return None
+
+    def _wait_for(self, reason: str) -> None:
+        if reason != self.reason:
+            logger.warning("%s", reason)
+        self.reason = reason
+
+
+def _trusted_header(genesis: Block, raw: bytes) -> tuple[int, bytes]:
+    """Return height and hash of the header by which a proof proves its block.
+
+    Raises:
+        Refusal: it proves nothing, or by no header of its own.
+    """
+    proved = verify_proof(genesis, raw)
+    rests_on = decode_proof(raw).target.rests_on
+    if not isinstance(rests_on, Recorded):
+        raise Refusal(f"block {proved.block.number} was not proved by a record of its own")
+    return proved.comet_height + 1, header_hash(decode_record(rests_on.record).header)
+
+
+def _remove_data(home: Path) -> None:
+    for name in _DATA:
+        path = home / "data" / name
+        if path.exists():
+            shutil.rmtree(path)
