@@ -46,6 +46,11 @@ def p2p_key(number: int) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"node %d" % number).digest())
 
 
+def node_id(number: int) -> str:
+    """How CometBFT names the node of that key."""
+    return hashlib.sha256(p2p_key(number).public_key().public_bytes_raw()).digest()[:20].hex()
+
+
 def free_port() -> int:
     """A port that nothing listens on."""
     with socket.socket() as probe:
@@ -239,7 +244,7 @@ class CometNode:
         )
         self.server = self._new_server()
         self.process = self._new_process()
-        self.rpc = CometRpc(self.settings.rpc_socket)
+        self.rpc = CometRpc(self.settings.rpc_socket, max_tx_bytes=self.settings.max_tx_bytes)
 
     def _new_server(self) -> AbciServer:
         return AbciServer(self.settings.abci_socket, self.application, self.failures.append)
@@ -259,7 +264,7 @@ class CometNode:
         )
 
     async def serve_anew(self) -> None:
-        """Serve the application again after its server has stopped."""
+        """Serve the application again, or another one, after its server has stopped."""
         self.server = self._new_server()
         await self.server.start()
 
@@ -288,6 +293,14 @@ class CometNode:
         except CometUnavailable:
             return False
         return True
+
+    def has(self, transaction: bytes) -> Callable[[], Awaitable[bool]]:
+        """A condition: the application has committed *transaction*."""
+
+        async def is_there() -> bool:
+            return transaction in self.application.transactions
+
+        return is_there
 
     async def reached(self, height: int) -> None:
         """Wait until the application has committed *height*."""

@@ -28,7 +28,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 comet_logger = logging.getLogger(f"{__package__}.comet")
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
+# What they call an error is that another node went away or does not answer.
+_ABOUT_OTHERS: Final = frozenset({"p2p", "pex"})
 _LONGEST_LINE = 16 * 1024
 _LONGEST_FIELD = 500
 _LAST_WORDS = 40
@@ -131,8 +133,8 @@ class CometProcess:
         binary: the program (`binary.find_binary`).
         home: its folder (`home.write_home`), in which it runs.
         rpc_socket: what a killed process leaves here is removed before each start.
-        on_line: hears each line.
-        on_exit: hears of each end but the one that `stop` brings about.
+        on_line: hears each line; must not raise.
+        on_exit: hears of each end but the one that `stop` brings about; must not raise.
         restarts: the pauses between an end and the next start.
     """
 
@@ -286,6 +288,9 @@ class CometProcess:
 
     def _hear(self, raw: bytes) -> None:
         line = parse_line(raw)
+        if self._stopping.is_set():
+            # It complains about everything that closes while it ends.
+            line = replace(line, level=logging.DEBUG)
         self._words.append(str(line)[:_LONGEST_FIELD])
         self._on_line(line)
 
@@ -326,6 +331,8 @@ def parse_line(raw: bytes) -> LogLine:
         return LogLine(logging.ERROR, "", _bounded(raw.decode("utf-8", "replace")))
     level = _LEVELS.get(str(found.pop("level", "")), logging.ERROR)
     message, module = _bounded(found.pop("_msg", "")), _bounded(found.pop("module", ""))
+    if level == logging.ERROR and module in _ABOUT_OTHERS:
+        level = logging.WARNING
     found.pop("ts", None)  # this node's log has its own time
     return LogLine(level, module, message, {name: _bounded(found[name]) for name in found})
 

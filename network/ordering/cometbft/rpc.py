@@ -42,7 +42,7 @@ MAX_ANSWER_BYTES: Final = 192 * 1024 * 1024
 
 _READ_BYTES = 256 * 1024
 _VALIDATORS_A_PAGE = 100
-# CometBFT's words for a transaction that it was given before; it has no code of its own for it.
+# CometBFT's words for a transaction that it was given before; there is no code of its own for it.
 _KNOWN = "tx already exists in cache"
 _FULL = "mempool is full"
 # Its words for a height that it has not reached, or has pruned.
@@ -91,10 +91,20 @@ class CometRpc:
         socket: where its RPC listens.
         connections: how many calls may be under way at once.
         timeout_s: how long a call may take, its turn included.
+        max_tx_bytes: the longest transaction that CometBFT was told to take (`home.py`). A longer
+            one is refused here, since CometBFT breaks the connection over it.
     """
 
-    def __init__(self, socket: Path, *, connections: int = 8, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        *,
+        connections: int = 8,
+        timeout_s: float = 10.0,
+        max_tx_bytes: int | None = None,
+    ) -> None:
         self._socket = socket
+        self._max_tx_bytes = max_tx_bytes
         self._timeout_s = timeout_s
         self._turns = asyncio.Semaphore(connections)
         self._idle: list[_Connection] = []
@@ -117,6 +127,13 @@ class CometRpc:
             CometUnavailable: CometBFT does not answer, or its pool is full.
             CometRefusal: it takes no such transaction, for example because it is too large.
         """
+        if self._max_tx_bytes is not None and len(raw) > self._max_tx_bytes:
+            raise CometRefusal(
+                f"a transaction of {len(raw)} bytes is longer than the {self._max_tx_bytes} that "
+                "CometBFT takes; make it of fewer envelopes",
+                code=0,
+                data="Tx too large",
+            )
         try:
             found = await self.call("broadcast_tx_sync", {"tx": base64.b64encode(raw).decode()})
         except CometRefusal as refused:
@@ -235,13 +252,21 @@ class CometRpc:
 
     async def _exchange(self, body: bytes) -> bytes:
         """Send one request and return the body of its answer."""
+        broken: Exception | None = None
         while self._idle:
             kept = self._idle.pop()
             try:
                 return await self._over(kept, body)
-            except (OSError, h11.RemoteProtocolError):
-                continue  # CometBFT closes what is idle for long, and everything when it ends
-        return await self._over(await _Connection.open(self._socket), body)
+            except (OSError, h11.RemoteProtocolError) as error:
+                broken = error  # CometBFT closes what is idle for long, and all when it ends
+        try:
+            fresh = await _Connection.open(self._socket)
+        except OSError as error:
+            if broken is None:
+                raise
+            # The kept connection may have carried the request to CometBFT before both ended.
+            raise ConnectionResetError(f"{broken}, and now: {error}") from error
+        return await self._over(fresh, body)
 
     async def _over(self, connection: _Connection, body: bytes) -> bytes:
         try:
