@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from network.certificates.authority import identity_subject
@@ -97,7 +96,7 @@ class ConsensusKeys:
 
 def public_bytes(key: ed25519.Ed25519PrivateKey) -> bytes:
     """Return the 32 bytes of a key's public half."""
-    return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return key.public_key().public_bytes_raw()
 
 
 def consensus_keys(folder: Path) -> ConsensusKeys:

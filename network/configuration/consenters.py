@@ -28,7 +28,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from fabric_protos.common import configuration_pb2
 from fabric_protos.orderer import configuration_pb2 as orderer_pb2
@@ -57,6 +56,10 @@ COMETBFT: Final = "cometbft"
 SAFE_CONSENTERS: Final = 4
 """With fewer, no consenter may fail or lie."""
 
+CONSENSUS: Final = "consensus"
+LINK: Final = "link"
+"""The two kinds of certificate that a consenter has."""
+
 _CAPABILITY = "V3_0"
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
@@ -79,6 +82,10 @@ def link_key(consenter: Consenter) -> bytes:
     return _key_in(consenter.server_tls_cert, f"the link certificate of {_name(consenter)}")
 
 
+def _certificates(consenter: Consenter) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+    return (CONSENSUS, consenter.identity), (LINK, consenter.server_tls_cert)
+
+
 def _name(consenter: Consenter) -> str:
     return f"consenter {consenter.number} of {consenter.msp_id[:80]}"
 
@@ -93,7 +100,7 @@ def _key_in(pem: bytes, what: str) -> bytes:
             f"{what} is over a key that is not Ed25519, the only kind that CometBFT is given here: "
             "have one issued with `qist org add-consensus`"
         )
-    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return key.public_bytes_raw()
 
 
 def verify_consenters(configuration: ChannelConfiguration) -> None:
@@ -182,20 +189,26 @@ def _refuse_twice(found: Iterable[str], what: str) -> None:
 
 
 def verify_certificates(
-    configuration: ChannelConfiguration, consenters: Sequence[Consenter]
+    configuration: ChannelConfiguration, known: Sequence[Consenter] = ()
 ) -> None:
-    """Check that the certificates of *consenters* are of their members' own authorities.
+    """Check that the consenters' certificates are of their members' own authorities.
 
+    Args:
+        configuration: whose consenters they are.
+        known: consenters whose certificates have been judged before.
     Raises:
         ConfigurationError: one is not.
     """
-    for each in consenters:
+    judged = {(each.msp_id, *certificate) for each in known for certificate in _certificates(each)}
+    for each in configuration.consenters:
         msp = configuration.msps.msp(each.msp_id)
-        for pem, tls in ((each.identity, False), (each.server_tls_cert, True)):
+        for kind, pem in _certificates(each):
+            if (each.msp_id, kind, pem) in judged:
+                continue
+            tls = kind == LINK
             try:
                 msp.verify_issued(Certificate.from_pem(pem), tls=tls)
             except IdentityError as reason:
-                kind = "link" if tls else "consensus"
                 raise ConfigurationError(
                     f"the {kind} certificate of {_name(each)} is not one of the member's own "
                     f"{'TLS ' if tls else ''}authority: {reason}"
@@ -223,13 +236,7 @@ def verify_consenters_may_follow(
         )
     if engines[0] == COMETBFT:
         _verify_one_change(current, following)
-    known = {(each.msp_id, each.identity, each.server_tls_cert) for each in current.consenters}
-    coming = [
-        each
-        for each in following.consenters
-        if engines[0] == SOLO or (each.msp_id, each.identity, each.server_tls_cert) not in known
-    ]
-    verify_certificates(following, coming)
+    verify_certificates(following, current.consenters if engines[0] == COMETBFT else ())
 
 
 def _verify_one_change(current: ChannelConfiguration, following: ChannelConfiguration) -> None:

@@ -300,7 +300,7 @@ def build_genesis(
     for spec in organisations:
         configuration.msps.msp(spec.msp_id)
     if consensus == COMETBFT:
-        verify_certificates(configuration, configuration.consenters)
+        verify_certificates(configuration)
     return block
 
 
