@@ -1,8 +1,8 @@
 """The two gRPC servers of a node: which services stand on which port, within which limits.
 
-client port (TLS)       gateway.Gateway, protos.Deliver
-node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, qist.PrivateData; members' nodes
-                        only
+client port (TLS)       gateway.Gateway, protos.Deliver, qist.Calls
+node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, qist.PrivateData, qist.Calls;
+                        members' nodes only
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ from nodes.clock import Clock
 from nodes.configuration import ConfigurationRefusal, NodeConfiguration
 from nodes.deliver.service import DeliverService, add_deliver_service
 from nodes.endorser.endorser import Endorser
-from nodes.endorser.service import EndorserService, add_endorser_service
+from nodes.endorser.service import (
+    EndorserService,
+    add_endorser_service,
+    endorser_endpoints,
+)
 from nodes.gateway.endorsing import Endorsing
 from nodes.gateway.members import Members
-from nodes.gateway.service import Gateway, add_gateway_service
+from nodes.gateway.service import Gateway, add_gateway_service, gateway_endpoints
 from nodes.orderer.service import OrdererService, add_orderer_service
 from nodes.private_data.room import PrivateDataRoom
 from nodes.private_data.service import add_private_data_service
+from nodes.rpc.calls import CallService, add_call_service
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.connections import MemberGuard, server_options
 
@@ -144,6 +149,7 @@ class Servers:
             endorsement_timeout_s=limits.endorsement_timeout_s,
         )
         add_gateway_service(server, gateway)
+        add_call_service(server, CallService(gateway_endpoints(gateway)))
         add_deliver_service(
             server,
             DeliverService(
@@ -171,6 +177,8 @@ class Servers:
         )
         endorsing = EndorserService(self._find_endorser, self.endorsements)
         add_endorser_service(server, endorsing, guard)
+        calls = CallService(endorser_endpoints(endorsing, guard))
+        add_call_service(server, calls, guard, guard.watch)
         add_orderer_service(server, self._orderer, guard)
         add_private_data_service(server, self._private.service, guard)
         credentials = node_port_credentials(self._tls_folder, lambda: self._channel.configuration)

@@ -29,12 +29,13 @@ from clients.gateway.drafting import (
 from clients.gateway.errors import EventsError, GatewayError
 from clients.gateway.events import ChaincodeEvent, checked_delivery, events_of
 from clients.gateway.messages import CommitRequest, ProposalDraft, TransactionDraft
-from clients.gateway.operations import Call, CommitStatus, Operation, Outcome, Pause, T
+from clients.gateway.operations import METHODS, Call, CommitStatus, Operation, Outcome, Pause, T
 from clients.gateway.ports import Checkpointer, Signer
 from clients.gateway.profile import ConnectionProfile
 from clients.gateway.requests import BlocksRequest, EventsRequest
 from clients.gateway.retry import RetryPolicy
 from clients.gateway.rota import Line, Rota, endpoints_of, is_for_another_gateway, unreachable
+from network.calls import CallLine
 
 
 class _Stubs:
@@ -44,6 +45,7 @@ class _Stubs:
         self.channel = grpc.aio.secure_channel(
             endpoint.address, endpoint.credentials(), options=endpoint.options()
         )
+        self.calls = CallLine(self.channel)
         self.gateway = gateway_pb2_grpc.GatewayStub(self.channel)
         self.deliver = events_pb2_grpc.DeliverStub(self.channel)
 
@@ -93,6 +95,7 @@ class AsyncGateway(OfflineDrafting):
     async def close(self) -> None:
         """Close the connection; streams end."""
         for line in self._rota.lines:
+            await line.stubs.calls.close()
             await line.stubs.channel.close(None)
 
     async def wait_until_ready(self, timeout_s: float) -> None:
@@ -154,7 +157,11 @@ class AsyncGateway(OfflineDrafting):
         failure: GatewayError | None = None
         for line in self._rota.attempts():
             try:
-                return await getattr(line.stubs.gateway, call.rpc)(call.request, timeout=timeout_s)
+                method, answer = METHODS[call.rpc]
+                raw, _ = await line.stubs.calls.call(
+                    method, call.request.SerializeToString(), timeout_s
+                )
+                return answer.FromString(raw)
             except grpc.RpcError as error:
                 failure = gateway_error(call.error, error, call.tx_id)
                 failure.__cause__ = error

@@ -79,6 +79,14 @@ class Outcome:
     status: CommitStatus
 
 
+METHODS = {
+    "Evaluate": ("/gateway.Gateway/Evaluate", gateway_pb2.EvaluateResponse),
+    "Endorse": ("/gateway.Gateway/Endorse", gateway_pb2.EndorseResponse),
+    "Submit": ("/gateway.Gateway/Submit", gateway_pb2.SubmitResponse),
+    "CommitStatus": ("/gateway.Gateway/CommitStatus", gateway_pb2.CommitStatusResponse),
+}
+"""Full name and answer of each RPC that is made by a `Call`."""
+
 T = TypeVar("T")
 Operation = Generator[Call | Pause, Any, T]
 

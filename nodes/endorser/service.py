@@ -15,15 +15,15 @@ import grpc
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2
 
 from ledger.errors import Refusal, Unavailable
+from network.calls.line import HEIGHT_KEY
 from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorser
 from nodes.endorser.proposals import ProposalRefusal, unpack_proposal
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.failures import RpcFailure
-from nodes.rpc.handlers import Guard, unary
+from nodes.rpc.handlers import Endpoint, Guard
 
 SERVICE = "protos.Endorser"
 PROCESS_PROPOSAL = f"/{SERVICE}/ProcessProposal"
-HEIGHT_KEY = "qist-height"
 
 
 class EndorserService:
@@ -87,9 +87,17 @@ def read_height(metadata: Any) -> int:
     return 0
 
 
+def endorser_endpoints(service: EndorserService, guard: Guard) -> dict[str, Endpoint]:
+    """Return the RPC of *service*, for callers that pass *guard*, by full name."""
+    kind = proposal_pb2.SignedProposal
+    return {
+        PROCESS_PROPOSAL: Endpoint("ProcessProposal", kind, service.process_proposal, guard),
+    }
+
+
 def add_endorser_service(server: grpc.aio.Server, service: EndorserService, guard: Guard) -> None:
     """Offer *service* on *server* to callers that pass *guard*."""
-    handler = unary("ProcessProposal", proposal_pb2.SignedProposal, service.process_proposal, guard)
+    handler = endorser_endpoints(service, guard)[PROCESS_PROPOSAL].handler()
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(SERVICE, {"ProcessProposal": handler}),)
     )

@@ -19,14 +19,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from fabric_protos.peer import proposal_pb2, proposal_response_pb2
+from fabric_protos.peer import proposal_response_pb2
 from google.protobuf.message import DecodeError
 
 from ledger.errors import Unavailable
+from network.calls import CallLine
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError
 from network.tls import tls_authorities
-from nodes.endorser.service import HEIGHT_KEY, PROCESS_PROPOSAL, read_height
+from nodes.endorser.service import PROCESS_PROPOSAL
 
 log = logging.getLogger(__name__)
 
@@ -69,17 +70,13 @@ class Member:
     address: str
     _channel: grpc.aio.Channel
     _rests_on: object = None
-    _call: Any = field(init=False)
+    _line: CallLine = field(init=False)
     _calls: dict[str, Any] = field(init=False, default_factory=dict)
     _down_until: float = 0.0
     _pause_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self._call = self._channel.unary_unary(
-            PROCESS_PROPOSAL,
-            request_serializer=proposal_pb2.SignedProposal.SerializeToString,
-            response_deserializer=bytes,
-        )
+        self._line = CallLine(self._channel)
 
     @property
     def is_up(self) -> bool:
@@ -101,12 +98,10 @@ class Member:
             MemberUnavailable: no answer in time, or no connection.
             MemberRefused: the node refused the proposal.
         """
-        metadata = ((HEIGHT_KEY, str(height)),) if height else None
-        call = self._call(signed_proposal, timeout=timeout_s, metadata=metadata)
+        request = signed_proposal.SerializeToString()
         try:
-            raw = await call
-            told = await call.trailing_metadata()
-        except grpc.aio.AioRpcError as error:
+            raw, told = await self._line.call(PROCESS_PROPOSAL, request, timeout_s, height)
+        except grpc.RpcError as error:
             text = error.details() or error.code().name
             if error.code() in _DOWN:
                 self._mark_down(text)
@@ -117,7 +112,7 @@ class Member:
             response = proposal_response_pb2.ProposalResponse.FromString(raw)
         except DecodeError as error:
             raise MemberRefused("its answer is no ProposalResponse; ask its operator") from error
-        return response, read_height(told)
+        return response, told
 
     async def ask(self, method: str, request: bytes, timeout_s: float) -> bytes:
         """Make one call to another service of the node.
@@ -167,6 +162,7 @@ class Member:
 
     async def close(self, grace_s: float | None = None) -> None:
         """Give the connection up, after the calls that are at work if they end in time."""
+        await self._line.close(grace_s)
         await self._channel.close(grace_s)
 
 

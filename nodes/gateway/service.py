@@ -34,7 +34,7 @@ from nodes.gateway.members import MemberRefused, Members, MemberUnavailable
 from nodes.rpc.access import CallerAccess
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.failures import Detail, RpcFailure
-from nodes.rpc.handlers import streaming, unary
+from nodes.rpc.handlers import Endpoint, streaming
 
 SERVICE = "gateway.Gateway"
 Code = grpc.StatusCode
@@ -333,17 +333,21 @@ def _result_of(answer: Any) -> bytes:
     return result
 
 
+def gateway_endpoints(gateway: Gateway) -> dict[str, Endpoint]:
+    """Return the RPCs of *gateway* that answer once, by full name."""
+    found = (
+        Endpoint("Evaluate", gateway_pb2.EvaluateRequest, gateway.evaluate),
+        Endpoint("Endorse", gateway_pb2.EndorseRequest, gateway.endorse),
+        Endpoint("Submit", gateway_pb2.SubmitRequest, gateway.submit),
+        Endpoint("CommitStatus", gateway_pb2.SignedCommitStatusRequest, gateway.commit_status),
+    )
+    return {f"/{SERVICE}/{each.name}": each for each in found}
+
+
 def add_gateway_service(server: grpc.aio.Server, gateway: Gateway) -> None:
     """Offer *gateway* on *server*."""
-    handlers = {
-        "Evaluate": unary("Evaluate", gateway_pb2.EvaluateRequest, gateway.evaluate),
-        "Endorse": unary("Endorse", gateway_pb2.EndorseRequest, gateway.endorse),
-        "Submit": unary("Submit", gateway_pb2.SubmitRequest, gateway.submit),
-        "CommitStatus": unary(
-            "CommitStatus", gateway_pb2.SignedCommitStatusRequest, gateway.commit_status
-        ),
-        "ChaincodeEvents": streaming(
-            "ChaincodeEvents", gateway_pb2.SignedChaincodeEventsRequest, gateway.chaincode_events
-        ),
-    }
+    handlers = {each.name: each.handler() for each in gateway_endpoints(gateway).values()}
+    handlers["ChaincodeEvents"] = streaming(
+        "ChaincodeEvents", gateway_pb2.SignedChaincodeEventsRequest, gateway.chaincode_events
+    )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
@@ -96,38 +97,70 @@ def _has_left(error: Exception) -> bool:
     return isinstance(error, CallerLeft)
 
 
+def describe_failure(
+    name: str, error: Exception
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+    """Return code, message and trailing metadata for what was raised inside; log what is ours."""
+    if isinstance(error, RpcFailure):
+        return error.code, shorten(error.message), trailing_metadata(error)
+    if isinstance(error, LedgerError):
+        code, message = grpc_status(error)
+        is_definite = isinstance(error, Unavailable) and error.outcome_definite
+        return code, shorten(message), (NOTHING_DONE,) if is_definite else ()
+    log.error("%s failed unexpectedly", name, exc_info=error)
+    return grpc.StatusCode.INTERNAL, f"{name} failed; the node's log says why", ()
+
+
 async def _abort(context: Any, name: str, error: Exception) -> None:
     if _has_left(error):
         log.debug("the caller of %s went away while it was being answered", name)
         return
-    if isinstance(error, RpcFailure):
-        await context.abort(error.code, shorten(error.message), trailing_metadata(error))
-    if isinstance(error, LedgerError):
-        code, message = grpc_status(error)
-        is_definite = isinstance(error, Unavailable) and error.outcome_definite
-        await context.abort(code, shorten(message), (NOTHING_DONE,) if is_definite else ())
-    log.error("%s failed unexpectedly", name, exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed; the node's log says why")
+    await context.abort(*describe_failure(name, error))
 
 
-def _everybody(_context: Any) -> None:
+def admit_everybody(_context: Any) -> None:
     """The guard of a port whose services check for themselves who asks."""
 
 
-def unary(name: str, kind: Any, handle: Unary, guard: Guard = _everybody) -> Handler:
-    """A handler that parses a request of *kind*, and answers what *handle* returns."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One RPC that answers one request once.
 
-    async def call(raw: bytes, context: Any) -> Any:
+    Attributes:
+        name: for the log.
+        kind: of the request, which is parsed here.
+        handle: answers it.
+        guard: looks at the caller first.
+    """
+
+    name: str
+    kind: Any
+    handle: Unary
+    guard: Guard = admit_everybody
+
+    async def answer(self, raw: bytes, context: Any) -> bytes:
+        """Answer one marshalled request; raises what is raised inside."""
+        self.guard(context)
+        answer = await self.handle(parse_request(self.kind, raw), context)
+        serialized: bytes = answer.SerializeToString()
+        return serialized
+
+    def handler(self) -> Handler:
+        """Return how gRPC is to call it."""
+        return grpc.unary_unary_rpc_method_handler(self._call)
+
+    async def _call(self, raw: bytes, context: Any) -> Any:
         try:
-            guard(context)
-            answer = await handle(parse_request(kind, raw), context)
-            return answer.SerializeToString()
+            return await self.answer(raw, context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the process
-            await _abort(context, name, error)
+            await _abort(context, self.name, error)
 
-    return grpc.unary_unary_rpc_method_handler(call)
+
+def unary(name: str, kind: Any, handle: Unary, guard: Guard = admit_everybody) -> Handler:
+    """A handler that parses a request of *kind*, and answers what *handle* returns."""
+    return Endpoint(name, kind, handle, guard).handler()
 
 
 def streaming(name: str, kind: Any, handle: Streaming) -> Handler:
@@ -166,7 +199,7 @@ def bidirectional(
     name: str,
     kind: Any,
     handle: Bidirectional,
-    guard: Guard = _everybody,
+    guard: Guard = admit_everybody,
     watch: Watch | None = None,
 ) -> Handler:
     """A handler for a stream of requests of *kind* (as bytes if None); *handle* writes answers.

@@ -33,6 +33,7 @@ from ledger.validation.commit_hash import compute_commit_hash
 from ledger.validation.judgement import CONFIG_KEY
 from ledger.validation.ranges import MAX_DEGREE, RangeResults
 from ledger.validation.updates import Update, UpdateEntry
+from network.calls.frames import CALL, encode_item
 from network.certificates.authority import Validity, encode_attributes
 from network.certificates.layout import Description
 from nodes.private_data import transient
@@ -75,6 +76,7 @@ MADE = {
     "changes": private_keys.encode_changes(private_keys.Changes(((b"w", b"\x00"),), (b"i",))),
     "transient-key": transient.set_key("ab12", bytes(range(16)), 7),
     "transient-height-key": transient.height_key("ab12", bytes(range(16)), 7),
+    "call-item": encode_item(CALL, 258, b"xyz", name=b"ab", height=5),
     "position": keys.encode_position(Position(0, 59)),
     "composite-key": create_composite_key("pay", ["A1", "0001"]).encode(),
     "header": HEADER.encode_asn1(),

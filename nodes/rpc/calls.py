@@ -1,0 +1,194 @@
+"""Calls that share a stream: the answering end of `network.calls`.
+
+Each call is answered by the same endpoint as a gRPC call of its own (`handlers.Endpoint`), in a
+task of its own, so with the same checks, limits, codes and words. Answers that are ready while
+others are being sent go together in the next frame.
+
+Invariants:
+- What one stream has at work, or answered and not yet sent, is bounded; while it is at the bound
+  nothing more is read from it, so the caller waits.
+- When the stream ends the calls at work are given up, as gRPC gives up those of a caller who left.
+- Whoever may not open the stream opens none, and loses it with the right to it (*guard*, *watch*);
+  the endpoints ask for each call again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import grpc
+
+from network.calls.frames import (
+    ANSWER,
+    CALL,
+    CANCEL,
+    FAILURE,
+    SERVICE,
+    Item,
+    decode_frame,
+    encode_failure,
+    encode_item,
+)
+from network.calls.line import HEIGHT_KEY, OFFERED, take_frame
+from nodes.rpc.failures import CallerLeft
+from nodes.rpc.handlers import (
+    Caller,
+    Endpoint,
+    Guard,
+    Watch,
+    admit_everybody,
+    bidirectional,
+    describe_failure,
+)
+
+__all__ = ["CallService", "add_call_service"]
+
+UNANSWERED: Final = 2_500
+"""Calls of one stream that may be at work, or answered and not sent."""
+
+
+class CallContext:
+    """What an endpoint sees of a call on a stream, by the names of gRPC's own context."""
+
+    __slots__ = ("_caller", "_height", "height")
+
+    def __init__(self, caller: Mapping[str, Any], height: int) -> None:
+        self._caller = caller
+        self._height = height
+        self.height = 0
+
+    def auth_context(self) -> Mapping[str, Any]:
+        """The TLS certificate of the stream's caller."""
+        return self._caller
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """The height that is asked for."""
+        return ((HEIGHT_KEY, str(self._height)),) if self._height else ()
+
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        """Take the height of the answer."""
+        for key, value in metadata:
+            if key == HEIGHT_KEY:
+                self.height = int(value)
+
+
+class CallService:
+    """Answers the streams of one port.
+
+    Args:
+        endpoints: what can be called, by full name.
+    """
+
+    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+        self._endpoints = {name.encode(): endpoint for name, endpoint in endpoints.items()}
+
+    async def exchange(self, frames: AsyncIterator[bytes], context: Any) -> None:
+        """Serve one stream."""
+        await context.send_initial_metadata((OFFERED,))
+        stream = _Stream(self._endpoints, Caller(context), context.auth_context())
+        try:
+            await stream.serve(frames)
+        finally:
+            stream.end()
+
+
+class _Stream:
+    """The calls of one stream."""
+
+    def __init__(
+        self, endpoints: Mapping[bytes, Endpoint], caller: Caller, certificate: Mapping[str, Any]
+    ) -> None:
+        self._endpoints = endpoints
+        self._caller = caller
+        self._certificate = certificate
+        self._at_work: dict[int, asyncio.Task[None]] = {}
+        self._outgoing: deque[bytes] = deque()
+        self._answered = asyncio.Event()
+        self._room = asyncio.Event()
+        self._writer = asyncio.create_task(self._write(), name="answers of a stream of calls")
+
+    async def serve(self, frames: AsyncIterator[bytes]) -> None:
+        """Begin each call as it comes; returns when no more will come."""
+        async for raw in frames:
+            for item in decode_frame(raw):
+                while len(self._at_work) + len(self._outgoing) >= UNANSWERED:
+                    self._room.clear()
+                    await self._room.wait()
+                    self._verify_heard()
+                self._take(item)
+            self._verify_heard()
+
+    def _verify_heard(self) -> None:
+        if self._writer.done():
+            raise CallerLeft("the caller went away while it was being answered")
+
+    def _take(self, item: Item) -> None:
+        if item.kind == CALL and item.number not in self._at_work:
+            task = asyncio.create_task(self._answer(item))
+            self._at_work[item.number] = task
+        elif item.kind == CANCEL and item.number in self._at_work:
+            self._at_work[item.number].cancel()
+
+    async def _answer(self, item: Item) -> None:
+        number = item.number
+        endpoint = self._endpoints.get(item.name)
+        context = CallContext(self._certificate, item.height)
+        try:
+            if endpoint is None:
+                failure = (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", ())
+                answer = _failed(number, failure)
+            else:
+                content = await endpoint.answer(item.content, context)
+                answer = encode_item(ANSWER, number, content, height=context.height)
+        except asyncio.CancelledError:
+            self._room.set()
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge of the process
+            name = "a call" if endpoint is None else endpoint.name
+            answer = _failed(number, describe_failure(name, error))
+        finally:
+            self._at_work.pop(number, None)
+        self._outgoing.append(answer)
+        self._answered.set()
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                await self._answered.wait()
+                self._answered.clear()
+                while self._outgoing:
+                    await self._caller.write(take_frame(self._outgoing))
+                    self._room.set()
+        except CallerLeft:
+            return  # nobody hears the rest; the reading end sees the same
+        finally:
+            self._room.set()
+
+    def end(self) -> None:
+        """Give up what is at work."""
+        self._writer.cancel()
+        for task in self._at_work.values():
+            task.cancel()
+
+
+def _failed(
+    number: int, failure: tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
+) -> bytes:
+    code, message, metadata = failure
+    return encode_item(FAILURE, number, encode_failure(int(code.value[0]), message, metadata))
+
+
+def add_call_service(
+    server: grpc.aio.Server,
+    service: CallService,
+    guard: Guard = admit_everybody,
+    watch: Watch | None = None,
+) -> None:
+    """Offer *service* on *server* to callers that pass *guard*, for as long as they pass it."""
+    handler = bidirectional("Exchange", None, service.exchange, guard, watch)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(SERVICE, {"Exchange": handler}),)
+    )

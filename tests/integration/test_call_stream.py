@@ -1,0 +1,337 @@
+"""Calls that share a stream, from one end to the other over gRPC on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from fabric_protos.gateway import gateway_pb2
+from google.protobuf.wrappers_pb2 import StringValue
+
+from clients.gateway.connection import gateway_error
+from clients.gateway.errors import SubmitError
+from network.calls import METHOD, CallFailed, CallLine
+from network.calls.frames import ANSWER, CALL, ITEM_BYTES, decode_frame, encode_item
+from nodes.endorser.service import PROCESS_PROPOSAL, read_height
+from nodes.rpc import calls
+from nodes.rpc.calls import CallContext, CallService, add_call_service
+from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.failures import Detail, RpcFailure
+from nodes.rpc.handlers import Endpoint
+from tests.support.counter import Counter
+from tests.support.hostile import Doors, hostile_network
+from tests.support.local_network import local_network, until
+
+Code = grpc.StatusCode
+ECHO, HANG, REFUSE = "/test.Test/Echo", "/test.Test/Hang", "/test.Test/Refuse"
+DEADLINE_S = 20.0
+
+
+@dataclass
+class Services:
+    """What the test calls, and what it saw."""
+
+    begun: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    alone: int = 0
+
+    async def echo(self, request: Any, context: Any) -> Any:
+        self.alone += not isinstance(context, CallContext)
+        height = read_height(context.invocation_metadata())
+        context.set_trailing_metadata((("qist-height", str(height + 1)),))
+        await asyncio.sleep(0)
+        return StringValue(value=request.value.upper())
+
+    async def hang(self, request: Any, _context: Any) -> Any:
+        self.begun.append(request.value)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(request.value)
+            raise
+
+    async def refuse(self, request: Any, _context: Any) -> Any:
+        if request.value == "break":
+            raise RuntimeError("not for anybody's eyes")
+        details = [Detail("localhost:7", "BankMSP", "it said no")]
+        raise RpcFailure(Code.UNAVAILABLE, "no orderer", details, nothing_done=True)
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        return {
+            ECHO: Endpoint("Echo", StringValue, self.echo),
+            HANG: Endpoint("Hang", StringValue, self.hang),
+            REFUSE: Endpoint("Refuse", StringValue, self.refuse),
+        }
+
+
+def message(text: str) -> bytes:
+    return bytes(StringValue(value=text).SerializeToString())
+
+
+def text_of(raw: bytes) -> str:
+    return str(StringValue.FromString(raw).value)
+
+
+@asynccontextmanager
+async def served(
+    services: Services, *, offered: bool = True, port: int = 0
+) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
+    """Serve on loopback, with the stream or without it."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    handlers = {each.name: each.handler() for each in services.endpoints.values()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
+    if offered:
+        add_call_service(server, CallService(services.endpoints))
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield server, bound
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def line_to(port: int) -> AsyncIterator[CallLine]:
+    """Call it."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        line = CallLine(channel)
+        try:
+            yield line
+        finally:
+            await line.close()
+
+
+async def test_many_calls_at_once_get_each_its_own_answer() -> None:
+    """Over one stream, whatever order they end in; heights go there and back."""
+    services = Services()
+    async with served(services) as (_, port), line_to(port) as line:
+        answers = await asyncio.gather(
+            *(line.call(ECHO, message(f"a{n}"), DEADLINE_S, n) for n in range(300))
+        )
+    assert [text_of(raw) for raw, _ in answers] == [f"A{n}" for n in range(300)]
+    assert [height for _, height in answers] == [n + 1 for n in range(300)]
+    assert services.alone == 0
+
+
+@pytest.mark.parametrize("offered", [True, False])
+async def test_failure_says_the_same_on_a_stream_and_alone(offered: bool) -> None:
+    """Code, words, details of members, and whether nothing was done; nothing of what broke."""
+    async with served(Services(), offered=offered) as (_, port), line_to(port) as line:
+        with pytest.raises(grpc.RpcError) as refused:
+            await line.call(REFUSE, message("no"), DEADLINE_S)
+        with pytest.raises(grpc.RpcError) as broke:
+            await line.call(REFUSE, message("break"), DEADLINE_S)
+        with pytest.raises(grpc.RpcError) as garbled:
+            await line.call(ECHO, b"\xff\xff\xff", DEADLINE_S)
+        with pytest.raises(grpc.RpcError) as unknown:
+            await line.call("/test.Test/Nothing", b"", DEADLINE_S)
+    error = gateway_error(SubmitError, refused.value, "ab12")
+    assert error.code is Code.UNAVAILABLE
+    assert error.outcome_definite
+    assert [(each.address, each.message) for each in error.details] == [
+        ("localhost:7", "it said no")
+    ]
+    assert broke.value.code() is Code.INTERNAL
+    assert broke.value.details() == "Refuse failed; the node's log says why"
+    assert garbled.value.code() is Code.INTERNAL
+    assert "error unmarshalling request" in garbled.value.details()
+    assert unknown.value.code() is Code.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("offered", [True, False])
+async def test_call_that_is_given_up_is_cancelled_at_the_other_end(offered: bool) -> None:
+    """By its deadline, and by whoever waits for it; the others on the stream go on."""
+    services = Services()
+    async with served(services, offered=offered) as (_, port), line_to(port) as line:
+        with pytest.raises(grpc.RpcError) as late:
+            await line.call(HANG, message("deadline"), 0.2)
+        assert late.value.code() is Code.DEADLINE_EXCEEDED
+        waiting = asyncio.create_task(line.call(HANG, message("left"), DEADLINE_S))
+        await until(lambda: "left" in services.begun)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await until(lambda: services.cancelled == ["deadline", "left"])
+        assert text_of((await line.call(ECHO, message("on"), DEADLINE_S))[0]) == "ON"
+
+
+async def test_large_request_is_made_by_a_call_of_its_own() -> None:
+    """So that small ones need not wait behind it."""
+    services = Services()
+    async with served(services) as (_, port), line_to(port) as line:
+        await line.call(ECHO, message("s"), DEADLINE_S)
+        raw, height = await line.call(ECHO, message("l" * ITEM_BYTES), DEADLINE_S, 4)
+    assert text_of(raw) == "L" * ITEM_BYTES
+    assert height == 5
+    assert services.alone == 1
+
+
+async def test_calls_fail_when_the_stream_breaks_and_the_next_opens_another() -> None:
+    """UNAVAILABLE, as when the connection of a call of its own breaks."""
+    services = Services()
+    async with served(services) as (server, port), line_to(port) as line:
+        waiting = asyncio.create_task(line.call(HANG, message("on the way"), DEADLINE_S))
+        await until(lambda: bool(services.begun))
+        await server.stop(None)
+        with pytest.raises(CallFailed) as broke:
+            await waiting
+        assert broke.value.code() is Code.UNAVAILABLE
+        assert services.cancelled == ["on the way"]
+        async with served(services, port=port):
+            answered = ""
+            async with asyncio.timeout(DEADLINE_S):
+                while not answered:
+                    with suppress(grpc.RpcError):
+                        answered = text_of((await line.call(ECHO, message("back"), 5))[0])
+            assert answered == "BACK"
+    assert services.alone == 0
+
+
+async def test_call_to_nobody_is_unavailable_and_a_closed_line_says_so() -> None:
+    """Neither hangs, nor is taken for a cancellation of the caller's own."""
+    async with served(Services()) as (_, port):
+        pass
+    async with line_to(port) as line:
+        with pytest.raises(grpc.RpcError) as nobody:
+            await line.call(ECHO, b"", DEADLINE_S)
+        assert nobody.value.code() is Code.UNAVAILABLE
+    services = Services()
+    async with served(services) as (_, port), line_to(port) as line:
+        waiting = asyncio.create_task(line.call(HANG, message("x"), DEADLINE_S))
+        await until(lambda: bool(services.begun))
+        await line.close()
+        with pytest.raises(CallFailed) as closed:
+            await waiting
+    assert closed.value.code() is Code.UNAVAILABLE
+
+
+async def test_caller_that_reads_no_answers_is_read_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What one stream has at work or unsent is bounded."""
+    monkeypatch.setattr(calls, "UNANSWERED", 20)
+    services = Services()
+    async with served(services) as (_, port):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            opened: Any = channel.stream_stream(METHOD, None, None)(None)
+            for number in range(1, 201):
+                name = HANG.encode()
+                await opened.write(encode_item(CALL, number, message(str(number)), name=name))
+            await until(lambda: len(services.begun) == 20)
+            # What was read goes on when a place is free.
+            await opened.write(b"")
+            opened.cancel()
+        await until(lambda: len(services.cancelled) == 20)
+    assert len(services.begun) == 20
+
+
+async def test_number_in_use_is_not_taken_twice_and_garbage_ends_the_stream() -> None:
+    """The calls at work are given up with it."""
+    services = Services()
+    async with served(services) as (_, port):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            opened: Any = channel.stream_stream(METHOD, None, None)(None)
+            hang, echo = HANG.encode(), ECHO.encode()
+            await opened.write(
+                encode_item(CALL, 1, message("first"), name=hang)
+                + encode_item(CALL, 1, message("second"), name=hang)
+                + encode_item(CALL, 2, message("x"), name=echo)
+            )
+            (answer,) = decode_frame(await opened.read())
+            assert (answer.kind, answer.number) == (ANSWER, 2)
+            assert services.begun == ["first"]
+            await opened.write(b"\x09garbage")
+            assert await opened.code() is Code.INVALID_ARGUMENT
+            assert "malformed" in await opened.details() or "cut short" in await opened.details()
+        await until(lambda: services.cancelled == ["first"])
+
+
+async def test_limit_of_calls_counts_those_of_a_stream() -> None:
+    """A stream gives no more places than calls of their own."""
+    limit = ConcurrencyLimit("test", 2)
+    services = Services()
+
+    async def limited(request: Any, context: Any) -> Any:
+        with limit.enter():
+            return await services.hang(request, context)
+
+    endpoint = Endpoint("Limited", StringValue, limited)
+    server = grpc.aio.server()
+    add_call_service(server, CallService({HANG: endpoint}))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with line_to(port) as line:
+        two = [asyncio.create_task(line.call(HANG, message("x"), DEADLINE_S)) for _ in range(2)]
+        await until(lambda: limit.at_work == 2)
+        with pytest.raises(CallFailed) as refused:
+            await line.call(HANG, message("x"), DEADLINE_S)
+        assert refused.value.code() is Code.RESOURCE_EXHAUSTED
+        for each in two:
+            each.cancel()
+        await until(lambda: limit.at_work == 0)
+    await server.stop(None)
+
+
+async def test_node_port_takes_calls_of_members_only(tmp_path: Path) -> None:
+    """The certificate is looked at when the stream begins and at each call; a client port, whose
+    calls are signed, offers what it offers without a stream and nothing of the node port.
+    """
+    async with hostile_network(tmp_path) as hostile, Doors.of(hostile) as doors:
+        request = doors.request("ProcessProposal", hostile.network.signer("BankMSP"))
+        endpoint = hostile.network.endpoint("BankMSP")
+        credentials = endpoint.credentials()
+        async with grpc.aio.secure_channel(endpoint.address, credentials) as channel:
+            line = CallLine(channel)
+            with pytest.raises(CallFailed) as refused:
+                await line.call(PROCESS_PROPOSAL, request, DEADLINE_S)
+            assert refused.value.code() is Code.UNIMPLEMENTED
+            empty = gateway_pb2.SubmitRequest().SerializeToString()
+            with pytest.raises(CallFailed) as unsigned:
+                await line.call("/gateway.Gateway/Submit", empty, DEADLINE_S)
+            assert unsigned.value.code() is Code.INVALID_ARGUMENT
+            await line.close()
+        node = f"localhost:{hostile.network.members['BankMSP'].node_port}"
+        async with grpc.aio.secure_channel(node, credentials) as channel:
+            line = CallLine(channel)
+            with pytest.raises(grpc.RpcError) as outside:
+                await line.call(PROCESS_PROPOSAL, request, DEADLINE_S)
+            assert outside.value.code() in (Code.UNAVAILABLE, Code.PERMISSION_DENIED)
+            await line.close()
+
+
+async def test_members_and_our_client_call_over_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Endorsing, submitting and asking, without a gRPC call of its own."""
+    alone: list[str] = []
+    made = CallLine._call_alone
+
+    def counted(self: CallLine, method: str, *rest: Any) -> Any:
+        alone.append(method)
+        return made(self, method, *rest)
+
+    monkeypatch.setattr(CallLine, "_call_alone", counted)
+    async with local_network(tmp_path, [Counter()], members=("BankMSP", "PtaMSP")) as network:
+        async with network.gateway("BankMSP") as gateway:
+            contract = gateway.network(network.channel_id).contract("counter")
+            for number in (1, 2):
+                outcome = await contract.submit("Add", "k", str(number))
+            assert outcome.result == b"3"
+            assert await contract.evaluate("Get", "k") == b"3"
+        await network.verify()
+    assert alone == []
+    verify_nothing_left()
+
+
+def verify_nothing_left() -> None:
+    """Check that no line is kept alive by a task that nobody ended."""
+    gc.collect()
+    assert not [task for task in asyncio.all_tasks() if "stream of calls" in task.get_name()]
