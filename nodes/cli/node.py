@@ -269,6 +269,7 @@ def status_lines(value: dict[str, Any]) -> Iterator[str]:
         f"ordering     {ordering['engine']}, {ordering['role']}{whom}; {accepts}, "
         f"{ordering['queued']} waiting"
     )
+    yield from _consensus_lines(ordering.get("consensus"))
     for peer in value["peers"]:
         state = "up" if peer["up"] else "DOWN"
         yield f"member       {peer['msp_id']} at {peer['address']}: {state}"
@@ -286,6 +287,25 @@ def status_lines(value: dict[str, Any]) -> Iterator[str]:
         yield f"certificate  {each['name']} until {each['expires'][:10]}, {each['days_left']} days"
     yield f"clock        {value['clock']}{' (REHEARSAL)' if value['rehearsal'] else ''}"
     yield f"memory       {value['memory_bytes'] / 1_000_000:.0f} MB"
+
+
+def _consensus_lines(consensus: dict[str, Any] | None) -> Iterator[str]:
+    """Yield how the agreement of several members stands, of an engine that has one."""
+    if consensus is None:
+        return
+    round_ = f", round {consensus['round']}" if consensus["round"] else ""
+    lag = f", {consensus['lag']} behind" if consensus["lag"] else ""
+    restarts = f"; started anew {consensus['restarts']} times" if consensus["restarts"] else ""
+    yield f"consensus    at height {consensus['height']}{round_}{lag}{restarts}"
+    linked = ", ".join(consensus["peers"]) or "nobody"
+    yield (
+        f"validators   {consensus['reachable']} of {consensus['validators']} in touch; linked with "
+        f"{linked}"
+    )
+    if consensus["unproven"]:
+        yield f"finality     {consensus['unproven']} blocks are not proven final here yet"
+    for msp_id, count in sorted(consensus["misbehaviour"].items()):
+        yield f"misbehaviour {msp_id}: double signing proven {count} times"
 
 
 def warnings_in(value: dict[str, Any]) -> list[str]:

@@ -61,3 +61,57 @@ def test_status_tells_of_private_data_where_there_is_something_to_tell(
     told = {"missing": missing, "reconciled": reconciled, "last_success": last_success}
     lines = list(status_lines({**STATUS, "private_data": told}))
     assert [each for each in lines if each.startswith("private data")] == expected
+
+
+NOTHING_PRIVATE = {"missing": 0, "reconciled": 0, "last_success": ""}
+CONSENSUS = {
+    "height": 12,
+    "round": 0,
+    "lag": 0,
+    "validators": 4,
+    "reachable": 4,
+    "peers": ["MakerMSP", "OperatorMSP", "PtaMSP"],
+    "misbehaviour": {},
+    "restarts": 0,
+    "unproven": 0,
+}
+TROUBLE = {
+    "round": 3,
+    "lag": 5,
+    "reachable": 1,
+    "peers": [],
+    "misbehaviour": {"PtaMSP": 2},
+    "restarts": 1,
+    "unproven": 7,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {},
+            [
+                "consensus    at height 12",
+                "validators   4 of 4 in touch; linked with MakerMSP, OperatorMSP, PtaMSP",
+            ],
+        ),
+        (
+            TROUBLE,
+            [
+                "consensus    at height 12, round 3, 5 behind; started anew 1 times",
+                "validators   1 of 4 in touch; linked with nobody",
+                "finality     7 blocks are not proven final here yet",
+                "misbehaviour PtaMSP: double signing proven 2 times",
+            ],
+        ),
+    ],
+)
+def test_status_tells_how_the_agreement_stands(
+    changes: dict[str, Any], expected: list[str]
+) -> None:
+    """What is as it should be is not told at length; trouble has a line or a word of its own."""
+    ordering = {**STATUS["ordering"], "consensus": {**CONSENSUS, **changes}}
+    lines = list(status_lines({**STATUS, "private_data": NOTHING_PRIVATE, "ordering": ordering}))
+    begin = ("consensus", "validators", "finality", "misbehaviour")
+    assert [each for each in lines if each.startswith(begin)] == expected
