@@ -1,6 +1,6 @@
 """The two gRPC servers of a node: which services stand on which port, within which limits.
 
-client port (TLS)       gateway.Gateway, protos.Deliver, qist.Calls
+client port (TLS)       gateway.Gateway, protos.Deliver, qist.Calls, qist.Proofs
 node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, qist.PrivateData, qist.Calls;
                         members' nodes only
 """
@@ -31,6 +31,7 @@ from nodes.gateway.service import Gateway, add_gateway_service, gateway_endpoint
 from nodes.orderer.service import OrdererService, add_orderer_service
 from nodes.private_data.room import PrivateDataRoom
 from nodes.private_data.service import add_private_data_service
+from nodes.proofs import ProofService, add_proof_service
 from nodes.rpc.calls import CallService, add_call_service
 from nodes.rpc.concurrency import ConcurrencyLimit
 from nodes.rpc.connections import MemberGuard, server_options
@@ -160,6 +161,8 @@ class Servers:
                 limits.first_request_s,
             ),
         )
+        proofs = ProofService(self._find_channel, self._clock, self.calls)
+        add_proof_service(server, proofs)
         credentials = client_port_credentials(self._tls_folder)
         _bind(server, self._configuration.client.listen, credentials)
         return server

@@ -32,7 +32,7 @@ from clients.gateway.requests import BlocksRequest
 from ledger.blocks.block import Block, compute_data_hash
 from ledger.errors import BlockError, Refusal, Unavailable
 
-__all__ = ["BlockFolder", "fetch_blocks"]
+__all__ = ["BlockFolder", "block_request", "fetch_blocks"]
 
 SUFFIX: Final = ".block"
 PIECE: Final = 200
@@ -136,6 +136,14 @@ def fetch_blocks(
                 "run the command again"
             )
         start = number
+
+
+def block_request(
+    signer: Signer, channel_id: str, number: int, client_certificate: bytes = b""
+) -> BlocksRequest:
+    """Return a request for one block that exists; see `fetch_blocks`."""
+    position = _at(number)
+    return _Seek(signer, channel_id, client_certificate).request(position, position)
 
 
 def _continue(folder: BlockFolder, first: int) -> tuple[int, bytes | None]:

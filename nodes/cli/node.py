@@ -337,6 +337,34 @@ def clock(
     terminal.result({"clock": now}, [f"the clock stands at {now}"])
 
 
+@app.command("prove")
+def prove(
+    context: typer.Context,
+    folder: Folder,
+    number: Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="Of the block.")],
+    out: Annotated[Path, typer.Option(help="The file to write, as 17.proof.")],
+    as_json: AsJson = False,
+) -> None:
+    """Prove a block out of what a stopped node has stored; see `qist blocks verify`.
+
+    A running node is asked with `qist blocks prove`.
+    """
+    from nodes.cli.node_folder import is_rehearsal
+    from nodes.cli.node_proof import write_proof
+
+    terminal = Terminal.of(context, as_json)
+    terminal.speak_of_rehearsal(is_rehearsal(folder))
+    proved, size = write_proof(folder, number, out)
+    digest = proved.block.header.hash().hex()
+    terminal.result(
+        {"file": str(out), "size_bytes": size, "number": number, "header_hash": digest},
+        [
+            f"{out} proves block {number} of channel {proved.channel_id} to whoever has its "
+            f"genesis block; header hash {digest}"
+        ],
+    )
+
+
 @app.command("backup")
 def backup(
     context: typer.Context,

@@ -1,9 +1,10 @@
 """A channel that validators decide on, without their processes: blocks and finality records.
 
 Blocks are made by the engine's own functions, configurations by the orderer's gate. The votes are
-signed here with the validators' keys, into the messages that CometBFT sends; the recorded heights
-in `tests/vectors/cometbft-0.38.25` show that they are the ones. Which heights lie between two blocks
-and who votes is for a test to say. Verdicts and commit hashes are anything: no ledger is behind it.
+signed here with the validators' keys, into the messages that CometBFT sends; the heights recorded
+in `tests/vectors/cometbft-0.38.25` show that they are the ones. Which heights lie between two
+blocks and who votes is for a test to say. Verdicts and commit hashes are anything: there is no
+ledger behind it.
 """
 
 from __future__ import annotations

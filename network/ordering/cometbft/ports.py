@@ -11,13 +11,15 @@ Source: CometBFT v0.38, spec/abci/abci++_methods.md.
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ledger.blocks.block import Block
 from ledger.errors import Fatal
 from network.configuration import ChannelConfiguration
 from network.ordering.cometbft.messages import abci_pb2, types_pb2
-from network.ordering.cometbft.rpc import CometStatus
+
+if TYPE_CHECKING:
+    from network.ordering.cometbft.rpc import CometStatus
 
 __all__ = [
     "Application",
