@@ -19,8 +19,8 @@ from tests.support.consenters import comet_genesis, consenters_of, four_members
 from tests.support.members import CHANNEL, NOW, Member, signed_envelope
 
 U32 = struct.Struct(">I")
-LIMIT = 40_000
-BATCH = BatchParameters(max_message_count=20, absolute_max_bytes=LIMIT, preferred_max_bytes=20_000)
+LIMIT = 100_000
+BATCH = BatchParameters(max_message_count=20, absolute_max_bytes=LIMIT, preferred_max_bytes=50_000)
 
 
 @dataclass
