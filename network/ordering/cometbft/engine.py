@@ -183,7 +183,7 @@ class CometEngine:
                 members = {each.msp_id for each in validators_of(self._sink.configuration)}
                 await asyncio.sleep(sorted(members).index(self._settings.msp_id) * STAGGER_S)
             logger.info("CometBFT is started anew, with the settings of the new configuration")
-            await running.restart(told)
+            running.restart(told)
 
     def _failed(self, error: Exception) -> None:
         """Hear that the work cannot go on."""

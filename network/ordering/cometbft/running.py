@@ -1,7 +1,10 @@
 """One time at work of the engine: the application, CometBFT beside it, and who speaks to both.
 
-    start   ABCI socket → CometBFT's folder → its process → bundler
+    start   ABCI socket → how CometBFT begins (`beginning.py`) → its folder → its process
     stop    the reverse, so that CometBFT never asks where nobody answers
+
+CometBFT is brought up again, by the same steps, when it is to have other settings or when its data
+turn out not to fit the ledger. When it merely ends, `process.py` starts it again.
 
 Invariants:
 - While CometBFT is away, or not enough others are there, the bundler takes nothing; what is under
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from ledger.errors import Unavailable
 from network.errors import Divergence
 from network.msp import SigningIdentity
 from network.ordering.cometbft.application import CometApplication, Decided, Standing
+from network.ordering.cometbft.beginning import Beginning
 from network.ordering.cometbft.health import CometHealth
 from network.ordering.cometbft.home import HomeSettings, write_home
 from network.ordering.cometbft.keeper import FinalityKeeper
@@ -31,8 +36,9 @@ from network.ordering.cometbft.retention import retain_height
 from network.ordering.cometbft.rpc import CometRpc
 from network.ordering.cometbft.rules import BundleRules
 from network.ordering.cometbft.server import AbciServer
+from network.ordering.cometbft.snapshots import Snapshots
 from network.ordering.cometbft.submission import Bundler
-from network.ordering.cometbft.validators import validators_of
+from network.ordering.cometbft.validators import address_of, validators_of
 from network.ordering.ports import Clock, ConsensusState, StagingSink
 from network.ordering.reconfiguration import verify_orderable
 
@@ -60,6 +66,8 @@ class RunningComet:
         told: what it is told.
         msp_id: this node's member.
         may_connect: whether the CometBFT of a node id may.
+        beginning: says how CometBFT begins; left out, with what it has.
+        snapshots: what is given to joining nodes, and taken; left out, there are none.
         on_failure: hears of the first error that ends the work.
 
     Attributes:
@@ -80,6 +88,8 @@ class RunningComet:
         msp_id: str,
         may_connect: Callable[[str], bool],
         on_failure: Callable[[Exception], None],
+        beginning: Beginning | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.told = told
         self._sink = sink
@@ -94,10 +104,11 @@ class RunningComet:
             clock,
             rules=_rules,
             may_connect=may_connect,
-            snapshots=None,
+            snapshots=snapshots,
             on_committed=self._committed,
-            retain=lambda committed: retain_height(committed, self._keeper.recorded, None),
+            retain=self._retain,
         )
+        self._beginning = beginning
         self._server = AbciServer(told.abci_socket, self._application, on_failure)
         self.bundler = Bundler(sink, signer, clock, self._rpc, self._application.rules.adopt)
         self._health = CometHealth(
@@ -109,7 +120,7 @@ class RunningComet:
         )
         self._process: CometProcess | None = None
         self._earlier_starts = 0
-        self._restarting = asyncio.Lock()
+        self._bring_up = asyncio.Event()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -117,14 +128,14 @@ class RunningComet:
         """Begin; CometBFT comes up in the background.
 
         Raises:
-            HomeError: CometBFT cannot be run here.
+            HomeError: the socket cannot be made.
         """
         await self._server.start()
-        await self._start_process()
         self.bundler.start()
         self._health_changed()
         self._spawn(self._health.run(), "CometBFT: health")
         self._spawn(self._keeper.run(), "CometBFT: finality records")
+        self._spawn(self._keep_up(), "CometBFT: process")
 
     async def stop(self) -> None:
         """Take no more, end CometBFT, then the application; may be called twice."""
@@ -134,43 +145,60 @@ class RunningComet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        async with self._restarting:
-            await self._stop_process()
-            await self._server.stop()
+        await self._server.stop()
+        if self._beginning is not None:
+            await self._beginning.stop()
         await self._rpc.close()
         self._application.close()
 
-    async def restart(self, told: HomeSettings) -> None:
-        """Start CometBFT anew, with other settings.
+    def restart(self, told: HomeSettings) -> None:
+        """Bring CometBFT up again, with other settings."""
+        self.told = told
+        self._health.lost("CometBFT is started anew, with the settings of a new configuration")
+        self._bring_up.set()
+
+    async def _keep_up(self) -> None:
+        """Have CometBFT run until cancelled, and end it then.
 
         Raises:
-            HomeError: it cannot be run with them.
+            Refusal: it cannot be run at all.
         """
-        async with self._restarting:
-            if self._stopping:
-                return
-            self._health.lost("CometBFT is started anew, with the settings of a new configuration")
-            await self._stop_process()
-            self.told = told
-            await self._start_process()
+        while True:
+            self._bring_up.clear()
+            told = await self._prepared()
+            await asyncio.to_thread(write_home, self._home, told)
+            process = self._process = CometProcess(
+                self._binary,
+                self._home,
+                told.rpc_socket,
+                on_line=self._heard,
+                on_exit=self._ended_by_itself,
+            )
+            watching = asyncio.create_task(self._watch_beginning(), name="CometBFT: beginning")
+            try:
+                await process.start()
+                await self._bring_up.wait()
+            finally:
+                watching.cancel()
+                self._process = None
+                self._earlier_starts += process.restarts + 1
+                await process.stop()
 
-    async def _start_process(self) -> None:
-        await asyncio.to_thread(write_home, self._home, self.told)
-        process = CometProcess(
-            self._binary,
-            self._home,
-            self.told.rpc_socket,
-            on_line=self._heard,
-            on_exit=self._ended_by_itself,
-        )
-        await process.start()
-        self._process = process
+    async def _prepared(self) -> HomeSettings:
+        """Wait until CometBFT may begin; return what it is told."""
+        if self._beginning is None:
+            return self.told
+        address = address_of(self.told.consensus_key.public_key().public_bytes_raw())
+        how = await self._beginning.prepare(address)
+        await asyncio.to_thread(self._application.resume, how.comet_height)
+        return replace(self.told, state_sync=how.state_sync)
 
-    async def _stop_process(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            self._earlier_starts += process.restarts + 1
-            await process.stop()
+    async def _watch_beginning(self) -> None:
+        """Bring CometBFT up again where it stands still for lack of what nobody has any more."""
+        if self._beginning is None:
+            return
+        await self._beginning.lacks_what_nobody_has(lambda: self._application.comet_height)
+        self._bring_up.set()
 
     def state(self) -> ConsensusState:
         """Return how the agreement stands."""
@@ -194,7 +222,12 @@ class RunningComet:
         if decided.staged is not None:
             self._health.progressed()
             self.bundler.ordered(decided.staged.block.number, decided.bundle_ids)
+        if self._beginning is not None:
+            self._beginning.began()
         self._keeper.wake()
+
+    def _retain(self, committed: int) -> int:
+        return retain_height(committed, self._keeper.recorded, None)
 
     def _health_changed(self) -> None:
         if self._stopping:
@@ -217,6 +250,10 @@ class RunningComet:
             )
 
     def _ended_by_itself(self, ended: Exit) -> None:
+        if self._beginning is not None and self._beginning.hear(ended.last_words):
+            self._health.lost("CometBFT's data do not fit the ledger, and it begins again")
+            self._bring_up.set()
+            return
         words = ended.last_words[-1] if ended.last_words else "nothing"
         self._health.lost(
             f"CometBFT ended and is started again in {ended.pause_s:.1f} s; the last that it said "
