@@ -27,7 +27,7 @@ CLIENTS_STAMP := build/clients/.stamp
 CLIENTS   := $(NODE_STAMP) $(CLIENTS_STAMP)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench fmt docs crash cometbft messages setup lock clean
+.PHONY: help run test check lint bench profile fmt docs crash cometbft messages setup lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -55,6 +55,9 @@ lint: $(DEV_STAMP) ## style, types and the direction of imports
 # QUICK=1: what there are targets for. FULL=1: everything. AGAINST=<commit>: both commits by turns.
 bench: $(NODE_STAMP) ## measure the work that Fabric was measured with (QUICK=1, FULL=1)
 	$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(FULL),--full) $(BENCH_OPTIONS)
+
+profile: $(DEV_STAMP) ## show where the processor time of a payment goes, function by function
+	$(PY) -m tests.bench.profiling $(PROFILE_OPTIONS)
 
 fmt: $(DEV_STAMP) ## put the code in shape
 	$(PY) -m ruff check --fix-only --quiet .

@@ -11,11 +11,11 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tests.bench.network import ROOT, BenchFailed, Tree
-from tests.bench.plan import ENGINES, Plan, full_plan, quick_plan, usual_plan
+from tests.bench.plan import ENGINES, WORKS, Plan, Row, full_plan, quick_plan, usual_plan
 from tests.bench.report import TABLE, render_tables, write_report
 from tests.bench.results import as_json
 from tests.bench.run import fresh, run
@@ -36,6 +36,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     extent.add_argument("--quick", action="store_true", help="what there are targets for")
     extent.add_argument("--full", action="store_true", help="everything; takes its time")
     parser.add_argument("--engine", choices=ENGINES, action="append", help="one or more of them")
+    parser.add_argument(
+        "--row", action="append", help="these alone: WORK,BATCH,CALLERS or WORK,BATCH,CALLERS,node"
+    )
+    parser.add_argument("--rounds", type=int, help="of each row")
+    parser.add_argument("--seconds", type=float, help="of each round")
     parser.add_argument("--processes", type=int, default=1, help="of the load, with our SDK")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     return parser.parse_args(arguments)
@@ -44,10 +49,33 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def plan_of(given: argparse.Namespace) -> Plan:
     """Return what is to be measured."""
     if given.quick:
-        return quick_plan(given.engine or ("cometbft",))
-    if given.full:
-        return full_plan(given.engine or ENGINES)
-    return usual_plan(given.engine or ENGINES)
+        plan = quick_plan(given.engine or ("cometbft",))
+    elif given.full:
+        plan = full_plan(given.engine or ENGINES)
+    else:
+        plan = usual_plan(given.engine or ENGINES)
+    changed = {"rounds": given.rounds, "seconds": given.seconds}
+    timing = replace(plan.timing, **{k: v for k, v in changed.items() if v is not None})
+    rows = plan.rows
+    if given.row:
+        rows = tuple(row_from(each, engine) for engine in plan.engines for each in given.row)
+    return replace(plan, rows=rows, timing=timing)
+
+
+def row_from(words: str, engine: str) -> Row:
+    """Return the row that `WORK,BATCH,CALLERS` or `WORK,BATCH,CALLERS,CLIENT` names.
+
+    Raises:
+        SystemExit: it names none.
+    """
+    match words.split(","):
+        case [work, batch, callers, *client] if (
+            work in WORKS and batch.isdecimal() and callers.isdecimal() and len(client) < 2
+        ):
+            return Row(work, int(batch), int(callers), engine, *client)
+    raise SystemExit(
+        f"no row: {words}; write {' or '.join(WORKS)}, as in pay,1,64 or pay,1,64,node"
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 ENGINES = ("solo", "cometbft")
 CLIENTS = ("sdk", "node")
+WORKS = ("open", "pay", "evaluate")
 BULK = 500
 SHARE_LEAST = 64
 """Agreements that a caller pays in turn at least, so that it never outruns a slower node."""

@@ -12,7 +12,7 @@ called it. A pattern is the beginning of a path, and of a function behind a colo
 | validate | signatures, policies and MVCC of a block |
 | commit | the block and its effect written, and those told who wait |
 | status | the commit status asked for and answered |
-| transport | gRPC, TLS and the event loop: what belongs to no stage above |
+| transport | gRPC, TLS, event loop, work on its way to threads: what has no other stage |
 | native | gRPC's own threads and LevelDB's compaction, which run no Python |
 | client | the process that makes the load, whole |
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 STAGES = (
     "endorse", "order", "cometbft", "validate", "commit", "status", "transport", "native", "client",
@@ -36,16 +37,20 @@ OWNERS: Sequence[tuple[str, str]] = (
     ("network/ordering/", "order"),
     ("nodes/deliver/", "order"),
     ("nodes/committer/committer.py:write", "commit"),
+    ("nodes/committer/committer.py:commit", "commit"),
     ("nodes/committer/", "validate"),
     ("ledger/validation/", "validate"),
     ("ledger/channel.py:prepare", "validate"),
     ("ledger/channel.py:commit", "commit"),
-    ("ledger/recovery.py", "commit"),
-    ("nodes/channel.py:_announce", "commit"),
-    ("nodes/channel.py:_tell", "commit"),
+    ("nodes/channel.py:_guarded", "commit"),
+    ("nodes/channel.py:_announced", "commit"),
+    ("nodes/channel.py:_on_writer", "commit"),
+    ("nodes/announced.py:_announce", "commit"),
+    ("nodes/announced.py:_tell", "commit"),
     ("nodes/private_data/", "commit"),
 )
 OTHERWISE = "transport"
+MAIN = "thread:MainThread"
 
 
 def stage_of(stack: Sequence[str]) -> str:
@@ -61,7 +66,7 @@ def stage_of(stack: Sequence[str]) -> str:
     return OTHERWISE
 
 
-def seconds_by_stage(samples: Iterable[Mapping[str, object]], root: str) -> dict[str, float]:
+def seconds_by_stage(samples: Iterable[Mapping[str, Any]], root: str) -> dict[str, float]:
     """Add up what samplers wrote (sampling/sitecustomize.py) of nodes, by stage.
 
     Args:
@@ -69,14 +74,15 @@ def seconds_by_stage(samples: Iterable[Mapping[str, object]], root: str) -> dict
     """
     spent: dict[str, float] = defaultdict(float)
     for sample in samples:
-        stacks = sample["stacks"]
-        assert isinstance(stacks, list)
-        for stack, seconds in stacks:
-            spent[stage_of([relative(place, root) for place in stack])] += seconds
-        native = sample["native_s"]
-        assert isinstance(native, float)
-        spent["native"] += native
-    return dict(spent)
+        spent["native"] += sample["native_s"]
+        for stack, seconds in sample["stacks"]:
+            # What the other threads' work does not tell exactly is how it came to them.
+            stage = stage_of([relative(each, root) for each in stack])
+            spent[stage if stack[-1] == MAIN else OTHERWISE] += seconds
+        for place, seconds in sample["exact"]:
+            spent[stage_of([relative(place, root)])] += seconds
+            spent[OTHERWISE] -= seconds
+    return {stage: max(0.0, seconds) for stage, seconds in spent.items()}
 
 
 def relative(place: str, root: str) -> str:
