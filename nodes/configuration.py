@@ -57,10 +57,17 @@ class ConsensusSection(Endpoint):
     Attributes:
         binary: path of the program ``cometbft``; looked for in the usual places when left out.
         profile: how long it waits for the others: ``local``, or ``wan`` between cities.
+        begin_with: what its consensus process begins with where it has nothing: ``blocks`` of the
+            other members' processes, a ``snapshot`` of their ledgers, or by itself (``auto``)
+            blocks as long as somebody has the first one.
+        snapshot_interval_blocks: after so many blocks there is another snapshot for other nodes;
+            the same for all members, so that many can give the same one.
     """
 
     binary: str = ""
     profile: Literal["local", "wan"] = "local"
+    begin_with: Literal["auto", "blocks", "snapshot"] = "auto"
+    snapshot_interval_blocks: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
 
 
 class Limits(Section):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from network.certificates.consensus import consensus_keys
+from network.certificates.consensus import CONSENSUS_FOLDER, consensus_keys
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError
 from network.msp import SigningIdentity
 from network.ordering.cometbft.engine import CometEngine
 from network.ordering.cometbft.settings import EngineSettings
+from network.ordering.cometbft.snapshot_chain import SnapshotSettings
 from network.ordering.cometbft.validators import CONSENSUS_TYPE as COMETBFT
 from network.ordering.ports import OrderingEngine
 from network.ordering.solo import CONSENSUS_TYPE as SOLO
@@ -24,7 +25,7 @@ from nodes.clock import Clock
 from nodes.configuration import NodeConfiguration
 from nodes.gateway.members import Members
 from nodes.membership import Membership
-from nodes.orderer.others import OtherMembersNodes
+from nodes.orderer.others import RESTORED_FILE, OtherMembersNodes
 
 __all__ = ["COMET_FOLDER", "Engines"]
 
@@ -93,6 +94,10 @@ class Engines:
                 listen=consensus.listen,
                 address=consensus.reachable,
                 profile=consensus.profile,
+                marks=self._folder / CONSENSUS_FOLDER,
+                restored=self._folder / RESTORED_FILE,
+                snapshots=SnapshotSettings(consensus.snapshot_interval_blocks),
+                begin_with=consensus.begin_with,
             ),
             keys=lambda: consensus_keys(self._folder),
             newest=self._membership.configuration,

@@ -11,6 +11,13 @@ Whether its data fit the ledger shows when CometBFT has looked at them: if not, 
 last words say so (`hear`). The ledger never loses anything, nor does CometBFT forget what its key
 has signed.
 
+While CometBFT begins, a file says so, since what it has by then nobody can see from outside:
+
+    HOME/begins     the height up to which it has everything: 0, or that of the snapshot it took
+
+It is there before CometBFT is started with nothing, and goes with the first height that is
+committed after that. A node that was killed meanwhile begins where it stopped.
+
 For a snapshot CometBFT's light client needs a header to trust. It is taken from a proof that a
 member gives for the last block of its newest snapshot, and that is verified from this node's own
 genesis block on (`proofs.py`): no member is believed.
@@ -49,6 +56,7 @@ from network.ordering.cometbft.sign_guard import (
     SignGuard,
     answers_needed,
     height_signed_at_most,
+    write_whole,
 )
 from network.ordering.cometbft.validators import validators_of
 
@@ -69,10 +77,10 @@ proved anew each time, and a channel on which nothing happens has old headers.""
 _STORE: Final = "data/blockstore.db"
 _DATA: Final = ("blockstore.db", "state.db", "evidence.db", "tx_index.db", "cs.wal")
 """What CometBFT keeps in `data`, but for what its key has signed."""
-# CometBFT's words when its data do not fit the ledger (state/errors.go, consensus/replay.go).
+_BEGINS: Final = "begins"
+# CometBFT's words when its data do not fit the ledger (state/errors.go).
 _BEHIND = re.compile(r"app block height \(\d+\) is higher than core \((\d+)\)")
 _PRUNED = re.compile(r"app block height \(\d+\) is too far below block store base")
-_EMPTY: Final = "state.AppHash does not match AppHash after replay"
 
 
 class BeginningChain(Protocol):
@@ -151,6 +159,8 @@ class Beginning:
         self._relay = LightRelay(others)
         self._core_height: int | None = None
         self._gives_up = False
+        self._begins = home / _BEGINS
+        self._is_beginning = True
 
     async def prepare(self, address: bytes) -> HowToBegin:
         """Return how CometBFT begins; waits as long as that cannot be said.
@@ -178,9 +188,9 @@ class Beginning:
             self._give_up("they begin behind what the ledger of this node has")
             return True
         found = _BEHIND.search(words)
-        if found is None and _EMPTY not in words:
+        if found is None:
             return False
-        self._core_height = int(found[1]) if found else 0
+        self._core_height = int(found[1])
         logger.warning(
             "CometBFT's data end at height %d, and the ledger of this node is further: what lies "
             "between comes again from the other members and is answered from the ledger",
@@ -211,6 +221,16 @@ class Beginning:
     def _give_up(self, why: str) -> None:
         logger.warning("CometBFT's data are given up, and it begins with a snapshot: %s", why)
         self._gives_up = True
+
+    def restored(self, comet_height: int) -> None:
+        """Note durably that a snapshot was taken; before CometBFT hears of it."""
+        write_whole(self._begins, f"{comet_height}\n".encode())
+
+    def began(self) -> None:
+        """Hear that a height was committed: CometBFT has data of its own."""
+        if self._is_beginning:
+            self._begins.unlink(missing_ok=True)
+            self._is_beginning = False
 
     async def stop(self) -> None:
         """Close what was opened for CometBFT's light client."""
@@ -268,24 +288,38 @@ class Beginning:
     # What it begins with
 
     async def _decide(self) -> HowToBegin:
-        core = self._core_height
         if self._gives_up:
             await asyncio.to_thread(_remove_data, self._home)
-            self._gives_up, core = False, 0
-        if core is None and (self._home / _STORE).exists():
+            self._gives_up = False
+        begun = self._begun_at()
+        if begun is None and self._core_height is not None:
+            return HowToBegin(self._core_height)
+        if begun is None and (self._home / _STORE).exists():
             return HowToBegin(None)
-        if core:
-            return HowToBegin(core)
+        how = await self._with_nothing(begun or 0)
+        await asyncio.to_thread(self.restored, begun or 0)
+        self._is_beginning = True
+        return how
+
+    def _begun_at(self) -> int | None:
+        """Return what CometBFT has if it is still beginning, else None."""
+        try:
+            return int(self._begins.read_text())
+        except FileNotFoundError:
+            return None
+
+    async def _with_nothing(self, comet_height: int) -> HowToBegin:
+        """Return how a CometBFT begins that has nothing, or nothing but a snapshot perhaps."""
         while True:
             answers = await self._ask_all()
-            if not self._needs_snapshot(answers):
+            if not comet_height and not self._needs_snapshot(answers):
                 return HowToBegin(0)
             try:
-                return HowToBegin(0, await self._state_sync(answers))
+                return HowToBegin(comet_height, await self._state_sync(answers))
             except (Unavailable, Refusal) as error:
                 self._wait_for(
-                    "no other member's CometBFT has the first block any more, so this one begins "
-                    f"with a snapshot, and none can be had yet: {error}"
+                    "this node's CometBFT begins with a snapshot, since no other member's has the "
+                    f"first block any more or since it is to, and none can be had yet: {error}"
                 )
             await asyncio.sleep(ASK_AGAIN_S)
 
@@ -361,6 +395,7 @@ def _trusted_header(genesis: Block, raw: bytes) -> tuple[int, bytes]:
 
 
 def _remove_data(home: Path) -> None:
+    (home / _BEGINS).unlink(missing_ok=True)
     for name in _DATA:
         path = home / "data" / name
         if path.exists():

@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from network.certificates.consensus import ConsensusKeys
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError
+from network.ordering.cometbft.beginning import With
 from network.ordering.cometbft.bundle import limits_of
 from network.ordering.cometbft.home import HomeSettings
 from network.ordering.cometbft.quota import BUNDLES_PER_MEMBER, BYTES_PER_MEMBER
+from network.ordering.cometbft.snapshot_chain import SnapshotSettings
 from network.ordering.cometbft.validators import Validator, node_id_of, validators_of
 
 __all__ = [
@@ -45,6 +47,10 @@ class EngineSettings:
         listen: "host:port" where other members' CometBFT reach it on this machine.
         address: "host:port" by which they know it.
         profile: how patient it is (`home.PROFILES`).
+        marks: the folder of its keys, in which is noted that they sign (`sign_guard.py`).
+        restored: the file that says that the node came from a backup.
+        snapshots: which ones are given to other nodes.
+        begin_with: what is wanted where CometBFT has nothing.
     """
 
     name: str
@@ -54,6 +60,10 @@ class EngineSettings:
     listen: str
     address: str
     profile: str
+    marks: Path
+    restored: Path
+    snapshots: SnapshotSettings
+    begin_with: With = "auto"
 
     @property
     def abci_socket(self) -> Path:

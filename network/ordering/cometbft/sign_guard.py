@@ -34,7 +34,7 @@ from typing import Final
 
 from network.ordering.cometbft.home import SIGN_STATE
 
-__all__ = ["SignGuard", "answers_needed", "height_signed_at_most"]
+__all__ = ["SignGuard", "answers_needed", "height_signed_at_most", "write_whole"]
 
 _BEYOND: Final = 2
 _LAST_ROUND: Final = 2**31 - 1
@@ -89,7 +89,7 @@ class SignGuard:
     def set_mark(self) -> None:
         """Note durably that CometBFT is about to be started with this key."""
         if not self.has_signed:
-            _write(self._mark, self._text.encode())
+            write_whole(self._mark, self._text.encode())
 
     def sign_above(self, height: int) -> None:
         """Let the key sign nothing up to *height*, that included; what is higher stays.
@@ -99,8 +99,7 @@ class SignGuard:
         if height <= self._signed_height():
             return
         state = {"height": str(height), "round": _LAST_ROUND, "step": _LAST_STEP}
-        self._state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(self._state, json.dumps(state).encode())
+        write_whole(self._state, json.dumps(state).encode())
 
     def _signed_height(self) -> int:
         try:
@@ -109,8 +108,9 @@ class SignGuard:
             return 0
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, durably, for this user alone."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, durably, for this user alone; makes its folder."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.new")
     scratch.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

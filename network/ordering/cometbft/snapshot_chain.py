@@ -8,8 +8,16 @@ from typing import Final, Protocol
 
 from ledger.blocks.block import Block
 from network.configuration import ChannelConfiguration
+from network.ordering.ports import StagingSink
 
-__all__ = ["FINALITY", "Snapshot", "SnapshotChain", "SnapshotSettings", "VerifyBlock"]
+__all__ = [
+    "FINALITY",
+    "JoinableSink",
+    "Snapshot",
+    "SnapshotChain",
+    "SnapshotSettings",
+    "VerifyBlock",
+]
 
 FINALITY: Final = "finality"
 """Kind of the evidence that holds finality records."""
@@ -51,6 +59,10 @@ class SnapshotChain(Protocol):
 
     async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
         """File evidence about a committed block, durably; the same twice changes nothing."""
+
+
+class JoinableSink(StagingSink, SnapshotChain, Protocol):
+    """The channel of a node whose engine can begin with a snapshot, and give some."""
 
 
 VerifyBlock = Callable[[Block, bytes, ChannelConfiguration], None]

@@ -87,6 +87,11 @@ class GivenSnapshots:
                     )  # fmt: skip
             return found
 
+    def newest_block(self) -> int:
+        """Return the last block of the newest one; 0 if there is none."""
+        with self._planning:
+            return max(self._numbers(), default=0)
+
     def oldest_height(self) -> int:
         """Return CometBFT's height of the oldest one; 0 if there is none."""
         with self._planning:

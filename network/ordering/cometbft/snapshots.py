@@ -24,16 +24,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from ledger.blocks.block import Block
+from ledger.blocks.metadata import codes_of
+from ledger.blocks.structure import is_config_block
 from ledger.errors import Refusal
+from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration
 from network.errors import Divergence
 from network.ordering.cometbft.app_hash import compute_app_hash
 from network.ordering.cometbft.genesis import configuration_blocks
 from network.ordering.cometbft.ordered import comet_height_of
+from network.ordering.cometbft.records import verify_record
 from network.ordering.cometbft.snapshot_chain import (
     FINALITY,
     Snapshot,
@@ -61,6 +66,7 @@ __all__ = [
     "SnapshotSettings",
     "Snapshots",
     "VerifyBlock",
+    "record_verifier",
 ]
 
 log = logging.getLogger(__name__)
@@ -139,6 +145,8 @@ class Snapshots:
         genesis_hash: header hash of its genesis block.
         verify: judges blocks that are taken.
         settings: which snapshots there are.
+        on_restored: told CometBFT's height of a snapshot when it has been taken, in a thread, and
+            before CometBFT hears of it.
 
     Attributes:
         restored: where CometBFT goes on; None unless a snapshot was taken since the start.
@@ -150,11 +158,13 @@ class Snapshots:
         genesis_hash: bytes,
         verify: VerifyBlock,
         settings: SnapshotSettings,
+        on_restored: Callable[[int], None] = lambda _height: None,
     ) -> None:
         self.restored: Restored | None = None
         self._chain = chain
         self._genesis_hash = genesis_hash
         self._verify = verify
+        self._on_restored = on_restored
         self._given = GivenSnapshots(chain, genesis_hash, settings)
         self._sync: _Sync | None = None
 
@@ -173,6 +183,10 @@ class Snapshots:
             chunk: place of the chunk, from 0.
         """
         return await asyncio.to_thread(self._given.load_chunk, height, format, chunk)
+
+    async def newest_block(self) -> int:
+        """Return the number of the last block of the newest snapshot, 0 if there is none."""
+        return await asyncio.to_thread(self._given.newest_block)
 
     async def oldest_height(self) -> int:
         """Return CometBFT's height of the oldest snapshot that is offered; 0 if none is.
@@ -244,6 +258,7 @@ class Snapshots:
         sync.previous = index, sender
         if is_last:
             await asyncio.to_thread(self._verify_end, sync)
+            await asyncio.to_thread(self._on_restored, sync.target.height)
             self.restored, self._sync = sync.target, None
             log.info("the snapshot is restored up to block %d", sync.description.last)
         return AppliedChunk(ApplyResult.ACCEPT)
@@ -304,6 +319,18 @@ class Snapshots:
     def _configuration_before(self, number: int) -> ChannelConfiguration:
         blocks = configuration_blocks(self._chain.stored_block, number - 1)
         return ChannelConfiguration.from_block(next(blocks))
+
+
+def record_verifier(chain_id: str) -> VerifyBlock:
+    """Return what judges the blocks of a chain of CometBFT by their finality records."""
+
+    def verify(block: Block, record: bytes, before: ChannelConfiguration) -> None:
+        after = None
+        if is_config_block(block) and codes_of(block) == (TxValidationCode.VALID,):
+            after = ChannelConfiguration.from_block(block)
+        verify_record(record, block, chain_id, before, after)
+
+    return verify
 
 
 def _refuse(sync: _Sync, index: int, sender: str, error: Refusal) -> AppliedChunk:

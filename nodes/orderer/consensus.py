@@ -1,0 +1,175 @@
+"""``qist.Consensus`` on the node port: what a joining node asks of another member's CometBFT.
+
+    Ask      one question of CometBFT's light client, in JSON; its answer, in JSON
+    Prove    nothing; a proof of the last block of the newest snapshot that this node gives
+
+Both messages are ``google.protobuf.BytesValue``. Each CometBFT serves its RPC to its own node
+alone, over a unix socket, and this is the only way to it for others
+(`network.ordering.cometbft.relay`). That it is away is said in the answer, since the node is there.
+
+Invariants: members only; questions are few, bounded and change nothing
+(`network.ordering.cometbft.light_rpc`); one member cannot keep the others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.protobuf.wrappers_pb2 import BytesValue
+
+from ledger.errors import Refusal, Unavailable
+from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
+from network.ordering.cometbft.light_rpc import (
+    MAX_ANSWER_BYTES,
+    MAX_QUESTION_BYTES,
+    decode_question,
+    encode_question,
+)
+from network.ordering.cometbft.proof_making import make_proof
+from nodes.channel import Channel
+from nodes.gateway.members import Members
+from nodes.rpc.concurrency import ConcurrencyLimit, MemberShares
+from nodes.rpc.connections import calling_member
+from nodes.rpc.handlers import Guard, unary
+
+__all__ = ["ConsensusService", "OtherMembersComets", "ServedComet", "add_consensus_service"]
+
+SERVICE: Final = "qist.Consensus"
+ASK: Final = f"/{SERVICE}/Ask"
+PROVE: Final = f"/{SERVICE}/Prove"
+ANSWER_S: Final = 5.0
+PROOF_S: Final = 60.0
+AT_ONCE: Final = 32
+_MEMBERS_PART: Final = 4
+_FRAME_BYTES: Final = 16
+
+
+class ServedComet(Protocol):
+    """The CometBFT of this node, and the snapshots it gives."""
+
+    async def call(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Return the result of a method of CometBFT's RPC.
+
+        Raises:
+            CometUnavailable: CometBFT does not answer, or there is none.
+            CometRefusal: it answers with an error.
+        """
+
+    async def newest_snapshot(self) -> int:
+        """Return the number of the last block of the newest snapshot, 0 if there is none."""
+
+
+class _Bounded:
+    """``BytesValue`` as it is parsed: its length is looked at first."""
+
+    DESCRIPTOR = BytesValue.DESCRIPTOR
+
+    @staticmethod
+    def FromString(raw: bytes) -> Any:
+        """Parse a message; raises Refusal, or protobuf's DecodeError."""
+        if len(raw) > MAX_QUESTION_BYTES + _FRAME_BYTES:
+            raise Refusal(f"a question of {len(raw)} bytes is longer than {MAX_QUESTION_BYTES}")
+        return BytesValue.FromString(raw)
+
+
+class ConsensusService:
+    """Answers Ask and Prove.
+
+    Args:
+        channel: of the node.
+        comet: the node's CometBFT.
+    """
+
+    def __init__(self, channel: Channel, comet: ServedComet) -> None:
+        self._channel = channel
+        self._comet = comet
+        self.limit = ConcurrencyLimit("consensus", AT_ONCE)
+        self._shares = MemberShares("consensus", AT_ONCE // _MEMBERS_PART)
+        self._proving = MemberShares("proofs", 1)
+
+    async def ask(self, message: Any, context: Any) -> Any:
+        """Put one question to CometBFT."""
+        caller = calling_member(context, self._channel.configuration)
+        with self.limit.enter(), self._shares.enter(caller):
+            method, params = decode_question(message.value)
+            try:
+                answer = {"result": await self._comet.call(method, params)}
+            except CometRefusal as refused:
+                answer = {"error": {"code": refused.code, "data": refused.data}}
+            except CometUnavailable as away:
+                answer = {"away": str(away)}
+            return BytesValue(value=json.dumps(answer).encode())
+
+    async def prove(self, _message: Any, context: Any) -> Any:
+        """Prove the last block of the newest snapshot."""
+        caller = calling_member(context, self._channel.configuration)
+        with self.limit.enter(), self._proving.enter(caller):
+            number = await self._comet.newest_snapshot()
+            if not number:
+                raise Unavailable(
+                    "this node gives no snapshot: its chain is too short for one, or records of "
+                    "finality are missing; ask another member's node"
+                )
+            proof = await asyncio.to_thread(make_proof, self._channel.ledger, number)
+            return BytesValue(value=proof)
+
+
+def add_consensus_service(server: grpc.aio.Server, service: ConsensusService, guard: Guard) -> None:
+    """Offer *service* on *server* to callers that pass *guard*."""
+    handlers = {
+        "Ask": unary("Ask", _Bounded, service.ask, guard),
+        "Prove": unary("Prove", _Bounded, service.prove, guard),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+class OtherMembersComets:
+    """Implements `network.ordering.cometbft.light_rpc.OtherComets` over the node ports.
+
+    Args:
+        members: returns the other members' nodes.
+    """
+
+    def __init__(self, members: Callable[[], Members]) -> None:
+        self._members = members
+
+    def msp_ids(self) -> Sequence[str]:
+        """The other members whose nodes have an address."""
+        return tuple(self._members().others())
+
+    async def ask(self, msp_id: str, method: str, params: Mapping[str, Any]) -> Any:
+        """Return the result of a method of a member's CometBFT."""
+        raw = await self._call(msp_id, ASK, encode_question(method, params), ANSWER_S)
+        if len(raw) > MAX_ANSWER_BYTES:
+            raise CometUnavailable(f"{msp_id} answers {method} with {len(raw)} bytes")
+        try:
+            answer = json.loads(raw)
+            if "away" in answer:
+                raise CometUnavailable(f"{msp_id} answers: {answer['away']}")
+            error = answer.get("error")
+            if error is None:
+                return answer["result"]
+            code, data = int(error["code"]), str(error["data"])
+        except (ValueError, KeyError, TypeError, AttributeError) as broken:
+            raise CometUnavailable(f"{msp_id} does not answer {method} in its form") from broken
+        raise CometRefusal(f"{msp_id}'s CometBFT refuses {method}: {data}", code=code, data=data)
+
+    async def prove(self, msp_id: str) -> bytes:
+        """Return a member's proof of the last block of its newest snapshot."""
+        return await self._call(msp_id, PROVE, b"", PROOF_S)
+
+    async def _call(self, msp_id: str, method: str, content: bytes, timeout_s: float) -> bytes:
+        member = self._members().others().get(msp_id)
+        if member is None:
+            raise Unavailable(f"{msp_id} has no node")
+        raw = await member.ask(method, BytesValue(value=content).SerializeToString(), timeout_s)
+        try:
+            value: bytes = BytesValue.FromString(raw).value
+        except DecodeError as error:
+            raise Unavailable(f"the node of {msp_id} does not answer in our form") from error
+        return value
