@@ -297,7 +297,9 @@ class _Connection:
     @property
     def is_reusable(self) -> bool:
         """Whether another exchange may follow."""
-        return self._http.our_state is h11.IDLE and not self._reader.at_eof()
+        # Bytes after an answer would be taken for the next one.
+        clean = self._http.our_state is h11.IDLE and self._http.trailing_data == (b"", False)
+        return clean and not self._reader.at_eof()
 
     def close(self) -> None:
         """Close the connection."""
@@ -350,6 +352,8 @@ def _result(method: str, answer: bytes) -> Any:
         found = json.loads(answer)
         error = found.get("error")
         if error is None:
+            if found["result"] is None:
+                raise ValueError("neither a result nor an error")
             return found["result"]
         code, data = int(error["code"]), f"{error['message']}: {error.get('data', '')}"
     except (ValueError, KeyError, TypeError, AttributeError):
