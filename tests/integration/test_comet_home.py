@@ -113,6 +113,14 @@ def test_home_never_overwrites_what_the_key_signed(tmp_path: Path) -> None:
     assert state.read_text() == '{"height": "70", "round": 0, "step": 3}'
 
 
+def test_home_where_a_file_is_in_the_way_is_refused(tmp_path: Path) -> None:
+    """What cannot be written is named."""
+    node = CometNode(tmp_path)
+    node.home.write_text("a file")
+    with pytest.raises(HomeError, match=f"{node.home} cannot be written: "):
+        write_home(node.home, node.settings)
+
+
 def test_home_of_another_key_replaces_the_old_one(tmp_path: Path) -> None:
     """A member that rotated its consensus key signs with the new one from the next start on."""
     node = CometNode(tmp_path)

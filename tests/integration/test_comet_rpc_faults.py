@@ -16,7 +16,7 @@ from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
 from network.ordering.cometbft.rpc import CometRpc
 from network.ordering.cometbft.sockets import bind_private
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 Answering = Callable[[dict[str, Any]], Awaitable[bytes]]
 
 
@@ -287,7 +287,11 @@ async def test_comet_rpc_given_another_form_of_answer_refuses_to_guess(
     tmp_path: Path, method: str, found: Any
 ) -> None:
     """A field that is missing is named, never taken for empty."""
-    arguments = {"signed_header": [3], "validators": [3], "broadcast_tx": [b"one"]}
+    arguments: dict[str, list[Any]] = {
+        "signed_header": [3],
+        "validators": [3],
+        "broadcast_tx": [b"one"],
+    }
     async with pretended(tmp_path, lambda _: always(result(found))) as (_, rpc):
         with pytest.raises((DecodeError, CometUnavailable)):
             await getattr(rpc, method)(*arguments.get(method, []))

@@ -24,7 +24,7 @@ from tests.support.comet import Listing, until
 FLUSH = abci_pb2.Request(flush=abci_pb2.RequestFlush())
 COMMIT = abci_pb2.Request(commit=abci_pb2.RequestCommit())
 QUERY = abci_pb2.Request(query=abci_pb2.RequestQuery(data=b"height"))
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 def echo(text: str) -> abci_pb2.Request:

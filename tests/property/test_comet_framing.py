@@ -21,7 +21,7 @@ MESSAGES = st.lists(
 
 def naive(raw: bytes) -> list[bytes]:
     """The complete messages at the beginning of *raw*."""
-    found = []
+    found: list[bytes] = []
     while True:
         length, place = 0, 0
         while place < len(raw):

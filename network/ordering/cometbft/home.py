@@ -139,16 +139,25 @@ def write_home(home: Path, settings: HomeSettings) -> bool:
         whether the state of the consensus key was made now. Then either this key never signed, or
         what it signed was lost with the folder: see to it that it signs no height twice.
     Raises:
-        HomeError: a setting is not fit, or the folder is somebody else's.
+        HomeError: a setting is not fit, or the folder cannot be written or is somebody else's.
     """
-    text = _render(home, settings)
-    for folder in (home, home / "config", home / "data"):
-        make_private_folder(folder)
-    _replace(home / "config" / "config.toml", text.encode())
-    _replace(home / "config" / "genesis.json", settings.genesis)
-    _replace(home / "config" / "priv_validator_key.json", _validator_key(settings.consensus_key))
-    _replace(home / "config" / "node_key.json", _node_key(settings.p2p_key))
-    return _create(home / SIGN_STATE, json.dumps(_NOTHING_SIGNED).encode())
+    files = {
+        "config.toml": _render(home, settings).encode(),
+        "genesis.json": settings.genesis,
+        "priv_validator_key.json": _validator_key(settings.consensus_key),
+        "node_key.json": _node_key(settings.p2p_key),
+    }
+    try:
+        for folder in (home, home / "config", home / "data"):
+            make_private_folder(folder)
+        for name, content in files.items():
+            _replace(home / "config" / name, content)
+        return _create(home / SIGN_STATE, json.dumps(_NOTHING_SIGNED).encode())
+    except OSError as error:
+        raise HomeError(
+            f"CometBFT's folder {home} cannot be written: {error.strerror}; make room for it, or "
+            "give it to the user who runs the node"
+        ) from error
 
 
 def _render(home: Path, settings: HomeSettings) -> str:
