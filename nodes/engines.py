@@ -6,13 +6,16 @@ orderer endpoint is its own node port and else follows that endpoint, or `cometb
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from network.certificates.consensus import CONSENSUS_FOLDER, consensus_keys
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError
 from network.msp import SigningIdentity
 from network.ordering.cometbft.engine import CometEngine
+from network.ordering.cometbft.errors import CometUnavailable
 from network.ordering.cometbft.settings import EngineSettings
 from network.ordering.cometbft.snapshot_chain import SnapshotSettings
 from network.ordering.cometbft.validators import CONSENSUS_TYPE as COMETBFT
@@ -25,6 +28,7 @@ from nodes.clock import Clock
 from nodes.configuration import NodeConfiguration
 from nodes.gateway.members import Members
 from nodes.membership import Membership
+from nodes.orderer.consensus import OtherMembersComets
 from nodes.orderer.others import RESTORED_FILE, OtherMembersNodes
 
 __all__ = ["COMET_FOLDER", "Engines"]
@@ -34,6 +38,8 @@ COMET_FOLDER = "comet"
 
 class Engines:
     """Makes the engine of one node; see the module's docstring.
+
+    It also implements `nodes.orderer.consensus.ServedComet`, since engines come and go.
 
     Args:
         folder: of the node.
@@ -59,6 +65,7 @@ class Engines:
         self._members = members
         self._signer = signer
         self._clock = clock
+        self._comet_engine: CometEngine | None = None
 
     def chosen(self) -> OrderingEngine:
         """Return the engine that follows the configuration's choice."""
@@ -82,7 +89,7 @@ class Engines:
                 f"{self._folder} has no section [consensus]: give the node its keys and an address "
                 "with `qist node consensus`"
             )
-        return CometEngine(
+        engine = self._comet_engine = CometEngine(
             self._channel,
             self._signer,
             self._clock,
@@ -101,7 +108,19 @@ class Engines:
             ),
             keys=lambda: consensus_keys(self._folder),
             newest=self._membership.configuration,
+            others=OtherMembersComets(lambda: self._members),
         )
+        return engine
+
+    async def call(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Ask this node's CometBFT (`nodes.orderer.consensus.ServedComet`)."""
+        if self._comet_engine is None:
+            raise CometUnavailable("this node has no CometBFT")
+        return await self._comet_engine.call(method, params)
+
+    async def newest_snapshot(self) -> int:
+        """Return the last block of the newest snapshot; 0 if there is none."""
+        return 0 if self._comet_engine is None else await self._comet_engine.newest_snapshot()
 
     def _orders(self, configuration: ChannelConfiguration) -> bool:
         """Tell whether a configuration has this node order a solo channel."""

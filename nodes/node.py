@@ -151,7 +151,7 @@ class Node:
             deadline_s=limits.simulation_deadline_s,
             threads=limits.simulation_threads,
         )
-        self.engine: OrderingEngine = Engines(
+        engines = Engines(
             folder,
             configuration,
             channel=channel,
@@ -159,7 +159,8 @@ class Node:
             members=self._members,
             signer=signer,
             clock=self.clock,
-        ).chosen()
+        )
+        self.engine: OrderingEngine = engines.chosen()
         self.servers = Servers(
             configuration,
             folder / TLS_FOLDER,
@@ -169,6 +170,7 @@ class Node:
             engine=self.engine,
             clock=self.clock,
             private=self.private,
+            comet=engines,
         )
         self._control = ControlServer(self, control, folder / CONTROL_SOCKET)
         self._opened = datetime.now(UTC)

@@ -1,8 +1,8 @@
 """The two gRPC servers of a node: which services stand on which port, within which limits.
 
 client port (TLS)       gateway.Gateway, protos.Deliver, qist.Calls, qist.Proofs
-node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, qist.PrivateData, qist.Calls;
-                        members' nodes only
+node port (mutual TLS)  protos.Endorser, orderer.AtomicBroadcast, qist.PrivateData, qist.Calls,
+                        qist.Consensus; members' nodes only
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from nodes.endorser.service import (
 from nodes.gateway.endorsing import Endorsing
 from nodes.gateway.members import Members
 from nodes.gateway.service import Gateway, add_gateway_service, gateway_endpoints
+from nodes.orderer.consensus import ConsensusService, ServedComet, add_consensus_service
 from nodes.orderer.service import OrdererService, add_orderer_service
 from nodes.private_data.room import PrivateDataRoom
 from nodes.private_data.service import add_private_data_service
@@ -50,7 +51,7 @@ class Servers:
     Args:
         configuration: addresses and limits.
         tls_folder: the node's TLS certificate and key.
-        channel, endorser, members, engine, clock, private: what the services stand on.
+        channel, endorser, members, engine, clock, private, comet: what the services stand on.
 
     Attributes:
         calls: limit of Evaluate, Endorse and Submit at once.
@@ -70,6 +71,7 @@ class Servers:
         engine: OrderingEngine,
         clock: Clock,
         private: PrivateDataRoom,
+        comet: ServedComet,
     ) -> None:
         self._configuration = configuration
         self._tls_folder = tls_folder
@@ -89,6 +91,7 @@ class Servers:
         self._orderer = OrdererService(
             self._find_channel, engine, clock, self.followers, limits.first_request_s
         )
+        self._consensus = ConsensusService(channel, comet)
         self._started: list[grpc.aio.Server] = []
 
     async def start(self) -> None:
@@ -111,6 +114,7 @@ class Servers:
             self.events,
             self.deliveries,
             self.followers,
+            self._consensus.limit,
             *self._private.limits,
         ):
             limit.close()
@@ -184,6 +188,7 @@ class Servers:
         add_call_service(server, calls, guard, guard.watch)
         add_orderer_service(server, self._orderer, guard)
         add_private_data_service(server, self._private.service, guard)
+        add_consensus_service(server, self._consensus, guard)
         credentials = node_port_credentials(self._tls_folder, lambda: self._channel.configuration)
         _bind(server, self._configuration.node.listen, credentials)
         return server

@@ -18,17 +18,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from ledger.errors import Fatal, LedgerError, Unavailable
 from network.certificates.consensus import ConsensusKeys
 from network.configuration import ChannelConfiguration
 from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
+from network.ordering.cometbft.beginning import Beginning
 from network.ordering.cometbft.binary import find_binary, verify_protocols
-from network.ordering.cometbft.genesis import render_genesis, starting_block
+from network.ordering.cometbft.errors import CometUnavailable
+from network.ordering.cometbft.genesis import chain_id_of, render_genesis, starting_block
 from network.ordering.cometbft.home import HomeSettings
+from network.ordering.cometbft.light_rpc import OtherComets
 from network.ordering.cometbft.running import RunningComet
 from network.ordering.cometbft.settings import (
     EngineSettings,
@@ -36,8 +39,10 @@ from network.ordering.cometbft.settings import (
     home_settings,
     needs_restart,
 )
+from network.ordering.cometbft.snapshot_chain import JoinableSink
+from network.ordering.cometbft.snapshots import Snapshots, record_verifier
 from network.ordering.cometbft.validators import CONSENSUS_TYPE, validators_of
-from network.ordering.ports import Clock, OrderingStatus, StagingSink
+from network.ordering.ports import Clock, OrderingStatus
 
 __all__ = ["CometEngine"]
 
@@ -57,17 +62,19 @@ class CometEngine:
         settings: what the node says of its CometBFT.
         keys: reads the consensus keys in the node's folder.
         newest: the newest configuration that the node knows of.
+        others: the CometBFTs beside the other members' nodes.
     """
 
     def __init__(
         self,
-        sink: StagingSink,
+        sink: JoinableSink,
         signer: SigningIdentity,
         clock: Clock,
         settings: EngineSettings,
         *,
         keys: Callable[[], ConsensusKeys],
         newest: Callable[[], ChannelConfiguration],
+        others: OtherComets,
     ) -> None:
         self._sink = sink
         self._signer = signer
@@ -75,6 +82,7 @@ class CometEngine:
         self._settings = settings
         self._keys = keys
         self._newest = newest
+        self._others = others
         self._running: RunningComet | None = None
         self._over = "the engine has not been started"
         self._following: asyncio.Task[None] | None = None
@@ -110,17 +118,38 @@ class CometEngine:
         verify_protocols(binary)
         starting = starting_block(self._sink.stored_block, self._sink.height - 1)
         genesis = render_genesis(self._sink.channel_id, starting)
+        first = self._sink.stored_block(0)
+        assert first is not None, "a channel begins with its genesis block"
+        settings = self._settings
+        chain_id = chain_id_of(self._sink.channel_id, starting)
+        beginning = Beginning(
+            settings.home,
+            self._sink,
+            chain_id,
+            settings.marks,
+            settings.restored,
+            self._others,
+            settings.begin_with,
+        )
         return RunningComet(
             self._sink,
             self._signer,
             self._clock,
             starting,
             binary=binary,
-            home=self._settings.home,
+            home=settings.home,
             told=self._told(genesis),
-            msp_id=self._settings.msp_id,
+            msp_id=settings.msp_id,
             may_connect=self._may_connect,
             on_failure=self._failed,
+            beginning=beginning,
+            snapshots=Snapshots(
+                self._sink,
+                first.header.hash(),
+                record_verifier(chain_id),
+                settings.snapshots,
+                beginning.restored,
+            ),
         )
 
     async def stop(self) -> None:
@@ -142,6 +171,23 @@ class CometEngine:
         if self._over or self._running is None:
             raise OrderingUnavailable(f"nothing can be submitted now: {self._over}")
         await self._running.bundler.submit(envelope)
+
+    async def call(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Return the result of a method of CometBFT's RPC.
+
+        Raises:
+            CometUnavailable: CometBFT does not answer, or does not run.
+            CometRefusal: it answers with an error.
+        """
+        if self._running is None:
+            raise CometUnavailable("this node's CometBFT does not run")
+        return await self._running.call(method, params)
+
+    async def newest_snapshot(self) -> int:
+        """Return the number of the last block of the newest snapshot, 0 if there is none."""
+        if self._running is None or self._running.snapshots is None:
+            return 0
+        return await self._running.snapshots.newest_block()
 
     def status(self) -> OrderingStatus:
         """Return how the agreement stands."""

@@ -17,10 +17,10 @@ Absent: when to start anew because of another configuration, what an error means
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ledger.blocks.block import Block
 from ledger.errors import Unavailable
@@ -32,7 +32,7 @@ from network.ordering.cometbft.health import CometHealth
 from network.ordering.cometbft.home import HomeSettings, write_home
 from network.ordering.cometbft.keeper import FinalityKeeper
 from network.ordering.cometbft.process import CometProcess, Exit, LogLine, log_line
-from network.ordering.cometbft.retention import retain_height
+from network.ordering.cometbft.retention import KEPT_HEIGHTS, retain_height
 from network.ordering.cometbft.rpc import CometRpc
 from network.ordering.cometbft.rules import BundleRules
 from network.ordering.cometbft.server import AbciServer
@@ -43,6 +43,8 @@ from network.ordering.ports import Clock, ConsensusState, StagingSink
 from network.ordering.reconfiguration import verify_orderable
 
 __all__ = ["RunningComet", "divergence_in"]
+
+_LOOK_EVERY_BLOCKS: Final = 100
 
 # What CometBFT says when more than two thirds decided on what this node's state contradicts:
 # at a new height, at one that is fetched from others, and when it compares itself with the node.
@@ -73,6 +75,7 @@ class RunningComet:
     Attributes:
         told: what CometBFT was told last.
         bundler: has envelopes ordered.
+        snapshots: what is given to joining nodes, and taken; None without any.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class RunningComet:
             retain=self._retain,
         )
         self._beginning = beginning
+        self.snapshots = snapshots
+        self._oldest_snapshot: int | None = None if snapshots is None else 0
         self._server = AbciServer(told.abci_socket, self._application, on_failure)
         self.bundler = Bundler(sink, signer, clock, self._rpc, self._application.rules.adopt)
         self._health = CometHealth(
@@ -200,6 +205,10 @@ class RunningComet:
         await self._beginning.lacks_what_nobody_has(lambda: self._application.comet_height)
         self._bring_up.set()
 
+    async def call(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Return the result of a method of CometBFT's RPC; raises as `CometRpc.call`."""
+        return await self._rpc.call(method, params)
+
     def state(self) -> ConsensusState:
         """Return how the agreement stands."""
         seen = self._health.observed
@@ -222,12 +231,25 @@ class RunningComet:
         if decided.staged is not None:
             self._health.progressed()
             self.bundler.ordered(decided.staged.block.number, decided.bundle_ids)
+            if decided.comet_height > KEPT_HEIGHTS:
+                self._look_at_snapshots(decided.staged.block.number)
         if self._beginning is not None:
             self._beginning.began()
         self._keeper.wake()
 
     def _retain(self, committed: int) -> int:
-        return retain_height(committed, self._keeper.recorded, None)
+        return retain_height(committed, self._keeper.recorded, self._oldest_snapshot)
+
+    def _look_at_snapshots(self, number: int) -> None:
+        """Look now and then which the oldest snapshot is; until then nothing is pruned."""
+        snapshots = self.snapshots
+        if snapshots is None or number % _LOOK_EVERY_BLOCKS:
+            return
+
+        async def look() -> None:
+            self._oldest_snapshot = await snapshots.oldest_height()
+
+        self._spawn(look(), "CometBFT: the oldest snapshot")
 
     def _health_changed(self) -> None:
         if self._stopping:
