@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
 	"fmt"
-	"io"
 	"os"
 	"sort"
 	"strings"
@@ -10,6 +14,7 @@ import (
 	"github.com/hyperledger/fabric-config/configtx"
 	"github.com/hyperledger/fabric-config/protolator"
 	cb "github.com/hyperledger/fabric-protos-go-apiv2/common"
+	ob "github.com/hyperledger/fabric-protos-go-apiv2/orderer"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -26,6 +31,16 @@ type Read struct {
 	Consensus    string            `json:"consensus"`
 	Messages     uint32            `json:"messages"`
 	TimeoutMs    int64             `json:"timeoutMs"`
+	Consenters   []Consenter       `json:"consenters"`
+}
+
+// Consenter is what the library's messages say of one that orders with others.
+type Consenter struct {
+	ID      uint32 `json:"id"`
+	MSP     string `json:"msp"`
+	Address string `json:"address"`
+	Voting  string `json:"voting"`
+	Link    string `json:"link"`
 }
 
 // Member is what the library finds of an organisation.
@@ -55,12 +70,22 @@ func read(file string) (Read, error) {
 		return Read{}, err
 	}
 	// Everything down to the last certificate must decode, not only what is printed here.
-	if err := protolator.DeepMarshalJSON(io.Discard, block); err != nil {
+	var written bytes.Buffer
+	if err := protolator.DeepMarshalJSON(&written, block); err != nil {
 		return Read{}, fmt.Errorf("decoding the whole block: %w", err)
+	}
+	consenters, err := consentersKept(envelope.Config, &written)
+	if err != nil {
+		return Read{}, fmt.Errorf("consenters: %w", err)
 	}
 	found := Read{Number: block.Header.Number, Channel: header.ChannelId}
 	found.Sequence = envelope.Config.Sequence
-	tx := configtx.New(envelope.Config)
+	found.Consenters = consenters
+	known, consensus, err := withKnownEngine(envelope.Config)
+	if err != nil {
+		return Read{}, err
+	}
+	tx := configtx.New(known)
 	channel, err := tx.Channel().Configuration()
 	if err != nil {
 		return Read{}, fmt.Errorf("channel: %w", err)
@@ -79,10 +104,97 @@ func read(file string) (Read, error) {
 		return Read{}, fmt.Errorf("orderer: %w", err)
 	}
 	found.Orderers = members(ordering.Organizations)
-	found.Consensus = ordering.OrdererType
+	found.Consensus = consensus
 	found.Messages = ordering.BatchSize.MaxMessageCount
 	found.TimeoutMs = ordering.BatchTimeout.Milliseconds()
 	return found, nil
+}
+
+// withKnownEngine returns a configuration that is the same but for the name of its engine, which the
+// library looks up in a list of its own, and that name.
+func withKnownEngine(config *cb.Config) (*cb.Config, string, error) {
+	known := proto.Clone(config).(*cb.Config)
+	value := known.ChannelGroup.Groups["Orderer"].Values["ConsensusType"]
+	consensus := &ob.ConsensusType{}
+	if err := proto.Unmarshal(value.Value, consensus); err != nil {
+		return nil, "", fmt.Errorf("consensus type: %w", err)
+	}
+	name := consensus.Type
+	if name == "cometbft" {
+		consensus.Type = "solo"
+	}
+	raw, err := proto.Marshal(consensus)
+	value.Value = raw
+	return known, name, err
+}
+
+// consentersKept reads the consenters, and checks that they come back the same from JSON, as those
+// who change a configuration by hand have it.
+func consentersKept(config *cb.Config, written *bytes.Buffer) ([]Consenter, error) {
+	again, envelope, payload := &cb.Block{}, &cb.Envelope{}, &cb.Payload{}
+	read := &cb.ConfigEnvelope{}
+	if err := protolator.DeepUnmarshalJSON(written, again); err != nil {
+		return nil, fmt.Errorf("reading back: %w", err)
+	}
+	if err := proto.Unmarshal(again.Data.Data[0], envelope); err != nil {
+		return nil, err
+	}
+	if err := proto.Unmarshal(envelope.Payload, payload); err != nil {
+		return nil, err
+	}
+	if err := proto.Unmarshal(payload.Data, read); err != nil {
+		return nil, err
+	}
+	before, err := orderers(config)
+	if err != nil {
+		return nil, err
+	}
+	after, err := orderers(read.Config)
+	if err != nil {
+		return nil, err
+	}
+	if !proto.Equal(before, after) {
+		return nil, fmt.Errorf("they come back from JSON otherwise than they went")
+	}
+	found := []Consenter{}
+	for _, each := range before.ConsenterMapping {
+		voting, err := key(each.Identity)
+		if err != nil {
+			return nil, err
+		}
+		link, err := key(each.ServerTlsCert)
+		if err != nil {
+			return nil, err
+		}
+		address := fmt.Sprintf("%s:%d", each.Host, each.Port)
+		found = append(found, Consenter{each.Id, each.MspId, address, voting, link})
+	}
+	return found, nil
+}
+
+func orderers(config *cb.Config) (*cb.Orderers, error) {
+	found := &cb.Orderers{}
+	value, ok := config.ChannelGroup.Groups["Orderer"].Values["Orderers"]
+	if !ok {
+		return found, nil
+	}
+	return found, proto.Unmarshal(value.Value, found)
+}
+
+func key(certificate []byte) (string, error) {
+	block, _ := pem.Decode(certificate)
+	if block == nil {
+		return "", fmt.Errorf("no PEM")
+	}
+	parsed, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "", err
+	}
+	public, ok := parsed.PublicKey.(ed25519.PublicKey)
+	if !ok {
+		return "", fmt.Errorf("a key of type %T", parsed.PublicKey)
+	}
+	return hex.EncodeToString(public), nil
 }
 
 func load(file string) (*cb.Block, *cb.ChannelHeader, *cb.ConfigEnvelope, error) {

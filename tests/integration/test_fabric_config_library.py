@@ -21,12 +21,22 @@ import pytest
 
 from ledger.blocks.block import Block
 from network.certificates import Organisation, create_organisation
+from network.certificates.consensus import (
+    PUBLIC_FILES,
+    add_consensus,
+    consensus_keys,
+    public_bytes,
+    rotate_consensus,
+)
 from network.configuration import (
+    COMETBFT,
     BatchParameters,
     ChannelConfiguration,
+    Consenter,
     OrganisationSpec,
     apply_update,
     build_genesis,
+    consenter_edits,
     edits,
     read_update_envelope,
 )
@@ -233,6 +243,99 @@ def test_configuration_block_of_ours_is_read_by_fabrics_library(world) -> None:
     assert set(one["members"]) == {*MEMBERS, "NayaMSP"}
     assert one["members"]["NayaMSP"]["anchors"] == ["h:1"]
     assert (one["members"]["PtaMSP"]["revoked"], two["members"]["PtaMSP"]["revoked"]) == (0, 1)
+
+
+@pytest.fixture(scope="module")
+def comet(world) -> World:
+    """The same members on a channel that CometBFT orders, and one that is to join."""
+    consenters = []
+    for number, each in enumerate(MEMBERS, start=1):
+        organisation = world.organisations[each]
+        if each != "BankMSP":
+            organisation.add_node("node0")
+        keys = add_consensus(organisation, "node0")
+        certificates = [(keys / name).read_bytes() for name in PUBLIC_FILES]
+        consenters.append(
+            Consenter(number, each, certificates[0], "localhost", 7060 + number, certificates[1])
+        )
+    world.organisations["NayaMSP"].add_node("node0")
+    add_consensus(world.organisations["NayaMSP"], "node0")
+    specs = [
+        OrganisationSpec(
+            each,
+            world.organisations[each].msp_config(),
+            anchor_peers=[("localhost", 7052)],
+            orderer_endpoints=[("localhost", 7052)],
+        )
+        for each in MEMBERS
+    ]
+    genesis = build_genesis(
+        CHANNEL,
+        specs,
+        orderers=MEMBERS,
+        when=NOW,
+        consensus=COMETBFT,
+        consenters=consenters,
+        batch=BatchParameters(timeout_s=0.7),
+        acls={"event/Block": "/Channel/Application/Writers"},
+    )
+    return World(world.folder, world.organisations, genesis)
+
+
+def keys_of(organisation: Organisation) -> tuple[str, str]:
+    keys = consensus_keys(organisation.node_folder("node0"))
+    return public_bytes(keys.voting[0]).hex(), public_bytes(keys.link).hex()
+
+
+def test_consenters_of_ours_are_read_by_fabrics_library(comet) -> None:
+    """Every field of them decodes, and comes back the same from the JSON that people edit."""
+    (found,) = run("read", comet.write(comet.genesis))
+    assert found["consensus"] == "cometbft"
+    assert set(found["orderers"]) == set(MEMBERS)
+    assert (found["messages"], found["timeoutMs"]) == (500, 700)
+    assert [(each["id"], each["msp"], each["address"]) for each in found["consenters"]] == [
+        (number, msp_id, f"localhost:{7060 + number}")
+        for number, msp_id in enumerate(MEMBERS, start=1)
+    ]
+    for each in found["consenters"]:
+        assert (each["voting"], each["link"]) == keys_of(comet.organisations[each["msp"]])
+
+
+def join(organisation: Organisation) -> Edit:
+    """The edit by which a member joins with its consenter."""
+
+    def change(config: Any) -> None:
+        spec = OrganisationSpec("NayaMSP", organisation.msp_config(), [("h", 1)])
+        edits.add_member(config, spec)
+        place = organisation.node_folder("node0") / "consensus"
+        identity, link = ((place / name).read_bytes() for name in PUBLIC_FILES)
+        consenter_edits.add_consenter(config, "NayaMSP", ("naya.example", 7), identity, link)
+
+    return change
+
+
+def leave(config: Any) -> None:
+    """The edit by which a member goes with its consenter."""
+    consenter_edits.remove_consenter(config, "PtaMSP")
+    edits.remove_member(config, "PtaMSP")
+
+
+def take_another_key(organisation: Organisation) -> Edit:
+    """The edit by which a member's consenter takes its next key."""
+    pem = rotate_consensus(organisation, "node0").read_bytes()
+
+    def change(config: Any) -> None:
+        consenter_edits.replace_consensus_certificate(config, "BankMSP", pem)
+
+    return change
+
+
+def test_changes_of_consenters_are_the_ones_that_fabrics_library_computes(comet) -> None:
+    """It reads our updates, and computes the same from the configurations before and after."""
+    organisations = comet.organisations
+    rotate = take_another_key(organisations["BankMSP"])
+    for edit in (join(organisations["NayaMSP"]), leave, rotate):
+        assert comet.compare(edit) == {"equal": True, "signatures": len(MEMBERS)}
 
 
 # ---- (b) theirs, taken here
