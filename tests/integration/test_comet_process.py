@@ -116,6 +116,26 @@ async def test_comet_process_that_does_not_end_is_killed(tmp_path: Path) -> None
     assert made.exits == []
 
 
+async def test_comet_process_that_nobody_hears_any_more_is_killed(tmp_path: Path) -> None:
+    """A callback that raises is a mistake of ours: it shows, and leaves no process behind."""
+    made = Pretended(tmp_path, "echo one\nwhile :; do sleep 0.02; done")
+
+    def cannot(line: LogLine) -> None:
+        raise ValueError(f"cannot hear {line.message}")
+
+    process = CometProcess(made.program, tmp_path, tmp_path / "rpc.sock", on_line=cannot)
+    await process.start()
+    pid = process.pid
+    assert pid is not None
+    await until(lambda: _is_gone(pid), "the end of the process", deadline_s=DEADLINE_S)
+    with pytest.raises(ValueError, match="cannot hear one"):
+        await process.stop()
+
+
+async def _is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid)
+
+
 async def test_comet_process_that_cannot_be_run_is_refused_with_the_way_out(
     tmp_path: Path,
 ) -> None:

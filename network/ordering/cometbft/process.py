@@ -214,7 +214,15 @@ class CometProcess:
             await self._supervisor
         remove_stale(self._rpc_socket)
 
-    async def _supervise(self, process: asyncio.subprocess.Process | None, began: float) -> None:
+    async def _supervise(self, process: asyncio.subprocess.Process, began: float) -> None:
+        """Start the process anew whenever it ends; never leave it without somebody who listens."""
+        try:
+            await self._keep_running(process, began)
+        finally:
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
+
+    async def _keep_running(self, process: asyncio.subprocess.Process | None, began: float) -> None:
         pause_s = 0.0
         while True:
             code = await self._watch(process) if process is not None else None
