@@ -6,6 +6,7 @@ Paths in the file are relative to the folder that holds it. What the channel its
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -189,7 +190,7 @@ def render_consensus(value: ConsensusSection) -> str:
     """Return the section ``[consensus]`` as `node.toml` has it, with a line's end."""
     lines = [_endpoint("consensus", "other members' consensus processes", value)]
     if value.binary:
-        lines.append(f'binary = "{value.binary}"')
+        lines.append(f"binary = {json.dumps(value.binary, ensure_ascii=False)}")
     return "\n".join([*lines, f'profile = "{value.profile}"', ""])
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from nodes.configuration import (
     ConfigurationRefusal,
+    ConsensusSection,
     Endpoint,
     load_configuration,
     render_configuration,
@@ -37,6 +38,53 @@ def test_configuration_that_was_rendered_is_read_back_as_it_was_meant(tmp_path: 
     assert read.node.reachable == "localhost:7052"
     assert (read.limits.gateway_concurrency, read.limits.endorser_concurrency) == (500, 2500)
     assert (read.limits.endorsement_timeout_s, read.limits.broadcast_timeout_s) == (10.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        ConsensusSection(listen="0.0.0.0:7053"),
+        ConsensusSection(listen="[::]:7053", address="node.bank.example:7053", profile="wan"),
+        ConsensusSection(listen="0.0.0.0:7053", binary="/opt/with space/cometbft"),
+    ],
+)
+def test_consensus_of_a_node_is_read_back_as_it_was_meant(
+    tmp_path: Path, section: ConsensusSection
+) -> None:
+    """Every value of the section, and none where the node takes no part."""
+    written(tmp_path)
+    assert load_configuration(tmp_path).consensus is None
+    text = render_configuration(
+        name="bank-1",
+        msp_id="BankMSP",
+        channel_id="qist",
+        client=Endpoint(listen="0.0.0.0:7051"),
+        node=Endpoint(listen="localhost:7052"),
+        consensus=section,
+    )
+    (tmp_path / "node.toml").write_text(text)
+    assert load_configuration(tmp_path).consensus == section
+
+
+@pytest.mark.parametrize(
+    ("lines", "where", "reason"),
+    [
+        ('listen = "0.0.0.0"', "consensus.listen", "is not host:port"),
+        ('listen = "h:1"\naddress = "h"', "consensus.address", "is not host:port"),
+        ('address = "h:1"', "consensus.listen", "is missing"),
+        ('listen = "h:1"\nprofile = "moon"', "consensus.profile", "'local' or 'wan'"),
+        ('listen = "h:1"\nlistens = 1', "consensus.listens", "not a name that node.toml knows"),
+    ],
+)
+def test_consensus_section_that_is_wrong_is_refused(
+    tmp_path: Path, lines: str, where: str, reason: str
+) -> None:
+    """By the name of the value, as everywhere in the file."""
+    text = written(tmp_path)
+    (tmp_path / "node.toml").write_text(f"{text}\n[consensus]\n{lines}\n")
+    with pytest.raises(ConfigurationRefusal) as caught:
+        load_configuration(tmp_path)
+    assert any(f": {where}: " in line and reason in line for line in str(caught.value).split("\n"))
 
 
 @pytest.mark.parametrize(

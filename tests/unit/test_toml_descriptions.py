@@ -57,6 +57,16 @@ def test_usual_members_let_an_operator_order() -> None:
     assert USUAL_MEMBERS.ordering_members == ("OperatorMSP",)
 
 
+def test_every_member_orders_where_cometbft_does() -> None:
+    """Unless the file names fewer."""
+    found = read_toml('ordering = "cometbft"\n' + MEMBERS, MembersDescription, "file.toml")
+    assert found.ordering_members == ("BankMSP", "PtaMSP")
+    few = read_toml(
+        'ordering = "cometbft"\norderers = ["PtaMSP"]\n' + MEMBERS, MembersDescription, "f.toml"
+    )
+    assert few.ordering_members == ("PtaMSP",)
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -68,6 +78,7 @@ def test_usual_members_let_an_operator_order() -> None:
         (MEMBERS.replace("regulator", "operator"), 1, "no member is a regulator"),
         (MEMBERS.replace('"pta"', '"bank"'), 1, "one affiliate group"),
         (MEMBERS.replace("BankMSP", "channel"), 1, "cannot be named channel"),
+        ('ordering = "raft"\n' + MEMBERS, 1, "ordering: Input should be 'solo' or 'cometbft'"),
         ('orderers = ["XMSP"]\n' + MEMBERS, 1, "orderers names XMSP, which is no member"),
         (MEMBERS + "\n[policy]\nwrong = 1\n", 11, "policy: the policy has no parameter"),
         (MEMBERS + "\n[policy]\ntrigger_days_past_due = 0\n", 11, "whole number from 1"),
@@ -98,6 +109,22 @@ def test_faults_are_all_named_at_once() -> None:
         (CHANNEL.replace('"qist"', '"Qist"'), 1, "channel_id"),
         ("time = 2026-01-01T00:00:00\n" + CHANNEL, 1, "time: Input should have timezone"),
         ("rehearsal = 3\n" + CHANNEL, 1, "rehearsal"),
+        ('ordering = "raft"\n' + CHANNEL, 1, "ordering: Input should be 'solo' or 'cometbft'"),
+        ('ordering = "cometbft"\n' + CHANNEL, 1, "BankMSP orders with cometbft and lacks"),
+        (
+            'ordering = "cometbft"\n' + CHANNEL + 'consensus = "bank/consensus"\n',
+            1,
+            "BankMSP orders with cometbft and lacks",
+        ),
+        (CHANNEL + 'consensus = "bank/consensus"\n', 1, "BankMSP is no consenter, since ordering"),
+        (CHANNEL + 'consensus_address = "h:1"\n', 1, "BankMSP is no consenter, since ordering"),
+        (
+            'ordering = "cometbft"\n'
+            + CHANNEL
+            + 'consensus = "bank/consensus"\nconsensus_address = "h"\n',
+            10,
+            "write HOST:PORT",
+        ),
     ],
 )
 def test_channel_file_with_a_fault_names_line_and_reason(text: str, line: int, words: str) -> None:
