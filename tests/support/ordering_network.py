@@ -23,7 +23,7 @@ from fabric_protos.common import common_pb2
 from fabric_protos.orderer import ab_pb2
 
 from ledger.blocks.block import Block
-from ledger.blocks.metadata import commit_hash_of, with_validation
+from ledger.blocks.metadata import codes_of, commit_hash_of, with_validation
 from ledger.blocks.structure import verify_block_structure
 from ledger.errors import Fatal, LedgerError, Unavailable
 from ledger.transactions.codes import TxValidationCode
@@ -36,7 +36,8 @@ from network.configuration import (
 )
 from network.errors import Divergence, OrderingRefusal, OrderingUnavailable
 from network.msp import Certificate, SigningIdentity
-from network.ordering.ports import ExpectedOutcome, NodeTls, OrderingEngine
+from network.ordering.block_signature import verify_block_signature
+from network.ordering.ports import Begun, ExpectedOutcome, NodeTls, OrderingEngine, Staged
 from network.ordering.solo import Follower, Sequencer
 from network.ordering.solo.seek import SERVED
 from network.policy import SignedData
@@ -54,6 +55,14 @@ class MachineTime:
         return datetime.now(UTC)
 
 
+@dataclass(frozen=True)
+class StagedInMemory:
+    """A block with its outcome."""
+
+    block: Block
+    configuration: ChannelConfiguration | None
+
+
 class MemorySink:
     """A committer without disk; see the module's docstring.
 
@@ -62,6 +71,7 @@ class MemorySink:
         judge: gives the codes of a block.
         fail: what the next `accept` raises instead of committing.
         gate: while it is not set, `accept` waits.
+        filed: evidence by the block's number and kind.
     """
 
     def __init__(self, genesis: Block) -> None:
@@ -77,6 +87,8 @@ class MemorySink:
         self.gate = asyncio.Event()
         self.gate.set()
         self.busy = asyncio.Event()
+        self.filed: dict[tuple[int, str], bytes] = {}
+        self._old = 1
         self._changed = asyncio.Condition()
 
     @property
@@ -88,26 +100,97 @@ class MemorySink:
         return self.blocks[-1].header.hash()
 
     async def accept(self, block: Block, expected: ExpectedOutcome | None = None) -> None:
+        await self._open()
+        staged = self._staged(block)
+        outcome = ExpectedOutcome(bytes(codes_of(staged.block)), commit_hash_of(staged.block))
+        if expected is not None and expected != outcome:
+            raise Divergence(f"block {block.number}: the outcome here is another one")
+        await self._append(staged)
+
+    async def _open(self) -> None:
+        """Return when blocks are taken; raise what the next one meets."""
         if self.halted is not None:
             raise Unavailable(f"halted: {self.halted}")
         self.busy.set()
         await self.gate.wait()
         if self.fail is not None:
             raise self.fail
+
+    def _staged(self, block: Block) -> StagedInMemory:
         verify_block_structure(block, self.height, self.last_header_hash)
         codes = self.judge(block)
         commit_hash = hashlib.sha256(
             commit_hash_of(self.blocks[-1]) + block.header.data_hash + bytes(codes)
         ).digest()
-        if expected is not None and expected != ExpectedOutcome(bytes(codes), commit_hash):
-            raise Divergence(f"block {block.number}: the outcome here is another one")
+        found = config_of_block(block)
+        following = None
+        if found is not None:
+            following = verify_config_envelope(self.configuration, found[1])
+        return StagedInMemory(with_validation(block, codes, commit_hash), following)
+
+    async def _append(self, staged: StagedInMemory) -> None:
         async with self._changed:
-            found = config_of_block(block)
-            if found is not None:
-                self.configuration = verify_config_envelope(self.configuration, found[1])
-                self.last_config_block = block.number
-            self.blocks.append(with_validation(block, codes, commit_hash))
+            if staged.configuration is not None:
+                self.configuration = staged.configuration
+                self.last_config_block = staged.block.number
+            self.blocks.append(staged.block)
             self._changed.notify_all()
+
+    def begin(self, envelopes: Sequence[bytes]) -> Begun:
+        """Begin with nothing: there are no signatures to verify."""
+        return Begun()
+
+    async def stage(self, block: Block, begun: Sequence[Begun]) -> StagedInMemory:
+        """Work out what comes of a block."""
+        if self.halted is not None:
+            raise Unavailable(f"halted: {self.halted}")
+        return self._staged(block)
+
+    async def write_staged(self, staged: Staged) -> None:
+        """Take a staged block."""
+        await self._open()
+        assert isinstance(staged, StagedInMemory)
+        await self._append(staged)
+
+    def stored_block(self, number: int) -> Block | None:
+        """Return a block, None at or above the height."""
+        return self.blocks[number] if number < self.height else None
+
+    def evidence(self, number: int, kind: str) -> bytes | None:
+        """Return evidence that was filed."""
+        return self.filed.get((number, kind))
+
+    async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
+        """File evidence, for good."""
+        assert number < self.height
+        async with self._changed:
+            assert self.filed.setdefault((number, kind), data) == data
+            self._changed.notify_all()
+
+    def has_evidence(self, number: int, kind: str) -> bool:
+        """Tell whether evidence was filed."""
+        return (number, kind) in self.filed
+
+    def block_bytes(self, number: int) -> bytes | None:
+        """Return a block as it would be stored."""
+        block = self.stored_block(number)
+        return None if block is None else block.encode()
+
+    def block_size(self, number: int) -> int | None:
+        """Return the size of a block as it would be stored."""
+        raw = self.block_bytes(number)
+        return None if raw is None else len(raw)
+
+    async def restore(self, block: Block) -> None:
+        """Take a block with the verdicts that stand in it."""
+        await self.accept(block)
+        assert self.blocks[-1] == block
+
+    async def wait_for_evidence(self, number: int, kind: str) -> bytes:
+        """Return evidence as soon as it is filed."""
+        async with asyncio.timeout(DEADLINE_S), self._changed:
+            await self._changed.wait_for(lambda: (number, kind) in self.filed)
+        return self.filed[number, kind]
 
     def halt(self, fatal: Fatal) -> None:
         self.halted = fatal
@@ -123,10 +206,19 @@ class MemorySink:
         async with asyncio.timeout(DEADLINE_S), self._changed:
             await self._changed.wait_for(lambda: self.height >= height)
 
+    def begin_anew(self) -> None:
+        """Count what comes from now on as new."""
+        self._old = self.height
+
+    @property
+    def new_blocks(self) -> list[Block]:
+        """The blocks that came since `begin_anew`, by default those behind the genesis block."""
+        return self.blocks[self._old :]
+
     @property
     def envelopes(self) -> list[bytes]:
-        """All ordered envelopes, in order, without the genesis block's."""
-        return [raw for block in self.blocks[1:] for raw in block.data]
+        """The envelopes of all new blocks, in order."""
+        return [raw for block in self.new_blocks for raw in block.data]
 
 
 class OrdererEndpoint:
@@ -248,6 +340,9 @@ class OrderingNetwork(Protocol):
     async def restart(self, node: OrderingNode) -> OrderingNode:
         """Stop one node's engine and put a new one in its place, on the same ledger."""
 
+    async def verify_order(self, node: OrderingNode, block: Block) -> None:
+        """Verify who ordered a block of a node, by what the node keeps of it."""
+
 
 class SoloNetwork:
     """One sequencer and its followers."""
@@ -316,13 +411,15 @@ class SoloNetwork:
 
     async def accepting(self, *nodes: OrderingNode) -> None:
         """Wait until these nodes, or all, accept envelopes."""
-        for node in nodes or self.nodes:
-            await eventually(partial(_accepts, node))
+        await accepting(*(nodes or self.nodes))
 
     async def stop(self) -> None:
         for node in self.followers:
             await node.engine.stop()
         await self.stop_orderer()
+
+    async def verify_order(self, node: OrderingNode, block: Block) -> None:
+        verify_block_signature(block, node.sink.configuration)
 
     async def restart(self, node: OrderingNode) -> OrderingNode:
         at = self.nodes.index(node)
@@ -338,6 +435,12 @@ class SoloNetwork:
             await self.nodes[at].engine.start()
         await self.accepting()
         return self.nodes[at]
+
+
+async def accepting(*nodes: OrderingNode) -> None:
+    """Wait until these nodes accept envelopes."""
+    for node in nodes:
+        await eventually(partial(_accepts, node))
 
 
 def _accepts(node: OrderingNode) -> bool:
