@@ -53,10 +53,11 @@ lint: $(DEV_STAMP) ## style, types and the direction of imports
 	$(VENV)/bin/lint-imports
 
 # QUICK=1: what there are targets for. FULL=1: everything. AGAINST=<commit>: both commits by turns.
-bench: $(NODE_STAMP) ## measure the work that Fabric was measured with (QUICK=1, FULL=1)
-	$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(FULL),--full) $(BENCH_OPTIONS)
+bench: $(NODE_STAMP) $(COMETBFT) ## measure what Fabric was measured with (QUICK=1, FULL=1, AGAINST=commit)
+	$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(FULL),--full) \
+	    $(if $(AGAINST),--against $(AGAINST)) $(BENCH_OPTIONS)
 
-profile: $(DEV_STAMP) ## show where the processor time of a payment goes, function by function
+profile: $(NODE_STAMP) $(COMETBFT) ## show where the processor time of a payment goes, function by function
 	$(PY) -m tests.bench.profiling $(PROFILE_OPTIONS)
 
 fmt: $(DEV_STAMP) ## put the code in shape

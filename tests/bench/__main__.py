@@ -13,13 +13,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from tests.bench.against import compare, write_comparison
 from tests.bench.network import ROOT, BenchFailed, Tree
 from tests.bench.plan import ENGINES, WORKS, Plan, Row, full_plan, quick_plan, usual_plan
-from tests.bench.report import TABLE, render_tables, write_report
+from tests.bench.report import write_report
 from tests.bench.results import as_json
-from tests.bench.run import fresh, run
-from tests.bench.surroundings import described
+from tests.bench.run import alone_in, fresh, run
+from tests.bench.surroundings import described, tree_of_commit
 
 OUTPUT = ROOT / "build" / "bench"
 
@@ -36,6 +38,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     extent.add_argument("--quick", action="store_true", help="what there are targets for")
     extent.add_argument("--full", action="store_true", help="everything; takes its time")
     parser.add_argument("--engine", choices=ENGINES, action="append", help="one or more of them")
+    parser.add_argument("--against", metavar="COMMIT", help="measure it too, by turns")
     parser.add_argument(
         "--row", action="append", help="these alone: WORK,BATCH,CALLERS or WORK,BATCH,CALLERS,node"
     )
@@ -83,19 +86,30 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(arguments)
     plan = plan_of(given)
     output: Path = given.output.resolve()
-    work = fresh(output / "work")
     settings = {"plan": plan.name, **asdict(plan.timing), "client_processes": given.processes}
     try:
-        about = described(work, settings)
-        measured, audits = run(plan, Tree(ROOT), work, say, processes=given.processes)
+        with alone_in(output) as work:
+            about = described(work, settings)
+            if given.against:
+                page = _measure_both(given, plan, output, work, about)
+            else:
+                measured, audits = run(plan, Tree(ROOT), work, say, processes=given.processes)
+                rows = [as_json(each) for each in measured]
+                page = write_report(output, rows, {**about, "audits": audits})
     except BenchFailed as failure:
         say(str(failure))
         return 1
-    rows = [as_json(each) for each in measured]
-    write_report(output, rows, {**about, "audits": audits})
-    sys.stdout.write(render_tables(rows, about))
-    say(f"written to {output}: results.json, run.json, {TABLE}")
+    sys.stdout.write(page)
+    say(f"written to {output}")
     return 0
+
+
+def _measure_both(
+    given: argparse.Namespace, plan: Plan, output: Path, work: Path, about: dict[str, Any]
+) -> str:
+    here, there = Tree(ROOT), tree_of_commit(given.against, fresh(work / "there"))
+    compared, audits = compare(plan, here, there, work, say, processes=given.processes)
+    return write_comparison(output, compared, {**about, "audits": audits}, there.name)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from tests.bench.__main__ import row_from, say
 from tests.bench.network import ROOT, BenchFailed, Tree
 from tests.bench.plan import ENGINES, Row
 from tests.bench.rounds import Window
-from tests.bench.run import bench, fresh, gather_samples
+from tests.bench.run import alone_in, bench, gather_samples
 from tests.bench.stages import MAIN, relative, seconds_by_stage
 
 OUTPUT = ROOT / "build" / "profile"
@@ -54,10 +54,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--perf", action="store_true", help="let Linux's perf look as well")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args(arguments)
-    output = fresh(given.output.resolve())
+    output: Path = given.output.resolve()
     row = row_from(given.row, given.engine)
     try:
-        window, taken = profile(row, given.seconds, output, with_perf=given.perf)
+        with alone_in(output) as work:
+            window, taken = profile(row, given.seconds, output, work, with_perf=given.perf)
     except BenchFailed as failure:
         say(str(failure))
         return 1
@@ -73,10 +74,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def profile(
-    row: Row, seconds: float, output: Path, *, with_perf: bool
+    row: Row, seconds: float, output: Path, work: Path, *, with_perf: bool
 ) -> tuple[Window, dict[str, dict[str, Any]]]:
     """Run a row on a network of its own; return what was measured, and the samples by process."""
-    work = fresh(output / "work")
     with bench(Tree(ROOT), work, row.engine, say) as made, made.row(row) as at_work:
         samples = made.folder / "samples"
         names = dict(zip(made.meter.node_pids, made.network.nodes, strict=True))

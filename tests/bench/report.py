@@ -20,12 +20,14 @@ RUN = "run.json"
 TABLE = "results.md"
 
 
-def write_report(folder: Path, rows: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> None:
-    """Write all files of a run into *folder*."""
+def write_report(folder: Path, rows: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
+    """Write all files of a run into *folder*; return the page with the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / RESULTS, rows)
     _write_json(folder / RUN, run)
-    (folder / TABLE).write_text(render_tables(rows, run), "utf-8")
+    page = render_tables(rows, run)
+    (folder / TABLE).write_text(page, "utf-8")
+    return page
 
 
 def _write_json(path: Path, value: object) -> None:
@@ -52,7 +54,8 @@ def row_of(result: Mapping[str, Any]) -> Row:
     return Row(**{name: result[name] for name in names})
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     return lines + [f"| {' | '.join(row)} |" for row in rows]
 
@@ -85,7 +88,7 @@ def _throughput(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 str(each["errors"]),
             ]
         )
-    return _table(heads, body)
+    return markdown_table(heads, body)
 
 
 def _number(value: float | None) -> str:
@@ -107,7 +110,7 @@ def _cpu(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"{each['client_cores']:.2f}",
             ]
         )
-    return _table(heads, body)
+    return markdown_table(heads, body)
 
 
 def _stages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -116,7 +119,7 @@ def _stages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         [*_name(each), *(f"{each['cpu_ms_per_tx']['stage'].get(name, 0):.2f}" for name in names)]
         for each in rows
     ]
-    return _table((*NAME, *names), body)
+    return markdown_table((*NAME, *names), body)
 
 
 def _bytes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -130,4 +133,4 @@ def _bytes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         for each in rows
     ]
-    return _table(heads, body)
+    return markdown_table(heads, body)

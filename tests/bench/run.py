@@ -7,6 +7,7 @@ Absent: files and tables (`report.py`), comparisons of two commits (`against.py`
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.audit import audit
-from tests.bench.network import BenchNetwork, Tree, bench_network
+from tests.bench.network import BenchFailed, BenchNetwork, Tree, bench_network
 from tests.bench.plan import Plan, Row, Timing, pool_of
 from tests.bench.results import Measured
 from tests.bench.rounds import Loads, Window, loads, provide
@@ -189,6 +190,26 @@ def gather_samples(folder: Path, pids: list[int]) -> list[dict[str, Any]]:
     for path in folder.glob("*.json"):
         path.unlink()
     return taken
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[Path]:
+    """Hold a folder for one run at a time, and give a fresh one in it, removed if all went well.
+
+    Raises:
+        BenchFailed: another run is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchFailed(
+                f"another run is at work in {folder}: wait, or give another folder with --output"
+            ) from None
+        work = fresh(folder / "work")
+        yield work
+        shutil.rmtree(work)
 
 
 def fresh(folder: Path) -> Path:
