@@ -1,0 +1,147 @@
+"""What waits by member, and which bundles the newest blocks held."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from network.ordering.cometbft.bundle import BundleCode, BundleError, limits_of, open_bundle
+from network.ordering.cometbft.ordered import make_block
+from network.ordering.cometbft.quota import Quotas
+from network.ordering.cometbft.window import WINDOW, SeenBundles
+from tests.support.bundles import BATCH, bundle
+from tests.support.consenters import four_members
+from tests.support.members import genesis
+
+
+def bundle_id(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def test_member_beyond_its_share_is_refused_and_others_are_not() -> None:
+    """By number, with a code that says: try again."""
+    quotas = Quotas(bundles=2, size_bytes=100)
+    assert quotas.add(bundle_id(1), "BankMSP", 10, 20)
+    assert quotas.add(bundle_id(2), "BankMSP", 10, 20)
+    with pytest.raises(BundleError) as refused:
+        quotas.add(bundle_id(3), "BankMSP", 10, 20)
+    assert refused.value.code is BundleCode.QUOTA
+    assert "2 bundles of BankMSP with 20 bytes" in str(refused.value)
+    assert quotas.add(bundle_id(4), "PtaMSP", 10, 20)
+
+
+def test_members_share_counts_bytes_and_one_bundle_always_fits() -> None:
+    """A message may be as large as the channel allows, whatever the share."""
+    quotas = Quotas(bundles=10, size_bytes=100)
+    quotas.add(bundle_id(1), "BankMSP", 500, 20)
+    with pytest.raises(BundleError):
+        quotas.verify_room(bundle_id(2), "BankMSP", 1)
+    quotas.add(bundle_id(3), "PtaMSP", 60, 20)
+    with pytest.raises(BundleError):
+        quotas.add(bundle_id(4), "PtaMSP", 41, 20)
+    quotas.add(bundle_id(5), "PtaMSP", 40, 20)
+
+
+def test_bundle_that_waits_counts_once() -> None:
+    """It may come again, over another link or after CometBFT forgot it."""
+    quotas = Quotas(bundles=1)
+    assert quotas.add(bundle_id(1), "BankMSP", 10, 20)
+    assert not quotas.add(bundle_id(1), "BankMSP", 10, 20)
+    assert len(quotas) == 1
+    quotas.verify_room(bundle_id(1), "BankMSP", 10)
+    quotas.remove([bundle_id(1), bundle_id(9)])
+    assert len(quotas) == 0
+    assert quotas.add(bundle_id(2), "BankMSP", 10, 20)
+
+
+def test_expired_bundles_no_longer_count() -> None:
+    """From the block on that can no longer hold them."""
+    quotas = Quotas(bundles=1)
+    quotas.add(bundle_id(1), "BankMSP", 10, 20)
+    quotas.expire(20)
+    assert bundle_id(1) in quotas
+    quotas.expire(21)
+    assert bundle_id(1) not in quotas
+    quotas.add(bundle_id(2), "BankMSP", 10, 30)
+    quotas.clear()
+    quotas.add(bundle_id(3), "BankMSP", 10, 30)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["add", "remove", "expire"]),
+            st.integers(0, 12),
+            st.sampled_from(["BankMSP", "PtaMSP"]),
+            st.integers(1, 60),
+        ),
+        max_size=60,
+    )
+)
+def test_shares_are_those_of_a_naive_count(steps) -> None:
+    """Against a list of what waits, added up anew each time."""
+    quotas, naive = Quotas(bundles=3, size_bytes=100), {}
+    for what, number, msp_id, size in steps:
+        if what == "remove":
+            quotas.remove([bundle_id(number)])
+            naive.pop(number, None)
+        elif what == "expire":
+            quotas.expire(number)
+            naive = {key: each for key, each in naive.items() if each[2] >= number}
+        else:
+            own = [each for each in naive.values() if each[0] == msp_id]
+            fits = not own or (len(own) < 3 and sum(each[1] for each in own) + size <= 100)
+            if number in naive:
+                assert not quotas.add(bundle_id(number), msp_id, size, number)
+            elif fits:
+                assert quotas.add(bundle_id(number), msp_id, size, number)
+                naive[number] = msp_id, size, number
+            else:
+                with pytest.raises(BundleError):
+                    quotas.add(bundle_id(number), msp_id, size, number)
+        assert {number for number in range(13) if bundle_id(number) in quotas} == set(naive)
+
+
+def _blocks(count: int) -> tuple[list, list[bytes]]:
+    """A chain with one bundle in each block but the genesis block."""
+    blocks, ids = [genesis(four_members())], [b""]
+    opened = open_bundle(bundle(), limits_of(BATCH))
+    for number in range(1, count):
+        named = replace(opened, head=replace(opened.head, bundle_id=bundle_id(number)))
+        blocks.append(make_block(number, blocks[-1].header.hash(), [named], number, 0))
+        ids.append(bundle_id(number))
+    return blocks, ids
+
+
+def test_window_holds_the_bundles_of_the_last_blocks() -> None:
+    """Just those after which a bundle valid for as long as allowed could come again."""
+    blocks, ids = _blocks(WINDOW + 20)
+    seen = SeenBundles(0)
+    for block in blocks:
+        seen.add_block(block)
+    assert seen.height == len(blocks)
+    assert [each in seen for each in ids] == [False] * 20 + [True] * WINDOW
+
+
+@pytest.mark.parametrize("height", [0, 1, 5, WINDOW, WINDOW + 1, WINDOW + 20])
+def test_window_read_from_the_ledger_is_the_one_that_grew(height) -> None:
+    """When a node was started decides nothing."""
+    blocks, ids = _blocks(WINDOW + 25)
+    grown = SeenBundles(0)
+    for block in blocks[:height]:
+        grown.add_block(block)
+    read = SeenBundles.from_blocks(height, blocks.__getitem__)
+    for block in blocks[height:]:
+        assert [each in read for each in ids] == [each in grown for each in ids]
+        assert (read.height, len(read)) == (grown.height, len(grown))
+        read.add_block(block)
+        grown.add_block(block)
+
+
+def test_window_takes_no_block_out_of_turn() -> None:
+    """A gap would forget bundles too early."""
+    with pytest.raises(ValueError, match="block 5 was given where block 3 follows"):
+        SeenBundles(3).add(5, [])
