@@ -1,7 +1,7 @@
 """The archive of a node: what it cannot be made again without, in one file.
 
     backup.json         format, node, member, channel, when it was saved
-    node.toml  genesis.block  configuration.block  clock  msp/…  tls/…  contracts/…
+    node.toml  genesis.block  configuration.block  clock  msp/…  tls/…  consensus/…  contracts/…
     ledger/evidence/…  ledger/blocks/…  ledger/private/…
     checksums.json      SHA-256 of every other entry, in hexadecimal
 
@@ -50,7 +50,7 @@ CHECKSUMS = "checksums.json"
 FILES = (CONFIGURATION_FILE, "genesis.block", "configuration.block", "clock")
 # Evidence before the blocks it is about, and private write sets, which are stored before their
 # blocks, behind them: what is appended meanwhile leaves no gap that way round.
-FOLDERS = ("msp", "tls", "contracts", "ledger/evidence", "ledger/blocks")
+FOLDERS = ("msp", "tls", "consensus", "contracts", "ledger/evidence", "ledger/blocks")
 PRIVATE = "ledger/private"
 
 _CHUNK = 1024 * 1024

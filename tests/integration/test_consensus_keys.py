@@ -34,6 +34,7 @@ from nodes.cli.node_consensus import take_consensus_keys
 from nodes.cli.node_folder import NodePorts, init_node, issue_node, load_genesis
 from nodes.cli.node_identity import take_certificates
 from nodes.configuration import ConsensusSection, Endpoint, load_configuration
+from nodes.operations.backup import restore_backup, write_backup
 from tests.support.consenters import (
     comet_genesis,
     consensus_certificate,
@@ -412,3 +413,16 @@ def test_members_with_other_names_for_units_can_certify_keys_too() -> None:
     plain.verify_issued(Certificate.from_pem(consenter(member, 1).identity))
     with pytest.raises(Refusal, match="an authority's own"):
         plain.verify_issued(Certificate.from_pem(member.root.pem))
+
+
+def test_backup_of_a_node_holds_its_consensus_keys(bank, node, tmp_path) -> None:
+    """Without them the members would have to agree on another key before the node votes again."""
+    add_consensus(bank, "bank")
+    take_consensus_keys(node, bank.node_folder("bank"), "127.0.0.1:9052")
+    (node / "genesis.block").write_bytes(comet_genesis(four_members()).encode())
+    write_backup(node, tmp_path / "bank.backup")
+    restore_backup(tmp_path / "bank.backup", tmp_path / "restored")
+    place = tmp_path / "restored" / "consensus"
+    assert publics(consensus_keys(tmp_path / "restored")) == publics(consensus_keys(node))
+    assert oct(place.stat().st_mode & 0o777) == "0o700"
+    assert modes(place)["key.pem"] == modes(place)["p2p-key.pem"] == "0o600"
