@@ -101,6 +101,7 @@ class Node:
         clock: the machine's, or in a rehearsal the operator's.
         contracts: what it can run.
         private: private data: kept, pushed, pulled and reconciled.
+        engines: make the engine, and ask this node's CometBFT.
         engine: orders, or follows who does.
         servers: both ports, with their limits.
         started: set as soon as both ports take calls.
@@ -151,7 +152,7 @@ class Node:
             deadline_s=limits.simulation_deadline_s,
             threads=limits.simulation_threads,
         )
-        engines = Engines(
+        self.engines = Engines(
             folder,
             configuration,
             channel=channel,
@@ -160,7 +161,7 @@ class Node:
             signer=signer,
             clock=self.clock,
         )
-        self.engine: OrderingEngine = engines.chosen()
+        self.engine: OrderingEngine = self.engines.chosen()
         self.servers = Servers(
             configuration,
             folder / TLS_FOLDER,
@@ -170,7 +171,7 @@ class Node:
             engine=self.engine,
             clock=self.clock,
             private=self.private,
-            comet=engines,
+            comet=self.engines,
         )
         self._control = ControlServer(self, control, folder / CONTROL_SOCKET)
         self._opened = datetime.now(UTC)

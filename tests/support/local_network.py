@@ -340,7 +340,7 @@ def make_network(
 ) -> LocalNetwork:
     """Make the folders of a network and start nothing."""
     begin = founded or datetime.now(UTC)
-    ports = iter(_free_ports(2 * len(members)))
+    ports = iter(free_ports(2 * len(members)))
     made = {
         msp_id: Member(
             create_organisation(folder / msp_id / "org", msp_id, now=lambda: begin),
@@ -395,7 +395,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that are free now, of those that the machine gives to no outgoing connection."""
     found: list[int] = []
     while len(found) < count:

@@ -1,0 +1,92 @@
+"""Nodes that begin again beside real CometBFT: by a snapshot, by blocks, behind, or ahead.
+
+Each case ends with equal heights, header hashes and commit hashes, and a clean fsck of each ledger.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.comet_nodes import CometNetwork, comet_network
+
+LATE = "PtaMSP"
+INTERVAL = 5
+
+
+async def caught_up(network: CometNetwork) -> None:
+    """Wait until all nodes have every block, and take envelopes."""
+    await network.settled()
+    await network.ordering()
+
+
+async def test_node_whose_disk_was_lost_begins_with_a_snapshot_and_signs_nothing_twice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A snapshot brings the chain; the key signs only above what it may have signed before."""
+    async with comet_network(tmp_path, interval=INTERVAL) as network:
+        await network.stop(LATE)
+        for part in ("ledger", "comet", "transient"):
+            network.remove(LATE, part)
+        await network.add("k", 2 * INTERVAL)
+        network.set(LATE, "begin_with", '"snapshot"')
+        await network.start(LATE)
+        await caught_up(network)
+        assert f"the snapshot is restored up to block {2 * INTERVAL}" in caplog.text
+        status = await network.asked(LATE, "status")
+        assert int(status["sync_info"]["earliest_block_height"]) > 1
+        others = int((await network.asked("BankMSP", "status"))["sync_info"]["latest_block_height"])
+        assert network.signed(LATE) == others + 2
+        await network.add("k", 3)
+        assert network.signed(LATE) > others + 2
+        await network.verify()
+
+
+async def test_comet_that_lost_its_data_or_is_behind_gets_what_the_ledger_has_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of it is written: it is compared with the ledger, and the node goes on."""
+    async with comet_network(tmp_path) as network:
+        await network.stop(LATE)
+        kept = network.copy(LATE, "comet", "earlier")
+        await network.start(LATE)
+        await caught_up(network)
+        await network.add("k", 3, LATE)
+        await network.stop(LATE)
+        network.put_back(LATE, "comet", kept)
+        await network.start(LATE)
+        await caught_up(network)
+        assert "what lies between comes again" in caplog.text
+        assert "signs nothing up to" not in caplog.text
+        await network.stop(LATE)
+        network.remove(LATE, "comet")
+        await network.start(LATE)
+        await caught_up(network)
+        assert "signs nothing up to" in caplog.text
+        await network.add("k", 1, LATE)
+        await network.verify()
+
+
+async def test_ledger_that_is_behind_or_torn_gets_its_blocks_from_comet_again(
+    tmp_path: Path,
+) -> None:
+    """An older ledger, also with half a record at its end, is brought up by CometBFT's replay."""
+    async with comet_network(tmp_path) as network:
+        await network.stop(LATE)
+        kept = network.copy(LATE, "ledger", "earlier")
+        await network.start(LATE)
+        await caught_up(network)
+        await network.add("k", 3)
+        await network.settled()
+        await network.stop(LATE)
+        network.put_back(LATE, "ledger", kept)
+        newest = sorted((network.members[LATE].folder / "ledger/blocks").glob("*.seg"))[-1]
+        with newest.open("ab") as file:
+            file.write(b"QREC" + os.urandom(40))
+        await network.start(LATE)
+        assert "never finished" in "; ".join(network.node(LATE).channel.ledger.recovered)
+        await caught_up(network)
+        await network.add("k", 1, LATE)
+        await network.verify()
