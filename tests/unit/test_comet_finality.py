@@ -307,6 +307,7 @@ def test_record_of_another_form_is_refused(change: Callable[[bytes], bytes]) -> 
         decode_record(change(encode_record(decided())))
 
 
+@pytest.mark.slow
 def test_record_fails_with_every_byte_changed() -> None:
     """No byte of a record is free, a vote for nothing's and the place of an absent one too."""
     for signed, begin in ((decided(against=B), 0), (decided(absent=D), -40)):

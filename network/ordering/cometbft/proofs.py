@@ -186,15 +186,17 @@ class _Walk:
                 f"under the engine {self._configuration.consensus_type!r} it cannot rest on "
                 f"{'signatures of orderers' if by_votes else 'votes of validators'}",
             )
-        following = self._following(part)
+        following, why_not = self._following(part)
+        if isinstance(part.rests_on, Recorded):
+            return self._judge_recorded(part, part.rests_on, following, why_not)
+        if why_not:
+            raise _broken(part, why_not)
         if isinstance(part.rests_on, Signed):
             return self._judge_signed(part, part.rests_on), following
-        if isinstance(part.rests_on, Recorded):
-            return self._judge_recorded(part, part.rests_on, following)
         return self._judge_covered(part, part.rests_on), following
 
-    def _following(self, part: ProofPart) -> ChannelConfiguration | None:
-        """Check the block's form; return the configuration that it brings, if it may follow."""
+    def _following(self, part: ProofPart) -> tuple[ChannelConfiguration | None, str]:
+        """Check the block's form; return the configuration that it brings, or why it may not."""
         filler = (b"",) * METADATA_ENTRIES
         block = Block(part.header, part.data, filler)
         verify_block_structure(block, part.header.number, part.header.previous_hash)
@@ -202,17 +204,16 @@ class _Walk:
             verify_envelope_canonical(raw)
         found = config_of_block(block)
         if found is None:
-            return None
+            return None, ""
         channel_id, envelope = found
         if channel_id != self._configuration.channel_id:
             raise _broken(part, f"its configuration is of channel {channel_id[:80]!r}")
         try:
             following = verify_config_envelope(self._configuration, envelope)
-        except (ConfigurationError, PolicyError):
-            # A configuration that may not follow is a verdict in the block, and changes nothing.
-            return None
+        except (ConfigurationError, PolicyError) as refused:
+            return None, f"its configuration may not follow the one before it: {refused}"
         following.verify_capabilities()
-        return following
+        return following, ""
 
     def _judge_signed(self, part: ProofPart, signed: Signed) -> ProvedBlock:
         entries = (signed.signatures, *(b"",) * (METADATA_ENTRIES - 1))
@@ -226,11 +227,19 @@ class _Walk:
         return self._proved(part, signers=signers)
 
     def _judge_recorded(
-        self, part: ProofPart, recorded: Recorded, following: ChannelConfiguration | None
+        self,
+        part: ProofPart,
+        recorded: Recorded,
+        following: ChannelConfiguration | None,
+        why_not: str,
     ) -> tuple[ProvedBlock, ChannelConfiguration | None]:
         block = Block(part.header, part.data, recorded.metadata)
         codes = codes_of(block)
-        after = following if codes == (TxValidationCode.VALID,) else None
+        # A configuration that may not follow is a verdict in the block, and changes nothing.
+        is_valid = codes == (TxValidationCode.VALID,)
+        if is_valid and why_not:
+            raise _broken(part, why_not)
+        after = following if is_valid else None
         finality = verify_record(recorded.record, block, self._chain_id, self._configuration, after)
         comet_height = finality.height - 1
         if comet_height <= self._comet_height:
