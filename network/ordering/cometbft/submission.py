@@ -103,6 +103,7 @@ class Bundler:
         self._again_s = again_s
         self._intake: deque[Submission] = deque()
         self._intake_bytes = 0
+        self._waiting = 0
         self._gathering = Gathering(queue_limit, queue_limit_bytes)
         self._under_way: dict[bytes, BundleUnderWay] = {}
         self._why_not = "nothing can be submitted before the engine has been started"
@@ -117,9 +118,13 @@ class Bundler:
 
     @property
     def queued(self) -> int:
-        """Envelopes that wait for their place in a block."""
-        under_way = sum(len(each.submissions) for each in self._under_way.values())
-        return len(self._intake) + len(self._gathering) + under_way
+        """Envelopes whose callers wait for their place in a block."""
+        return self._waiting
+
+    @property
+    def gathered(self) -> int:
+        """Those that have been examined and are in no bundle yet."""
+        return len(self._gathering)
 
     def start(self) -> None:
         """Begin to take envelopes."""
@@ -174,11 +179,14 @@ class Bundler:
         self._intake.append(submission)
         self._intake_bytes += len(envelope)
         self._arrived.set()
+        self._waiting += 1
         try:
             async with asyncio.timeout(self._patience_s):
                 await submission.done
         except TimeoutError:
             raise self._too_long(submission) from None
+        finally:
+            self._waiting -= 1
 
     def _verify_room(self, size_bytes: int) -> None:
         gathering = self._gathering
@@ -242,8 +250,8 @@ class Bundler:
                 self._intake_bytes -= sum(each.size_bytes for each in batch)
                 try:
                     await self._examine_batch(batch)
-                except BaseException:
-                    _refuse(batch, self._why_not or "the examination of envelopes failed")
+                except BaseException as failure:
+                    _refuse(batch, self._why_not or f"the bundling stopped: {failure}")
                     raise
 
     async def _examine_batch(self, batch: Sequence[Submission]) -> None:
@@ -304,8 +312,10 @@ class Bundler:
                 self._sink.configuration,
                 self._sink.height,
             )
-        except BaseException:
-            _refuse(submissions, self._why_not or "the making of bundles failed")
+            if made is not None and made.judged is not None:
+                self._adopt(made.judged)
+        except BaseException as failure:
+            _refuse(submissions, self._why_not or f"the bundling stopped: {failure}")
             raise
         kept = []
         for submission, verdict in zip(submissions, verdicts, strict=True):
@@ -313,13 +323,10 @@ class Bundler:
                 kept.append(submission)
             else:
                 submission.fail(verdict)
-        if made is None:
-            return
-        if made.judged is not None:
-            self._adopt(made.judged)
-        under_way = BundleUnderWay(made, kept)
-        self._under_way[under_way.bundle_id] = under_way
-        self._spawn(self._carry(under_way), "bundler: a bundle")
+        if made is not None:
+            under_way = BundleUnderWay(made, kept)
+            self._under_way[under_way.bundle_id] = under_way
+            self._spawn(self._carry(under_way), "bundler: a bundle")
 
     async def _carry(self, bundle: BundleUnderWay) -> None:
         """Give a bundle to CometBFT until it is settled."""
