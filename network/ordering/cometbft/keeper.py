@@ -33,6 +33,7 @@ from network.errors import Divergence, FinalityError
 from network.ordering.cometbft.errors import CometUnavailable
 from network.ordering.cometbft.finality import FINALITY, encode_record
 from network.ordering.cometbft.genesis import chain_id_of, configuration_blocks
+from network.ordering.cometbft.messages import types_pb2
 from network.ordering.cometbft.ordered import comet_height_of
 from network.ordering.cometbft.ports import HeaderSource, RecordSink
 from network.ordering.cometbft.records import OtherAppHash, verify_record
@@ -126,22 +127,24 @@ class FinalityKeeper:
         while self._next < self._sink.height:
             block = await asyncio.to_thread(self._stored, self._next)
             height = comet_height_of(block)
-            if not await asyncio.to_thread(self._sink.evidence, block.number, FINALITY):
-                if not await self._file(block, height):
-                    break
-                filed += 1
+            has_record = await asyncio.to_thread(self._sink.evidence, block.number, FINALITY)
+            if not has_record and not self._is_pruned(height):
+                signed = await self._headers.signed_header(height + 1)
+                if signed is not None:
+                    await self._file(block, signed)
+                    filed += 1
+                else:
+                    self._earliest = (await self._headers.status()).earliest_height
+                    if not self._is_pruned(height):
+                        break
             self.recorded = height
             self._next += 1
         return filed
 
-    async def _file(self, block: Block, height: int) -> bool:
-        """File the record of a block; return whether one is still to come."""
-        if height + 1 < self._earliest:
-            return True
-        signed = await self._headers.signed_header(height + 1)
-        if signed is None:
-            self._earliest = (await self._headers.status()).earliest_height
-            return height + 1 < self._earliest
+    def _is_pruned(self, height: int) -> bool:
+        return height + 1 < self._earliest
+
+    async def _file(self, block: Block, signed: types_pb2.SignedHeader) -> None:
         record = encode_record(signed)
         try:
             await asyncio.to_thread(self._verify, record, block)
@@ -153,7 +156,6 @@ class FinalityKeeper:
             raise diverged from other
         await self._sink.add_evidence(block.number, FINALITY, record)
         self.problem = ""
-        return True
 
     def _resume(self) -> int:
         """Return the number behind the newest block that has a record."""
