@@ -56,7 +56,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
     seconds = sum(window.seconds for window in windows)
     process = _cpu_by_process(windows, calls)
     median = statistics.median(rates)
-    wire = sum(window.used.loopback_bytes for window in windows)
+    wire = sum(window.used.wire_bytes for window in windows)
     return {
         "work": row.work,
         "batch": row.batch,

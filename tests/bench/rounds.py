@@ -40,7 +40,7 @@ class Window:
         seconds: its length.
         latencies_ms: of every call that ended well in it.
         errors: how often each kind of error ended a call in it.
-        used: processor time by process, and bytes of the loopback.
+        used: processor time by process, and bytes on the wire.
     """
 
     seconds: float

@@ -1,4 +1,4 @@
-"""What the processes of a network use: processor time, memory, disk and loopback.
+"""What the processes of a network use: processor time, memory, disk and wire.
 
     meter = Meter(network.node_folders)
     before = meter.read(); …; used = meter.read().since(before)
@@ -12,6 +12,7 @@ Absent: which part of a node's work used the time (`stages.py`).
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,7 +21,9 @@ from pathlib import Path
 
 import psutil
 
-LOOPBACK = "lo"
+from tests.bench.sockets import carried_bytes
+
+LISTENS = re.compile(r'^listen = ".*:([0-9]+)"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,17 @@ class Reading:
     Attributes:
         at_s: time.
         cpu_s: user and system time by process.
-        loopback_bytes: carried by the machine's loopback, whoever sent them.
+        wire_bytes: carried by the connections from and to the nodes' ports (`sockets.py`).
     """
 
     at_s: float
     cpu_s: Mapping[str, float]
-    loopback_bytes: int
+    wire_bytes: int
 
     def since(self, before: Reading) -> Reading:
         """Return what was used since an earlier reading; processes that came later count wholly."""
         used = {name: spent - before.cpu_s.get(name, 0.0) for name, spent in self.cpu_s.items()}
-        return Reading(self.at_s - before.at_s, used, self.loopback_bytes - before.loopback_bytes)
+        return Reading(self.at_s - before.at_s, used, self.wire_bytes - before.wire_bytes)
 
 
 class Meter:
@@ -55,6 +58,11 @@ class Meter:
         self._nodes = {
             msp_id: psutil.Process(json.loads((folder / "node.lock").read_text("ascii"))[0])
             for msp_id, folder in nodes.items()
+        }
+        self._ports = {
+            int(port)
+            for folder in nodes.values()
+            for port in LISTENS.findall((folder / "node.toml").read_text("utf-8"))
         }
         self._load: list[psutil.Process] = []
 
@@ -86,8 +94,7 @@ class Meter:
         if self._load:
             times_of = [process.cpu_times() for process in self._load]
             cpu_s["client"] = sum(times.user + times.system for times in times_of)
-        counters = psutil.net_io_counters(pernic=True)[LOOPBACK]
-        return Reading(time.perf_counter(), cpu_s, counters.bytes_sent)
+        return Reading(time.perf_counter(), cpu_s, carried_bytes(self._ports))
 
     def forget_peaks(self) -> None:
         """Let `peaks_mb` tell of what comes from now on."""
