@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from ledger.blocks.block import Block
 from network.configuration import ChannelConfiguration
+from network.ordering.cometbft.snapshot_plan import TARGETS_BYTES
 from network.ordering.ports import StagingSink
 
 __all__ = [
@@ -98,7 +99,9 @@ class SnapshotSettings:
     Attributes:
         interval_blocks: a snapshot ends at a block whose number is a multiple of it.
         kept: how many of the newest are offered.
+        targets_bytes: at which size a chunk ends; the first by which there are not too many.
     """
 
     interval_blocks: int = 1000
     kept: int = 2
+    targets_bytes: tuple[int, ...] = TARGETS_BYTES

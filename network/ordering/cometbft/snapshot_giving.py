@@ -29,7 +29,7 @@ from network.ordering.cometbft.snapshot_format import (
     format_of,
     tail_of,
 )
-from network.ordering.cometbft.snapshot_plan import MAX_CHUNKS, TARGETS_BYTES, ChunkPlan, Tail
+from network.ordering.cometbft.snapshot_plan import MAX_CHUNKS, ChunkPlan, Tail
 
 __all__ = ["GivenSnapshots", "block_of"]
 
@@ -130,7 +130,8 @@ class GivenSnapshots:
         """Return the cuts of a snapshot, by the smallest target that keeps within the bound."""
         if not self._plans:
             first = self._find_first_ordered()
-            self._plans = [ChunkPlan(self._chain, each, first) for each in TARGETS_BYTES]
+            targets = self._settings.targets_bytes
+            self._plans = [ChunkPlan(self._chain, each, first) for each in targets]
         plan = next((each for each in self._plans if each.chunks(last) <= MAX_CHUNKS), None)
         plan = plan or self._plans[-1]
         return plan, [each for each in plan.tails(last) if each.chunks <= MAX_CHUNKS]
