@@ -36,6 +36,17 @@ from ledger.validation.updates import Update, UpdateEntry
 from network.calls.frames import CALL, encode_item
 from network.certificates.authority import Validity, encode_attributes
 from network.certificates.layout import Description
+from network.ordering.cometbft.finality import encode_record
+from network.ordering.cometbft.messages import types_pb2, validator_pb2
+from network.ordering.cometbft.proof_file import (
+    Covered,
+    Proof,
+    ProofPart,
+    Recorded,
+    Signed,
+    encode_part,
+    encode_proof,
+)
 from nodes.private_data import transient
 from tests.structure.tree import ROOT, read
 
@@ -49,6 +60,11 @@ SET_PLACE = private_keys.SetPlace(Version(7, 2), "shop", "terms")
 RED_SET = encode_private_rwset(PrivateRWSet((KVWrite("item 1", False, b"red"),)))
 OWNED = encode_metadata([("owner", b"7")])
 HEADER = BlockHeader(7, ITEM, compute_data_hash([b"one", b"two"]))
+SIGNED = ProofPart(BlockHeader(1, b"p", b"d"), (b"one",), Signed(b"s"))
+RECORDED = ProofPart(BlockHeader(2, b"p", b"d"), (b"one", b"two"), Recorded((b"s", b""), b"r"))
+COVERED = ProofPart(
+    BlockHeader(2, b"p", b"d"), (b"one",), Covered((BlockHeader(3, b"p", b"d"),), b"a", b"r")
+)
 
 MADE = {
     "evidence-record": encode_evidence("seal", b"signed"),
@@ -84,6 +100,15 @@ MADE = {
     "version": encode_version(Version(7, 0)),
     "attributes": encode_attributes({"qist.role": "lending"}),
     "long-version": encode_version(Version(300, 2)),
+    "finality-record": encode_record(
+        types_pb2.SignedHeader(
+            commit=types_pb2.Commit(
+                signatures=[types_pb2.CommitSig(block_id_flag=validator_pb2.BLOCK_ID_FLAG_ABSENT)]
+            )
+        )
+    ),
+    "proof": encode_proof(Proof(ITEM, (SIGNED,), RECORDED)),
+    "proof-part-by-a-later-record": encode_part(COVERED),
 }
 """Examples that one call makes; the others have tests of their own below."""
 OTHERS = {"segment-header", "segment-record", "commit-hash-input", "query-read"}

@@ -43,6 +43,7 @@ __all__ = [
     "Recorded",
     "Signed",
     "decode_proof",
+    "encode_part",
     "encode_proof",
 ]
 
@@ -145,8 +146,8 @@ def encode_proof(proof: Proof) -> bytes:
             _name(TAG),
             proof.genesis_hash,
             _U32.pack(len(proof.configurations)),
-            *(_part(each) for each in proof.configurations),
-            _part(proof.target),
+            *(encode_part(each) for each in proof.configurations),
+            encode_part(proof.target),
         )
     )
 
@@ -181,7 +182,8 @@ def _header(header: BlockHeader) -> bytes:
     return _U64.pack(header.number) + _name(header.previous_hash) + _name(header.data_hash)
 
 
-def _part(part: ProofPart) -> bytes:
+def encode_part(part: ProofPart) -> bytes:
+    """Return the bytes of one block in the file."""
     rests_on = part.rests_on
     if isinstance(rests_on, Signed):
         rest = _name(rests_on.signatures)
