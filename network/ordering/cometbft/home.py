@@ -11,8 +11,8 @@ Everything but `data` follows from the channel and the node's folder and is writ
 edits it. The state of the consensus key is made once and never overwritten: a validator that
 forgets what it signed may sign two blocks of one height.
 
-The figures were measured (docs/adr names the record): small timeouts and short pauses between
-messages for members near each other, `local`; longer ones for members 50 to 100 ms apart, `wan`.
+The figures were measured (docs/adr/0019-comet-beside-each-node.md): short timeouts for members near
+each other, `local`; longer ones for members 50 to 100 ms apart, `wan`; short pauses for both.
 `experimental_max_gossip_connections_…` stays 0 everywhere: with 1 a network halted, with 2 a node
 went without transactions. Blocks are made when there is something to put into them, the index of
 transactions is left to the ledger, and nobody is connected to but the members that are named.
@@ -69,7 +69,7 @@ class Profile:
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
     {
         "local": Profile(500, 250, 250, 50, gossip_ms=5, flush_ms=1),
-        "wan": Profile(2_000, 1_000, 500, 200, gossip_ms=20, flush_ms=5),
+        "wan": Profile(1_500, 600, 300, 50, gossip_ms=5, flush_ms=1),
     }
 )
 
