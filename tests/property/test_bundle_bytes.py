@@ -43,7 +43,7 @@ def is_refused(raw: bytes) -> bool:
         RULES.check(raw, NOW)
     except BundleError as refused:
         refusals.append(refused)
-    assert all(isinstance(each.code, BundleCode) and str(each) for each in refusals)
+    assert all(each.code in BundleCode and str(each) for each in refusals)
     assert RULES.select([raw], 1 << 30, NOW) == ([] if refusals else [raw])
     return bool(refusals)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -29,7 +29,7 @@ class ChainStanding:
 
     configuration: ChannelConfiguration
     height: int = 7
-    seen: Collection[bytes] = field(default_factory=set)
+    seen: Container[bytes] = field(default_factory=set)
     channel_id: str = CHANNEL
 
 

@@ -43,6 +43,7 @@ class ScriptedComet:
         answers: what is said to the next bundles that are given; without any, CheckTx judges.
         given: every bundle that was given, in order.
         pool: what was taken and is in no block.
+        ever_taken: all that was ever taken, which some node may still have.
         blocks: the bundles of each block.
         gate: while it is not set, nothing is answered.
         clock: the node's.
@@ -54,6 +55,7 @@ class ScriptedComet:
         self.answers: deque[Answer] = deque()
         self.given: list[bytes] = []
         self.pool: list[Bundle] = []
+        self.ever_taken: dict[bytes, Bundle] = {}
         self.blocks: list[tuple[Bundle, ...]] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -79,14 +81,16 @@ class ScriptedComet:
             opened = self.rules.check(raw, NOW)
         except BundleError as refused:
             return Checked(int(refused.code), str(refused))
+        self.ever_taken[raw] = opened
         if raw not in [each.raw for each in self.pool]:
             self.pool.append(opened)
         return Checked()
 
     def lose(self, raw: bytes) -> Checked:
-        """Say that it was taken, and forget it."""
-        self.rules.check(raw, NOW)
-        return Checked()
+        """Judge it as CheckTx does, and forget it; others may have got it."""
+        checked = self.take(raw)
+        self.pool = [each for each in self.pool if each.raw != raw]
+        return checked
 
     @staticmethod
     def refuse(code: int = 6, log: str = "no") -> Answer:

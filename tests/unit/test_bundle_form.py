@@ -154,7 +154,9 @@ def test_payload_that_needs_a_large_window_is_refused() -> None:
 
 def test_payload_that_needs_a_dictionary_is_refused() -> None:
     """Nobody has agreed on one."""
-    samples = [b"sample %d of many that are alike" % place for place in range(2000)]
+    samples: list[bytes | bytearray | memoryview] = [
+        b"sample %d of many that are alike" % place for place in range(2000)
+    ]
     dictionary = zstandard.train_dictionary(1024, samples)
     assert dictionary.dict_id()
     payload = compressed(WHOLE, dict_data=dictionary)

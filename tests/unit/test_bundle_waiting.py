@@ -83,7 +83,8 @@ def test_expired_bundles_no_longer_count() -> None:
 )
 def test_shares_are_those_of_a_naive_count(steps) -> None:
     """Against a list of what waits, added up anew each time."""
-    quotas, naive = Quotas(bundles=3, size_bytes=100), {}
+    quotas = Quotas(bundles=3, size_bytes=100)
+    naive: dict[int, tuple[str, int, int]] = {}
     for what, number, msp_id, size in steps:
         if what == "remove":
             quotas.remove([bundle_id(number)])

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from network.errors import OrderingRefusal, OrderingUnavailable
-from network.ordering.admission import Admission
+from network.ordering.admission import Admission, Examined
 from network.ordering.cometbft.bundle import BundleCode, BundleKind, limits_of, open_bundle
 from network.ordering.cometbft.making import LIFETIME
 from network.ordering.cometbft.submission import ATTEMPTS, UNDER_WAY
@@ -477,11 +477,14 @@ async def test_failure_of_our_own_ends_the_bundling_and_tells_everybody(comet, m
 
 async def test_own_bundle_is_not_examined_again_by_checktx(comet, monkeypatch) -> None:
     """What the gateway's node found out goes with the bundle."""
-    examined = []
+    examined: list[bytes] = []
     examine = Admission.examine
-    monkeypatch.setattr(
-        Admission, "examine", lambda self, raw: examined.append(raw) or examine(self, raw)
-    )
+
+    def counting(self: Admission, envelope: bytes) -> Examined:
+        examined.append(envelope)
+        return examine(self, envelope)
+
+    monkeypatch.setattr(Admission, "examine", counting)
     tasks = submit(comet, *envelopes(5))
     await drain(comet, tasks)
     assert len(examined) == 5
