@@ -18,6 +18,7 @@ from typing import Any
 from tests.bench.against import compare, write_comparison
 from tests.bench.network import ROOT, BenchFailed, Tree
 from tests.bench.plan import ENGINES, WORKS, Plan, Row, full_plan, quick_plan, usual_plan
+from tests.bench.plots import write_plots
 from tests.bench.report import write_report
 from tests.bench.results import as_json
 from tests.bench.run import alone_in, fresh, run
@@ -96,6 +97,7 @@ def main(arguments: Sequence[str]) -> int:
                 measured, audits = run(plan, Tree(ROOT), work, say, processes=given.processes)
                 rows = [as_json(each) for each in measured]
                 page = write_report(output, rows, {**about, "audits": audits})
+                write_plots(output, rows)
     except BenchFailed as failure:
         say(str(failure))
         return 1

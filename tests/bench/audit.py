@@ -1,6 +1,7 @@
 """After the load: what every caller was told is what the ledgers hold, to the last payment.
 
-- acknowledged: the agreement is there, or the payment is, with its amount;
+- acknowledged: the agreement is there, or the payment is, with its amount (of the pool, which may
+  hold millions, the number of agreements);
 - failed for certain: nothing of it is there;
 - open: all of it is there, or nothing;
 - nothing else is there, and every agreement has paid what its payments say, and owes the rest;
@@ -15,9 +16,9 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.bench import load
 from tests.bench.network import HERE, BenchFailed, BenchNetwork
@@ -35,48 +36,81 @@ def audit(network: BenchNetwork, folder: Path) -> dict[str, int]:
         BenchFailed: they differ, or the nodes do.
     """
     _compare_nodes(network)
-    expected, maybe, told = _expected(folder)
+    expected = _expected(folder)
     found: set[str] = set()
+    # Of the agreements that payments have changed, what they say they were paid, both ways.
+    changed: dict[str, tuple[int, int]] = {}
     paid: Counter[str] = Counter()
-    compared = 0
+    compared = opened = 0
     wrong: list[str] = []
-    agreements: dict[str, dict[str, Any]] = {}
     for key, value in _state(network):
-        kind, _, rest = key.partition("/")
         compared += 1
+        kind, _, rest = key.partition("/")
         if kind == "agr":
-            agreements[rest] = json.loads(value)
+            agreement = json.loads(value)
+            sums = (agreement["paid"], agreement["principal"] - agreement["outstanding"])
+            if sums != (0, 0):
+                changed[rest] = sums
+            if rest.startswith(load.POOL):
+                opened += 1
+                continue
         else:
             paid[rest.partition("/")[0]] += int(value)
-        if expected.get(key, maybe.get(key, (None,)))[0] not in ("", value):
-            wrong.append(f"{key} is {value} and was not acknowledged so")
         found.add(key)
-    wrong += [f"{key} was acknowledged and is not there" for key in expected if key not in found]
-    whole: dict[str, set[bool]] = {}
-    for key, (_value, transaction) in maybe.items():
-        whole.setdefault(transaction, set()).add(key in found)
-    wrong += [f"{name} is there in part" for name, there in whole.items() if len(there) > 1]
-    for name, agreement in agreements.items():
-        sums = (agreement["paid"], agreement["principal"] - agreement["outstanding"])
-        if sums != (paid[name], paid[name]):
-            wrong.append(f"{name} has paid {paid[name]} and says {sums}")
+        if not expected.allows(key, value):
+            wrong.append(f"{key} is {value} and was not acknowledged so")
+    wrong += expected.missing(found)
+    if opened != expected.pool:
+        wrong.append(f"{opened} agreements of the pool are there of {expected.pool}")
+    for name in changed.keys() | paid.keys():
+        if changed.get(name) != (paid[name], paid[name]):
+            wrong.append(f"{name} was paid {paid[name]} and says {changed.get(name)}")
     if wrong:
         raise BenchFailed(
             f"{len(wrong)} differences between what was told and what is there: "
             f"{'; '.join(wrong[:SHOWN])}; the journals are in {folder}"
         )
-    return {**told, "records": compared}
+    return {**expected.told, "records": compared}
 
 
-def _expected(
-    folder: Path,
-) -> tuple[dict[str, tuple[str]], dict[str, tuple[str, str]], dict[str, int]]:
-    """Return what must be there, what may be there, and how often callers were told what.
+@dataclass(frozen=True)
+class Expected:
+    """What the journals demand of the ledgers.
 
-    Values are those of payments; of an agreement, which payments change, it is "".
+    Attributes:
+        must: keys that must be there; values are those of payments, and "" of agreements.
+        may: keys of transactions whose outcome is open, with the transaction's name.
+        pool: how many agreements of the pool are open.
+        told: how often callers were told what.
     """
-    must: dict[str, tuple[str]] = {}
+
+    must: Mapping[str, str]
+    may: Mapping[str, tuple[str, str]]
+    pool: int
+    told: Mapping[str, int]
+
+    def allows(self, key: str, value: str) -> bool:
+        """Say whether this may stand in a ledger."""
+        wanted = self.must.get(key)
+        if wanted is None and key in self.may:
+            wanted = self.may[key][0]
+        return wanted in ("", value)
+
+    def missing(self, found: set[str]) -> list[str]:
+        """Say what is not there as it should be, given what is there."""
+        lost = [f"{key} was acknowledged and is not there" for key in self.must if key not in found]
+        whole: dict[str, set[bool]] = {}
+        for key, (_value, transaction) in self.may.items():
+            whole.setdefault(transaction, set()).add(key in found)
+        return lost + [
+            f"{name} is there in part" for name, there in whole.items() if len(there) > 1
+        ]
+
+
+def _expected(folder: Path) -> Expected:
+    must: dict[str, str] = {}
     may: dict[str, tuple[str, str]] = {}
+    pool = 0
     told: Counter[str] = Counter()
     for path in sorted(folder.glob("*.task.json")):
         task = load.Task(**json.loads(path.read_text("utf-8")))
@@ -86,14 +120,18 @@ def _expected(
             for line in journal:
                 caller, number, word = json.loads(line)
                 told[word] += 1
-                keys = _keys_of(task, caller, number)
+                if task.work == "provide":
+                    continue  # a pool may be of millions; it is counted
                 if word == "a":
-                    must.update({key: (value,) for key, value in keys})
+                    must.update(_keys_of(task, caller, number))
                 elif word == "o":
                     name = f"{task.tag} {caller} {number}"
+                    keys = _keys_of(task, caller, number)
                     may.update({key: (value, name) for key, value in keys})
+        if task.work == "provide":
+            pool = max(pool, task.pool)
     names = {"a": "acknowledged", "d": "failed", "o": "open"}
-    return must, may, {name: told[word] for word, name in names.items()}
+    return Expected(must, may, pool, {name: told[word] for word, name in names.items()})
 
 
 def _keys_of(task: load.Task, caller: int, number: int) -> Iterator[tuple[str, str]]:

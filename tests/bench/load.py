@@ -66,6 +66,7 @@ class Task:
             are opened.
         share: agreements of the pool that one caller has for itself, a multiple of the batch.
         provided: agreements of the pool that are there already.
+        stride: how far apart in the pool the agreements lie that callers take.
         journal: file for what was told; "" for none.
     """
 
@@ -82,12 +83,17 @@ class Task:
     pool: int
     share: int
     provided: int = 0
+    stride: int = 1
     journal: str = ""
+
+
+POOL = "A"
+"""Begins the ids of the pool, and no others: tags are lower case."""
 
 
 def pool_id(number: int) -> str:
     """Return the id of an agreement of the pool."""
-    return f"A{number:08}"
+    return f"{POOL}{number:08}"
 
 
 def ids_of(task: Task, caller: int, number: int) -> list[str]:
@@ -98,9 +104,8 @@ def ids_of(task: Task, caller: int, number: int) -> list[str]:
         start = task.provided + number * task.batch
         return [pool_id(each) for each in range(start, min(start + task.batch, task.pool))]
     start = caller * task.share
-    return [
-        pool_id(start + (number * task.batch + each) % task.share) for each in range(task.batch)
-    ]
+    places = [(number * task.batch + each) % task.share for each in range(task.batch)]
+    return [pool_id((start + place) * task.stride) for place in places]
 
 
 def amount_of(number: int) -> int:

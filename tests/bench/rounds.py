@@ -135,7 +135,7 @@ def _window(answers: Sequence[Mapping[str, Any]], used: Reading) -> Window:
 
 @contextmanager
 def loads(
-    network: BenchNetwork, row: Row, tag: str, folder: Path, *, processes: int = 1
+    network: BenchNetwork, row: Row, tag: str, folder: Path, *, processes: int = 1, stride: int = 1
 ) -> Iterator[Loads]:
     """Start the processes that make a row's load, connect them, and end them afterwards.
 
@@ -143,13 +143,14 @@ def loads(
         tag: begins every id and reference of this row; no other row of the network has it.
         folder: for tasks, journals and the log.
         processes: among which the callers are divided.
+        stride: how far apart in the pool the agreements lie that callers take.
     """
     count = min(processes, row.callers)
     each, more = divmod(row.callers, count)
     tasks, first = [], 0
     for number in range(count):
         callers = each + (number < more)
-        tasks.append(_task(network, row, tag, folder, number, first, callers))
+        tasks.append(_task(network, row, tag, folder, number, first, callers, stride=stride))
         first += callers
     with _started(network.tree, row.client, tasks, folder / f"{tag}.log") as started:
         yield started
@@ -183,6 +184,7 @@ def _task(
     *,
     pool: int = 0,
     provided: int = 0,
+    stride: int = 1,
 ) -> Path:
     task = Task(
         profile=str(network.profile),
@@ -198,6 +200,7 @@ def _task(
         pool=pool or row.callers * row.share,
         share=row.share,
         provided=provided,
+        stride=stride,
         journal=str(folder / f"{tag}.{number}.journal"),
     )
     path = folder / f"{tag}.{number}.task.json"

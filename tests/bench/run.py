@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ class Bench:
         folder: for tasks, journals and logs.
         meter: reads its processes.
         provided: agreements of the pool that are open.
+        tags: one for each row that is measured.
         processes: among which a row's callers are divided, for our SDK.
+        spread: whether a row's agreements lie as far apart as the pool allows.
     """
 
     network: BenchNetwork
@@ -48,7 +51,8 @@ class Bench:
     say: Say
     provided: int = 0
     processes: int = 1
-    _rows: int = field(default=0)
+    spread: bool = False
+    tags: Iterator[str] = field(default_factory=lambda: map("r{}".format, count(1)))
 
     def provide(self, pool: int) -> None:
         """Open agreements until there are as many."""
@@ -63,11 +67,13 @@ class Bench:
     @contextmanager
     def row(self, row: Row) -> Iterator[RowAtWork]:
         """Have a row's load connected; its windows are measured inside the block."""
-        self.provide(pool_of([row]))
-        self._rows += 1
-        tag = f"r{self._rows}"
+        needed = pool_of([row])
+        self.provide(needed)
+        # Over the whole ledger, however large it is.
+        stride = max(1, self.provided // needed) if needed and self.spread else 1
+        tag = next(self.tags)
         processes = self.processes if row.client == "sdk" else 1
-        with loads(self.network, row, tag, self.folder, processes=processes) as load:
+        with loads(self.network, row, tag, self.folder, processes=processes, stride=stride) as load:
             self.meter.watch_load(load.pids)
             self.meter.forget_peaks()
             disk = self.meter.disk_bytes()
@@ -171,6 +177,7 @@ def bench(
     """Make a network in *folder*, with samplers in its processes; down at the end."""
     samples = folder / "samples"
     samples.mkdir(exist_ok=True)
+    (samples / "on").unlink(missing_ok=True)
     sampled = replace(tree, samples=samples)
     began = time.perf_counter()
     with bench_network(sampled, folder / "network", engine) as network:

@@ -20,7 +20,8 @@ function idsOf(task, caller, number) {
         return places.map((each) => `${task.tag}-${caller}-${number}-${each}`);
     }
     const start = caller * task.share;
-    return places.map((each) => poolId(start + ((number * task.batch + each) % task.share)));
+    const own = places.map((each) => (number * task.batch + each) % task.share);
+    return own.map((place) => poolId((start + place) * task.stride));
 }
 
 function argumentsOf(task, caller, number) {
