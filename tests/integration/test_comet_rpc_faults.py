@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -295,6 +296,36 @@ async def test_comet_rpc_given_another_form_of_answer_refuses_to_guess(
     async with pretended(tmp_path, lambda _: always(result(found))) as (_, rpc):
         with pytest.raises((DecodeError, CometUnavailable)):
             await getattr(rpc, method)(*arguments.get(method, []))
+
+
+async def test_comet_rpc_gathers_validators_page_by_page(tmp_path: Path) -> None:
+    """CometBFT gives a hundred at a time, in its order; a page that is empty is no end."""
+    key = base64.b64encode(bytes(32)).decode()
+
+    async def page(asked: dict[str, Any]) -> bytes:
+        first = (int(asked["params"]["page"]) - 1) * int(asked["params"]["per_page"])
+        validators = [
+            {
+                "address": f"{number:040X}",
+                "pub_key": {"type": "tendermint/PubKeyEd25519", "value": key},
+                "voting_power": "1",
+                "proposer_priority": "0",
+            }
+            for number in range(first, min(first + 100, there))
+        ]
+        return result({"total": "230", "validators": validators})
+
+    there = 230
+    async with pretended(tmp_path, page) as (made, rpc):
+        found = await rpc.validators(5)
+        assert found is not None
+        addresses = [int.from_bytes(each.address, "big") for each in found.validators]
+        assert addresses == list(range(230))
+        assert found.total_voting_power == 230
+        assert len(made.asked) == 3
+        there = 200
+        with pytest.raises(DecodeError, match="an empty page"):
+            await rpc.validators(5)
 
 
 async def test_comet_rpc_closed_asks_no_more(tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ def _header(found: Any) -> types_pb2.Header:
         time=parse_timestamp(found["time"]),
         last_block_id=_block_id(found["last_block_id"]),
     )
-    # A version of 0 is left out of the JSON.
-    header.version.block = int(found["version"].get("block", "0"))
+    header.version.block = int(found["version"]["block"])
+    # An application's version of 0 is left out of the JSON.
     header.version.app = int(found["version"].get("app", "0"))
     for name in (
         "last_commit_hash",
