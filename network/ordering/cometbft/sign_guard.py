@@ -96,7 +96,7 @@ class SignGuard:
 
         CometBFT must not be running.
         """
-        if height <= self._signed_height():
+        if height < self._signed_height():
             return
         state = {"height": str(height), "round": _LAST_ROUND, "step": _LAST_STEP}
         write_whole(self._state, json.dumps(state).encode())

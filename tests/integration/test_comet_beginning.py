@@ -1,0 +1,304 @@
+"""With what CometBFT begins, by what is there and what the other members say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.blocks.block import Block
+from ledger.errors import Refusal, Unavailable
+from network.configuration import ChannelConfiguration
+from network.ordering.cometbft import beginning
+from network.ordering.cometbft.beginning import Beginning, HowToBegin, With
+from network.ordering.cometbft.finality import decode_record, header_hash
+from network.ordering.cometbft.home import SIGN_STATE
+from network.ordering.cometbft.proof_making import make_proof
+from tests.support.local_network import until
+from tests.support.voted_chain import MEMBERS, VotedChain
+
+OTHERS = MEMBERS[1:]
+ADDRESS = bytes(20)
+
+
+class Others:
+    """The other members' CometBFTs: for each member the earliest and the newest height."""
+
+    def __init__(self, chain: VotedChain, heights: Mapping[str, tuple[int, int]]) -> None:
+        self.chain = chain
+        self.heights = dict(heights)
+        self.snapshot = 0
+        self.asked = 0
+
+    def msp_ids(self) -> Sequence[str]:
+        return OTHERS
+
+    async def ask(self, msp_id: str, method: str, params: Mapping[str, Any]) -> Any:
+        assert method == "status"
+        self.asked += 1
+        if msp_id not in self.heights:
+            raise Unavailable(f"{msp_id} is away")
+        earliest, newest = map(str, self.heights[msp_id])
+        return {"sync_info": {"earliest_block_height": earliest, "latest_block_height": newest}}
+
+    async def prove(self, msp_id: str) -> bytes:
+        if not self.snapshot:
+            raise Unavailable("there is no snapshot")
+        return make_proof(self.chain, self.snapshot)
+
+
+class Stored:
+    """The chain of the node that begins."""
+
+    def __init__(self, chain: VotedChain, height: int) -> None:
+        self.blocks = chain.blocks[:height]
+        self.configuration: ChannelConfiguration = chain.configuration
+
+    @property
+    def height(self) -> int:
+        return len(self.blocks)
+
+    def stored_block(self, number: int) -> Block | None:
+        return self.blocks[number] if number < self.height else None
+
+
+@pytest.fixture(scope="module")
+def chain() -> VotedChain:
+    made = VotedChain()
+    while made.height < 8:
+        made.transactions()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask again soon; how long is no part of what is tested."""
+    monkeypatch.setattr(beginning, "ASK_AGAIN_S", 0.01)
+    monkeypatch.setattr(beginning, "PATIENCE_S", 0.1)
+
+
+def made(
+    folder: Path, chain: VotedChain, others: Others, height: int = 1, begin_with: With = "auto"
+) -> Beginning:
+    (folder / "consensus").mkdir(exist_ok=True)
+    return Beginning(
+        folder / "comet",
+        Stored(chain, height),
+        chain.chain_id,
+        folder / "consensus",
+        folder / "restored",
+        others,
+        begin_with,
+    )
+
+
+def has_data(folder: Path) -> None:
+    (folder / "comet/data/blockstore.db").mkdir(parents=True, exist_ok=True)
+    (folder / "comet" / SIGN_STATE).write_text('{"height": "3", "round": 0, "step": 3}')
+
+
+async def test_new_network_begins_with_its_first_block_though_nobody_answers(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """Somebody must be the first to start."""
+    found = made(tmp_path, chain, Others(chain, {}))
+    assert await found.prepare(ADDRESS) == HowToBegin(0)
+    assert not (tmp_path / "comet" / SIGN_STATE).exists()
+
+
+async def test_comet_that_has_data_goes_on_and_nobody_is_asked(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """The usual restart costs nothing and hangs on nobody."""
+    others = Others(chain, dict.fromkeys(OTHERS, (5, 9)))
+    has_data(tmp_path)
+    assert await made(tmp_path, chain, others, 4).prepare(ADDRESS) == HowToBegin(None)
+    assert others.asked == 0
+
+
+async def test_node_killed_before_its_first_height_begins_again(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """CometBFT's folders are there, and nothing in them; after a height they count."""
+    found = made(tmp_path, chain, Others(chain, {}))
+    await found.prepare(ADDRESS)
+    has_data(tmp_path)
+    again = made(tmp_path, chain, Others(chain, {}))
+    assert await again.prepare(ADDRESS) == HowToBegin(0)
+    again.began()
+    assert await made(tmp_path, chain, Others(chain, {})).prepare(ADDRESS) == HowToBegin(None)
+
+
+async def test_blocks_are_preferred_as_long_as_one_member_has_the_first(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """Whatever the others have."""
+    others = Others(chain, {"OperatorMSP": (5, 14), "MakerMSP": (1, 9)})
+    assert await made(tmp_path, chain, others).prepare(ADDRESS) == HowToBegin(0)
+
+
+@pytest.mark.parametrize("begin_with", ["auto", "snapshot"])
+async def test_snapshot_comes_with_a_header_that_is_proved_from_the_genesis_block(
+    tmp_path: Path, chain: VotedChain, begin_with: With
+) -> None:
+    """No member is believed; the light client asks those that have the headers around it."""
+    earliest = 3 if begin_with == "auto" else 1
+    others = Others(
+        chain, {"OperatorMSP": (earliest, 14), "MakerMSP": (earliest, 14), "PtaMSP": (9, 14)}
+    )
+    others.snapshot = 4
+    found = made(tmp_path, chain, others, begin_with=begin_with)
+    how = await found.prepare(ADDRESS)
+    await found.stop()
+    record = decode_record(chain.records[4])
+    assert how.comet_height == 0
+    assert how.state_sync is not None
+    assert how.state_sync.trust_height == record.header.height == 8
+    assert how.state_sync.trust_hash == header_hash(record.header)
+    asked = [each.rpartition("/")[2] for each in how.state_sync.rpc_servers]
+    assert asked == ["OperatorMSP", "MakerMSP"]
+
+
+async def test_node_waits_for_a_snapshot_and_says_so(tmp_path: Path, chain: VotedChain) -> None:
+    """Nobody has the first block, and nobody gives a snapshot yet."""
+    others = Others(chain, {"OperatorMSP": (3, 14)})
+    found = made(tmp_path, chain, others)
+    preparing = asyncio.create_task(found.prepare(ADDRESS))
+    await until(lambda: bool(found.reason))
+    assert "there is no snapshot" in found.reason
+    others.snapshot = 4
+    how = await asyncio.wait_for(preparing, 10)
+    await found.stop()
+    assert how.state_sync is not None
+    assert len(how.state_sync.rpc_servers) == 2, "one member stands for two"
+    assert found.reason == ""
+
+
+async def test_node_killed_after_its_snapshot_goes_on_from_there(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """CometBFT may have noted what it took, or not: it is offered a snapshot again in any case."""
+    others = Others(chain, dict.fromkeys(OTHERS, (3, 14)))
+    others.snapshot = 4
+    found = made(tmp_path, chain, others)
+    await found.prepare(ADDRESS)
+    await found.stop()
+    found.restored(7)
+    has_data(tmp_path)
+    again = made(tmp_path, chain, others, 5)
+    how = await again.prepare(ADDRESS)
+    await again.stop()
+    assert how.comet_height == 7
+    assert how.state_sync is not None
+
+
+async def test_data_behind_the_ledger_are_brought_up_again(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """CometBFT's last words say where they end, and only these words."""
+    has_data(tmp_path)
+    found = made(tmp_path, chain, Others(chain, {}), 4)
+    assert not found.hear(["panic: something else"])
+    assert found.hear(["error on replay: app block height (9) is higher than core (3)"])
+    assert await found.prepare(ADDRESS) == HowToBegin(3)
+    assert await found.prepare(ADDRESS) == HowToBegin(None)
+
+
+async def test_data_that_begin_behind_the_ledger_are_given_up_but_not_what_was_signed(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """An old ledger beside pruned blocks: what lies between must come by a snapshot."""
+    has_data(tmp_path)
+    others = Others(chain, dict.fromkeys(OTHERS, (3, 14)))
+    others.snapshot = 4
+    found = made(tmp_path, chain, others, 2)
+    words = "error on replay: app block height (1) is too far below block store base (9)"
+    assert found.hear([words])
+    how = await found.prepare(ADDRESS)
+    await found.stop()
+    assert how.comet_height == 0
+    assert how.state_sync is not None
+    assert not (tmp_path / "comet/data/blockstore.db").exists()
+    assert (tmp_path / "comet" / SIGN_STATE).exists()
+
+
+async def test_standing_still_where_nobody_has_the_next_block_begins_anew(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """As long as one member has it, or height after height comes, nothing is given up."""
+    has_data(tmp_path)
+    others = Others(chain, dict.fromkeys(OTHERS, (5, 14)) | {"MakerMSP": (4, 14)})
+    found = made(tmp_path, chain, others, 2)
+    others.snapshot = 4
+    watching = asyncio.create_task(found.lacks_what_nobody_has(lambda: 3))
+    await until(lambda: others.asked >= 2 * len(OTHERS))
+    assert not watching.done()
+    others.heights["MakerMSP"] = (5, 14)
+    await asyncio.wait_for(watching, 10)
+    how = await found.prepare(ADDRESS)
+    await found.stop()
+    assert how.state_sync is not None
+
+
+async def test_key_whose_memory_is_lost_waits_until_enough_members_answer(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """Three of the three others first; two, once the third has been silent for a while."""
+    has_data(tmp_path)
+    await made(tmp_path, chain, Others(chain, {}), 4).prepare(ADDRESS)
+    (tmp_path / "comet" / SIGN_STATE).unlink()
+    others = Others(chain, {"OperatorMSP": (1, 12)})
+    found = made(tmp_path, chain, others, 4)
+    preparing = asyncio.create_task(found.prepare(ADDRESS))
+    await until(lambda: "2 other members" in found.reason)
+    assert not (tmp_path / "comet" / SIGN_STATE).exists()
+    others.heights["MakerMSP"] = (1, 14)
+    await asyncio.wait_for(preparing, 10)
+    assert '"16"' in (tmp_path / "comet" / SIGN_STATE).read_text()
+
+
+async def test_node_from_a_backup_signs_above_what_the_others_have_and_once_only(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """Its memory may be older than what was signed; the file that says so goes then."""
+    has_data(tmp_path)
+    (tmp_path / "restored").touch()
+    others = Others(chain, dict.fromkeys(OTHERS, (1, 14)))
+    await made(tmp_path, chain, others, 4).prepare(ADDRESS)
+    assert '"16"' in (tmp_path / "comet" / SIGN_STATE).read_text()
+    assert not (tmp_path / "restored").exists()
+    others.heights = dict.fromkeys(OTHERS, (1, 20))
+    await made(tmp_path, chain, others, 4).prepare(ADDRESS)
+    assert '"16"' in (tmp_path / "comet" / SIGN_STATE).read_text()
+
+
+async def test_lie_about_the_first_block_only_costs_time(tmp_path: Path, chain: VotedChain) -> None:
+    """A proof that proves nothing is passed over, and the next member is asked."""
+    others = Others(chain, dict.fromkeys(OTHERS, (3, 14)))
+    others.snapshot = 4
+    asked: list[str] = []
+
+    async def prove(msp_id: str) -> bytes:
+        asked.append(msp_id)
+        raw = make_proof(chain, 4)
+        return raw[:-1] + bytes([raw[-1] ^ 1]) if msp_id == OTHERS[0] else raw
+
+    others.prove = prove  # type: ignore[method-assign]
+    found = made(tmp_path, chain, others)
+    how = await found.prepare(ADDRESS)
+    await found.stop()
+    assert asked == list(OTHERS[:2])
+    assert how.state_sync is not None
+
+
+async def test_only_validator_cannot_recover_what_nobody_else_has(
+    tmp_path: Path, chain: VotedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its CometBFT's data the chain of a single member is lost; the message says so."""
+    await made(tmp_path, chain, Others(chain, {})).prepare(ADDRESS)
+    monkeypatch.setattr(beginning, "validators_of", lambda _configuration: [None])
+    with pytest.raises(Refusal, match="only one that orders"):
+        await made(tmp_path, chain, Others(chain, {})).prepare(ADDRESS)

@@ -1,0 +1,86 @@
+"""What a consensus key may sign after CometBFT forgot what it has signed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from network.ordering.cometbft.home import SIGN_STATE
+from network.ordering.cometbft.sign_guard import (
+    SignGuard,
+    answers_needed,
+    height_signed_at_most,
+)
+
+ADDRESS = bytes(range(20))
+
+
+def guard_in(folder: Path, chain_id: str = "qist-1", address: bytes = ADDRESS) -> SignGuard:
+    (folder / "consensus").mkdir(exist_ok=True)
+    return SignGuard(folder / "comet", folder / "consensus", chain_id, address)
+
+
+def state_in(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "comet" / SIGN_STATE).read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("validators", "patient", "impatient"), [(2, 1, 1), (3, 1, 1), (4, 3, 2), (7, 5, 3), (10, 7, 4)]
+)
+def test_answers_needed_outweigh_the_faulty_ones(
+    validators: int, patient: int, impatient: int
+) -> None:
+    """2f + 1 others hold an honest one who knows, whoever lies; f + 1 do if the silent are faulty.
+
+    Of n members at least n - f have voted for the height before the last that the key may have
+    signed: n - f - 1 others, of whom f may lie. Any set of answers meets an honest one of them.
+    """
+    faulty = (validators - 1) // 3
+    assert answers_needed(validators, patient=True) == patient
+    assert answers_needed(validators, patient=False) == impatient
+    if validators == 3 * faulty + 1:
+        honest_who_know = validators - faulty - 1 - faulty
+        assert patient + honest_who_know > validators - 1
+
+
+def test_height_is_two_above_the_highest_that_is_known() -> None:
+    """Who has height h on its disk may have seen h + 1 decided, and others then voted for h + 2."""
+    assert height_signed_at_most([7, 9, 8]) == 11
+
+
+def test_mark_is_of_one_key_in_one_chain(tmp_path: Path) -> None:
+    """Another key, and the same key in another chain, have signed nothing."""
+    guard = guard_in(tmp_path)
+    assert not guard.has_signed
+    guard.set_mark()
+    guard.set_mark()
+    assert guard_in(tmp_path).has_signed
+    assert not guard_in(tmp_path, chain_id="qist-2").has_signed
+    assert not guard_in(tmp_path, address=bytes(20)).has_signed
+
+
+def test_key_is_kept_from_all_rounds_of_the_height_and_lets_higher_ones_be(tmp_path: Path) -> None:
+    """CometBFT signs nothing at or below it; what stood higher is not lowered."""
+    guard = guard_in(tmp_path)
+    assert not guard.remembers
+    guard.sign_above(11)
+    assert guard.remembers
+    assert state_in(tmp_path) == {"height": "11", "round": 2**31 - 1, "step": 3}
+    assert (tmp_path / "comet" / SIGN_STATE).stat().st_mode & 0o777 == 0o600
+    guard.sign_above(10)
+    assert state_in(tmp_path)["height"] == "11"
+    guard.sign_above(12)
+    assert state_in(tmp_path)["height"] == "12"
+
+
+def test_what_comet_noted_itself_at_the_height_is_raised_to_its_last_round(tmp_path: Path) -> None:
+    """A state of before the last round of that height would let it be signed again."""
+    guard = guard_in(tmp_path)
+    path = tmp_path / "comet" / SIGN_STATE
+    path.parent.mkdir(parents=True)
+    path.write_text('{"height": "11", "round": 0, "step": 2}')
+    guard.sign_above(11)
+    assert state_in(tmp_path)["round"] == 2**31 - 1
