@@ -130,6 +130,10 @@ class AbciServer:
         reading = asyncio.create_task(connection.read(), name=f"read ABCI from {self._path}")
         try:
             await self._answer_all(connection)
+        except asyncio.CancelledError:
+            # By `stop`, which has waited long enough; the loop would tell of it as of an error.
+            if self._server is not None:
+                raise
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
