@@ -59,7 +59,7 @@ def test_home_keeps_the_settings_that_were_measured(tmp_path: Path, profile: str
     pool = said["mempool"]
     assert pool["experimental_max_gossip_connections_to_persistent_peers"] == 0
     assert pool["experimental_max_gossip_connections_to_non_persistent_peers"] == 0
-    assert (pool["recheck"], pool["max_tx_bytes"]) == (False, 8 * 1024 * 1024)
+    assert (pool["recheck"], pool["max_tx_bytes"]) == (True, 8 * 1024 * 1024)
     assert said["rpc"]["max_body_bytes"] > pool["max_tx_bytes"] * 4 / 3
     assert said["consensus"]["create_empty_blocks"] is False
     assert (said["p2p"]["pex"], said["filter_peers"]) == (False, True)

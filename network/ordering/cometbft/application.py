@@ -24,6 +24,7 @@ Source: CometBFT v0.38, spec/abci/abci++_methods.md.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -232,6 +233,12 @@ class CometApplication(SnapshotAnswers):
             await self._in_thread(lambda: self._check(request.tx, repeated))
         except BundleError as refused:
             logger.debug("a bundle is refused: %s", refused)
+            if repeated:
+                # It waited, and CometBFT drops it now.
+                bundle_ids = (hashlib.sha256(request.tx).digest(),)
+                self.quotas.remove(bundle_ids)
+                self.rules.forget(bundle_ids)
+                self._begun.forget(bundle_ids)
             return abci_pb2.ResponseCheckTx(code=int(refused.code), log=str(refused))
         return abci_pb2.ResponseCheckTx()
 

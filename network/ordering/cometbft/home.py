@@ -195,7 +195,9 @@ def _sections(home: Path, settings: HomeSettings) -> dict[str, dict[str, Any]]:
         "p2p": _links(settings, profile),
         "mempool": {
             "type": "flood",
-            "recheck": False,
+            # Else what can no longer be ordered stays for ever: it displaces others in every
+            # proposal, and CometBFT makes one empty block after another for it.
+            "recheck": True,
             "broadcast": True,
             "size": settings.max_waiting,
             "cache_size": 2 * settings.max_waiting,
