@@ -73,10 +73,12 @@ def paths(found: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
     """The way to every value in JSON, folders first."""
     if before:
         yield before
-    inside = found.items() if isinstance(found, dict) else []
-    inside = enumerate(found) if isinstance(found, list) else inside
-    for name, value in inside:
-        yield from paths(value, (*before, name))
+    if isinstance(found, dict):
+        for name, value in found.items():
+            yield from paths(value, (*before, name))
+    elif isinstance(found, list):
+        for place, value in enumerate(found):
+            yield from paths(value, (*before, place))
 
 
 def changed(found: Any, path: tuple[Any, ...], value: Any) -> Any:
