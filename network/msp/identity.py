@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -19,6 +20,7 @@ from fabric_protos.msp import identities_pb2
 
 from network.decoding import decode_message
 from network.errors import ConfigurationError, IdentityError
+from network.msp.bounded import BoundedCache
 from network.msp.certificate import MALFORMED, Certificate
 from network.msp.keys import CURVE_ORDERS, SigningKey, VerifyingKey, sign
 
@@ -27,6 +29,14 @@ ADMIN: Final = "admin"
 CLIENT: Final = "client"
 PEER: Final = "peer"
 ORDERER: Final = "orderer"
+
+
+LONGEST_REMEMBERED: Final = 160
+"""Bytes of a signature that is remembered: what ECDSA P-521 takes. Some may carry any number behind
+it (`der.decode_ecdsa_signature`), and those must not fill the memory."""
+
+ProvedSignatures: TypeAlias = BoundedCache[tuple[str, bytes, bytes], bool]
+"""Good signatures: member and hash of the certificate, SHA-256 of the message, the signature."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +53,8 @@ class Identity:
             organisational units or the member's list of admins give.
         certifiers_identifier: hash of the authorities above the certificate, 32 bytes with
             SHA-256.
+        proved: the good signatures that are remembered by the configuration that the identity was
+            read under; without it each is verified anew.
     """
 
     msp_id: str
@@ -52,6 +64,7 @@ class Identity:
     roles: frozenset[str]
     certifiers_identifier: bytes
     key: VerifyingKey
+    proved: ProvedSignatures | None = None
 
     @property
     def common_name(self) -> str:
@@ -74,12 +87,22 @@ class Identity:
         return self.certificate.units
 
     def verify(self, message: bytes, signature: bytes) -> None:
-        """Check that this identity signed *message*.
+        """Check that this identity signed *message*; what was proved before is not proved again.
+
+        A node meets one signature several times: where an envelope comes in, where it is put in
+        order, in its block. A verification takes 92 µs, the look-up about 4.
 
         Raises:
             SignatureError: it did not, or the signature is malformed or has a high S.
         """
-        self.key.verify(message, signature)
+        proved = self.proved
+        if proved is None or len(signature) > LONGEST_REMEMBERED:
+            self.key.verify(message, signature)
+            return
+        place = (self.identity_id, sha256(message).digest(), signature)
+        if proved.get(place) is None:
+            self.key.verify(message, signature)
+            proved.put(place, True)
 
 
 def serialize_identity(msp_id: str, certificate_pem: bytes) -> bytes:
