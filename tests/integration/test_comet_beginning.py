@@ -164,11 +164,10 @@ async def test_snapshot_comes_with_a_header_that_is_proved_from_the_genesis_bloc
 
 async def test_node_waits_for_a_snapshot_and_says_so(tmp_path: Path, chain: VotedChain) -> None:
     """Nobody has the first block, and nobody gives a snapshot yet."""
-    others = Others(chain, {"OperatorMSP": (3, 14)})
+    others = Others(chain, {"OperatorMSP": (3, 14), "MakerMSP": (9, 14)})
     found = made(tmp_path, chain, others)
     preparing = asyncio.create_task(found.prepare(ADDRESS))
-    await until(lambda: bool(found.reason))
-    assert "there is no snapshot" in found.reason
+    await until(lambda: "there is no snapshot" in found.reason)
     others.snapshot = 4
     how = await asyncio.wait_for(preparing, 10)
     await found.stop()
@@ -273,6 +272,18 @@ async def test_node_from_a_backup_signs_above_what_the_others_have_and_once_only
     others.heights = dict.fromkeys(OTHERS, (1, 20))
     await made(tmp_path, chain, others, 4).prepare(ADDRESS)
     assert '"16"' in (tmp_path / "comet" / SIGN_STATE).read_text()
+
+
+async def test_key_without_a_mark_is_guarded_where_the_others_have_begun(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """A new folder may have been given an old key; a new member loses two heights and no more."""
+    await made(tmp_path, chain, Others(chain, dict.fromkeys(OTHERS, (0, 0)))).prepare(ADDRESS)
+    assert not (tmp_path / "comet" / SIGN_STATE).exists()
+    elsewhere = tmp_path / "anew"
+    elsewhere.mkdir()
+    await made(elsewhere, chain, Others(chain, dict.fromkeys(OTHERS, (1, 14)))).prepare(ADDRESS)
+    assert '"16"' in (elsewhere / "comet" / SIGN_STATE).read_text()
 
 
 async def test_lie_about_the_first_block_only_costs_time(tmp_path: Path, chain: VotedChain) -> None:

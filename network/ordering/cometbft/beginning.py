@@ -241,7 +241,13 @@ class Beginning:
     async def _guard_signing(self, guard: SignGuard) -> None:
         height = await asyncio.to_thread(self._ordered_height)
         is_restored = self._restored.exists()
-        is_lost = not guard.remembers and (guard.has_signed or height > 0)
+        is_lost = not guard.remembers and (
+            guard.has_signed
+            or height > 0
+            # A folder made anew may have been given a key that has signed elsewhere; if it has
+            # not, what follows costs a new member its first two heights.
+            or any(each.height for each in await self._ask_all())
+        )
         if is_lost or is_restored:
             await self._raise_guard(guard, height)
             self._restored.unlink(missing_ok=True)

@@ -15,11 +15,12 @@ may be faulty: where some do not answer for a while, f + 1 answers will do, of w
 those that are silent are the faulty ones. After that this member's vote counts again from the third
 height on; the others do without it until then, as when it was away.
 
-A mark beside the key tells a key that has never signed in this chain from one whose memory is lost:
+A key counts as new only where nothing says otherwise: no mark is beside it, the ledger has nothing
+that CometBFT ordered, and no other member that answers is above height 0. The mark is a file,
 
     signs-ADDRESS     ADDRESS is the validator's, hexadecimal; in it the chain id
 
-Invariant: the mark is on the disk before CometBFT is started with the key for the first time.
+Invariant: it is on the disk before CometBFT is started with the key for the first time.
 
 Source: CometBFT v0.38 privval/file.go (`CheckHRS`).
 """
