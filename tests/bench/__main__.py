@@ -19,6 +19,7 @@ from tests.bench.against import compare, write_comparison
 from tests.bench.network import ROOT, BenchFailed, Tree
 from tests.bench.plan import ENGINES, WORKS, Plan, Row, full_plan, quick_plan, usual_plan
 from tests.bench.plots import write_plots
+from tests.bench.product import measure_product
 from tests.bench.report import write_report
 from tests.bench.results import as_json
 from tests.bench.run import alone_in, fresh, run
@@ -60,10 +61,10 @@ def plan_of(given: argparse.Namespace) -> Plan:
         plan = usual_plan(given.engine or ENGINES)
     changed = {"rounds": given.rounds, "seconds": given.seconds}
     timing = replace(plan.timing, **{k: v for k, v in changed.items() if v is not None})
-    rows = plan.rows
     if given.row:
         rows = tuple(row_from(each, engine) for engine in plan.engines for each in given.row)
-    return replace(plan, rows=rows, timing=timing)
+        return replace(plan, rows=rows, timing=timing, product=False)
+    return replace(plan, timing=timing)
 
 
 def row_from(words: str, engine: str) -> Row:
@@ -95,6 +96,9 @@ def main(arguments: Sequence[str]) -> int:
                 page = _measure_both(given, plan, output, work, about)
             else:
                 measured, audits = run(plan, Tree(ROOT), work, say, processes=given.processes)
+                if plan.product:
+                    for engine in plan.engines:
+                        measured += measure_product(engine, Tree(ROOT), work, say)
                 rows = [as_json(each) for each in measured]
                 page = write_report(output, rows, {**about, "audits": audits})
                 write_plots(output, rows)

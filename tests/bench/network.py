@@ -180,8 +180,15 @@ class BenchNetwork:
 
 
 @contextmanager
-def bench_network(tree: Tree, folder: Path, engine: str) -> Iterator[BenchNetwork]:
-    """Make and start a network in *folder*, or start the one that is there; down at the end."""
+def bench_network(
+    tree: Tree, folder: Path, engine: str, *, rehearsal_start: str = ""
+) -> Iterator[BenchNetwork]:
+    """Make and start a network in *folder*, or start the one that is there; down at the end.
+
+    Args:
+        rehearsal_start: where the clocks of a rehearsal begin; it has the consortium's contracts
+            alone. Left out, it is none.
+    """
     network = BenchNetwork(tree, folder, engine)
     is_new = not (folder / "network.toml").exists()
     if is_new:
@@ -189,11 +196,13 @@ def bench_network(tree: Tree, folder: Path, engine: str) -> Iterator[BenchNetwor
         members = folder.with_name(f"{folder.name}-members.toml")
         members.write_text(MEMBERS_FILE, "utf-8")
         # Solo is what is made where nothing is said; older commits know no other.
-        ordering = () if engine == "solo" else ("--ordering", engine)
-        tree.qist("network", "create", folder, "--members", members, "--base-port", "0", *ordering)
+        more = () if engine == "solo" else ("--ordering", engine)
+        if rehearsal_start:
+            more = (*more, "--rehearsal", "--start", rehearsal_start)
+        tree.qist("network", "create", folder, "--members", members, "--base-port", "0", *more)
     try:
         network.up()
-        if is_new:
+        if is_new and not rehearsal_start:
             network.define_contract()
         yield network
     finally:
