@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -502,6 +503,27 @@ def test_quota_is_asked_before_the_bundle_is_expanded() -> None:
     other = bundle(four_members()[1])
     assert rules.check(other, NOW, quotas).bundle_id in quotas
     assert len(quotas) == 2
+
+
+def test_all_that_waits_is_seen_by_whoever_proposes() -> None:
+    """However much each member sends, it fits into what CometBFT shows for one block."""
+    rules, quotas = rules_of(standing()), Quotas()
+    waiting: dict[str, list[int]] = {}
+    for member in four_members():
+        for _ in range(5):
+            noise = signed_envelope(client_of(member), os.urandom(30_000))
+            raw = bundle(member, [noise])
+            refusals = []
+            try:
+                rules.check(raw, NOW, quotas)
+            except BundleError as refused:
+                refusals.append(refused.code)
+            assert refusals in ([], [BundleCode.QUOTA])
+            if not refusals:
+                waiting.setdefault(member.msp_id, []).append(len(raw))
+    assert [len(each) for each in waiting.values()] == [2, 2, 2, 2]
+    total = sum(map(sum, waiting.values()))
+    assert total <= limits_of(comet_channel().batch).bundle_bytes
 
 
 def test_bundle_that_is_refused_takes_no_quota() -> None:

@@ -45,6 +45,18 @@ def test_members_share_counts_bytes_and_one_bundle_always_fits() -> None:
     quotas.add(bundle_id(5), "PtaMSP", 40, 20)
 
 
+def test_members_share_is_no_more_than_its_part_of_a_block() -> None:
+    """Else what waits could lie behind another member's bundles where no proposer sees it."""
+    quotas = Quotas(bundles=10, size_bytes=100)
+    quotas.add(bundle_id(1), "BankMSP", 30, 20, part=50)
+    quotas.verify_room(bundle_id(2), "BankMSP", 20, part=50)
+    with pytest.raises(BundleError, match="10 with 50 bytes may"):
+        quotas.add(bundle_id(2), "BankMSP", 21, 20, part=50)
+    with pytest.raises(BundleError, match="10 with 100 bytes may"):
+        quotas.verify_room(bundle_id(2), "BankMSP", 71, part=500)
+    quotas.add(bundle_id(3), "PtaMSP", 51, 20, part=50)
+
+
 def test_bundle_that_waits_counts_once() -> None:
     """It may come again, over another link or after CometBFT forgot it."""
     quotas = Quotas(bundles=1)

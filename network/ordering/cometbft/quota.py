@@ -2,6 +2,9 @@
 
 A member whose node sends more than its share is refused at CheckTx, so that it cannot keep the
 others out. The pool must have room for all members' shares together, or CometBFT itself refuses.
+And CometBFT shows whoever proposes only the oldest that wait, as much as a block may hold: all
+shares together must not be more, or a member's bundles could lie behind another one's unseen until
+they expire. So a member's share is its part of a block, as far as that is known.
 
 Invariants: a bundle counts once, from when it is admitted until it is in a block, refused later or
 can no longer be ordered; what counts is this node's own view and decides nothing that all must
@@ -61,28 +64,45 @@ class Quotas:
     def __contains__(self, bundle_id: object) -> bool:
         return bundle_id in self._waiting
 
-    def verify_room(self, bundle_id: bytes, msp_id: str, size_bytes: int) -> None:
+    def verify_room(
+        self, bundle_id: bytes, msp_id: str, size_bytes: int, part: int | None = None
+    ) -> None:
         """Check that a member's bundle may wait; one that waits already has its place.
 
+        Args:
+            bundle_id: its id.
+            msp_id: whose it is.
+            size_bytes: of the bundle as it travels.
+            part: bytes of a block that are each member's; left out, they are not asked for.
         Raises:
             BundleError: with code QUOTA; it may be sent again when others are in a block.
         """
         with self._lock:
-            self._verify_room(bundle_id, msp_id, size_bytes)
+            self._verify_room(bundle_id, msp_id, size_bytes, part)
 
-    def _verify_room(self, bundle_id: bytes, msp_id: str, size_bytes: int) -> None:
+    def _verify_room(
+        self, bundle_id: bytes, msp_id: str, size_bytes: int, part: int | None
+    ) -> None:
         share = self._shares.get(msp_id)
         if bundle_id in self._waiting or share is None:
             return
-        if share.bundles >= self._bundles or share.size_bytes + size_bytes > self._size_bytes:
+        most = self._size_bytes if part is None else min(part, self._size_bytes)
+        if share.bundles >= self._bundles or share.size_bytes + size_bytes > most:
             raise BundleError(
                 BundleCode.QUOTA,
                 f"{share.bundles} bundles of {msp_id} with {share.size_bytes} bytes wait already, "
-                f"and {self._bundles} with {self._size_bytes} bytes may: send it again when some "
-                "of them are in a block",
+                f"and {self._bundles} with {most} bytes may: send it again when some of them are "
+                "in a block",
             )
 
-    def add(self, bundle_id: bytes, msp_id: str, size_bytes: int, valid_until: int) -> bool:
+    def add(
+        self,
+        bundle_id: bytes,
+        msp_id: str,
+        size_bytes: int,
+        valid_until: int,
+        part: int | None = None,
+    ) -> bool:
         """Count a bundle as waiting.
 
         Args:
@@ -90,13 +110,14 @@ class Quotas:
             msp_id: whose it is.
             size_bytes: of the bundle as it travels.
             valid_until: number of the last block that may hold it.
+            part: as in `verify_room`.
         Returns:
             whether it is new; False if it waits already.
         Raises:
             BundleError: as `verify_room`.
         """
         with self._lock:
-            self._verify_room(bundle_id, msp_id, size_bytes)
+            self._verify_room(bundle_id, msp_id, size_bytes, part)
             if bundle_id in self._waiting:
                 return False
             self._waiting[bundle_id] = _Waiting(msp_id, size_bytes, valid_until)

@@ -112,7 +112,8 @@ class BundleRules:
         _verify_not_expired(judged, now, self._standing().configuration)
         if quotas is not None:
             head = judged.bundle.head
-            quotas.add(head.bundle_id, judged.msp_id, len(raw), head.valid_until)
+            part = _part_of_a_block(self._standing().configuration)
+            quotas.add(head.bundle_id, judged.msp_id, len(raw), head.valid_until, part)
         return judged.bundle
 
     def select(self, raws: Iterable[bytes], max_tx_bytes: int, time: datetime) -> list[bytes]:
@@ -202,7 +203,8 @@ class BundleRules:
         head.verify_size(limits)
         signer = verify_signer(head, configuration)
         if quotas is not None:
-            quotas.verify_room(head.bundle_id, signer.msp_id, len(raw))
+            part = _part_of_a_block(configuration)
+            quotas.verify_room(head.bundle_id, signer.msp_id, len(raw), part)
         bundle = head.expand(limits) if known is None else known.bundle
         if bundle.kind is BundleKind.CONFIGURATION:
             expiries = [self._judge_configuration(bundle, configuration)]
@@ -238,6 +240,11 @@ class BundleRules:
 
 def _admission(configuration: ChannelConfiguration) -> Admission:
     return Admission(configuration.channel_id, lambda: configuration, _NoTime())
+
+
+def _part_of_a_block(configuration: ChannelConfiguration) -> int:
+    """Return how many bytes of CometBFT's block are each member's that orders."""
+    return limits_of(configuration.batch).bundle_bytes // len(configuration.consenters)
 
 
 class _NoTime:
