@@ -25,7 +25,7 @@ __all__ = ["CometHealth", "CometView", "Observed"]
 
 OFTEN_S: Final = 0.2
 SELDOM_S: Final = 1.0
-STALLED_S: Final = 10.0
+STALLED_S: Final = 5.0
 """After which nothing ordered, while something waits, means that nothing will be."""
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class CometHealth:
         view: the CometBFT.
         msp_id: this node's member.
         validators: those in force.
-        waiting: how many envelopes wait for their place.
+        waiting: how much waits for a block.
         on_change: told when `reason` has changed.
 
     Attributes:

@@ -120,7 +120,7 @@ class RunningComet:
             self._rpc,
             msp_id,
             lambda: validators_of(sink.configuration),
-            lambda: self.bundler.queued,
+            lambda: self.bundler.unsettled,
             self._health_changed,
         )
         self._process: CometProcess | None = None

@@ -122,6 +122,11 @@ class Bundler:
         return self._waiting
 
     @property
+    def unsettled(self) -> int:
+        """What waits for a block: callers, and bundles under way whose callers have gone."""
+        return self._waiting + len(self._under_way)
+
+    @property
     def gathered(self) -> int:
         """Those that have been examined and are in no bundle yet."""
         return len(self._gathering)
