@@ -196,6 +196,25 @@ exit 1"""
     assert len(made.exits[0].last_words) == 6
 
 
+async def test_comet_process_is_told_nothing_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What CometBFT would take for settings from there does not reach it; all else does."""
+    monkeypatch.setenv("CMT_P2P_PEX", "true")
+    monkeypatch.setenv("CMTHOME", "/elsewhere")
+    monkeypatch.setenv("QIST_TEST_VARIABLE", "seen")
+    made = Pretended(
+        tmp_path,
+        'echo "pex ${CMT_P2P_PEX-unset}, ${CMTHOME-unset}"\n'
+        'echo "other $QIST_TEST_VARIABLE"; pwd; exit 1',
+    )
+    await made.process.start()
+    await made.ended(1)
+    await made.process.stop()
+    said = [line.message for line in made.lines[:3]]
+    assert said == ["pex unset, unset", "other seen", str(tmp_path)]
+
+
 def test_comet_line_of_any_form_is_read() -> None:
     """A line is never lost because it is not as expected."""
     assert parse_line(b"[1, 2]").message == "[1, 2]"

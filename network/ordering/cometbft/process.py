@@ -43,6 +43,8 @@ comet_logger = logging.getLogger(f"{__package__}.comet")
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
 # What they call an error is that another node went away or does not answer.
 _ABOUT_OTHERS: Final = frozenset({"p2p", "pex"})
+# CometBFT takes variables that begin so for settings, above those of its folder and our arguments.
+_PREFIXES: Final = ("CMT", "TMHOME")
 _LONGEST_LINE = 16 * 1024
 _LONGEST_FIELD = 500
 _LAST_WORDS = 40
@@ -221,6 +223,7 @@ class CometProcess:
         finally:
             if self._process is not None and self._process.returncode is None:
                 self._process.kill()
+                await self._process.communicate()
 
     async def _keep_running(self, process: asyncio.subprocess.Process | None, began: float) -> None:
         pause_s = 0.0
@@ -267,6 +270,7 @@ class CometProcess:
                 *launch,
                 *command,
                 cwd=self._home,
+                env=_environment(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -301,6 +305,11 @@ class CometProcess:
             line = replace(line, level=logging.DEBUG)
         self._words.append(str(line)[:_LONGEST_FIELD])
         self._on_line(line)
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment without what would change CometBFT's settings unseen."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
 
 
 class _Lines:
