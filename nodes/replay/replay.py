@@ -29,23 +29,17 @@ from ledger.channel import ChannelLedger
 from ledger.errors import BlockError
 from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration, config_of_block
-from network.ordering.block_signature import (
-    BLOCK_VALIDATION_POLICY,
-    has_bft_quorum,
-    verify_block_signature,
-    weak_signatures,
-)
 from nodes.committer.committer import Committer, LookAhead, write_genesis
 from nodes.committer.signatures import SignaturePool
 from nodes.replay.delivered import Outcome, read_block, read_outcome, verify_metadata
 from nodes.replay.difference import Difference, Disagreement, RecordingError, Recount
+from nodes.replay.orderers import Orderers, remarks_on_orderers
 from nodes.replay.reasons import explain_hash, explain_verdict
 from nodes.replay.recording import DeliveredBlock, Recording
 from nodes.replay.support import follow_update, verify_rules, verify_supported
 
 __all__ = ["Replay", "Totals"]
 
-BFT = "BFT"
 _NOTHING = Outcome(None, b"")
 
 
@@ -95,6 +89,7 @@ class Replay:
         self._signatures = signatures
         self._after_block = after_block or (lambda number: None)
         self._committer: Committer | None = None
+        self._orderers = Orderers()
         self._looked: tuple[DeliveredBlock, Block, LookAhead] | None = None
         self.totals = Totals()
         self.channel_id = ""
@@ -224,23 +219,13 @@ class Replay:
         _verify_structure(block, number, self._ledger.last_header_hash)
         last_config = number if is_config_block(block) else committer.last_config_block
         remarks += verify_metadata(block, last_config)
-        try:
-            verify_block_signature(block, configuration)
-        except BlockError as error:
-            raise _refused(number, "the orderers' signatures", error, "SIGNATURES") from error
-        remarks += weak_signatures(block, configuration)
+        remarks += self._orderers.verify(block, configuration)
         return read_outcome(block)
 
     def _remarks_on_configuration(self) -> list[str]:
         """Say what no peer checks of the configuration in force, and its orderers would."""
         assert self._committer is not None
-        configuration = self._committer.configuration
-        if configuration.consensus_type != BFT or has_bft_quorum(configuration):
-            return []
-        return [
-            f"{BLOCK_VALIDATION_POLICY} is not the quorum of {len(configuration.consenters)} "
-            "consenters that BFT orderers demand; peers take what it says"
-        ]
+        return remarks_on_orderers(self._committer.configuration)
 
     def _begin(self, block: Block, place: str) -> tuple[Outcome, tuple[TxValidationCode, ...]]:
         """Take the genesis block, which is trusted: nobody signs it."""
