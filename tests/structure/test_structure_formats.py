@@ -12,7 +12,8 @@ import pytest
 from chaincode.contract.canonical import encode_json
 from chaincode.instalments.identifiers import IdentifierKind, PseudonymKey
 from chaincode.packages import read_package
-from ledger.blocks.block import BlockHeader, compute_data_hash
+from ledger.blocks.block import Block, BlockHeader, compute_data_hash
+from ledger.blocks.metadata import with_validation
 from ledger.blocks.segments import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
@@ -36,8 +37,11 @@ from ledger.validation.updates import Update, UpdateEntry
 from network.calls.frames import CALL, encode_item
 from network.certificates.authority import Validity, encode_attributes
 from network.certificates.layout import Description
+from network.ordering.cometbft.app_hash import encode_app_hash, encode_metadata_root
+from network.ordering.cometbft.bundle import BundleKind, encode_signed
 from network.ordering.cometbft.finality import encode_record
 from network.ordering.cometbft.messages import types_pb2, validator_pb2
+from network.ordering.cometbft.ordered import Ordered, OrderedBundle, encode_ordered
 from network.ordering.cometbft.proof_file import (
     Covered,
     Proof,
@@ -64,6 +68,10 @@ SIGNED = ProofPart(BlockHeader(1, b"p", b"d"), (b"one",), Signed(b"s"))
 RECORDED = ProofPart(BlockHeader(2, b"p", b"d"), (b"one", b"two"), Recorded((b"s", b""), b"r"))
 COVERED = ProofPart(
     BlockHeader(2, b"p", b"d"), (b"one",), Covered((BlockHeader(3, b"p", b"d"),), b"a", b"r")
+)
+BUNDLE = encode_signed(b"node", "pay", 57, [b"one", b"two"], BundleKind.ENVELOPES, bytes(range(16)))
+COMMITTED = with_validation(
+    Block(HEADER, (b"one", b"two"), (b"s", b"l")), [TxValidationCode.VALID] * 2, RED
 )
 
 MADE = {
@@ -100,6 +108,10 @@ MADE = {
     "version": encode_version(Version(7, 0)),
     "attributes": encode_attributes({"qist.role": "lending"}),
     "long-version": encode_version(Version(300, 2)),
+    "bundle": BUNDLE + keys.encode_name(b"signed"),
+    "ordered": encode_ordered(Ordered(41, 1, (OrderedBundle(ITEM, 2),))),
+    "metadata-root-input": encode_metadata_root(COMMITTED),
+    "app-hash-input": encode_app_hash(COMMITTED, 1),
     "finality-record": encode_record(
         types_pb2.SignedHeader(
             commit=types_pb2.Commit(

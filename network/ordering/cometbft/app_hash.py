@@ -46,6 +46,7 @@ __all__ = [
     "compute_app_hash",
     "compute_metadata_root",
     "encode_app_hash",
+    "encode_metadata_root",
 ]
 
 Construction = Callable[[Block], bytes]
@@ -61,12 +62,15 @@ def _name(part: bytes) -> bytes:
     return _U32.pack(len(part)) + part
 
 
+def encode_metadata_root(block: Block) -> bytes:
+    """Return the bytes whose SHA-256 is the metadata root."""
+    head = METADATA_TAG + _U32.pack(len(block.metadata))
+    return head + b"".join(map(_name, block.metadata))
+
+
 def compute_metadata_root(block: Block) -> bytes:
     """Return the hash (32 bytes) over all entries of the metadata of a committed block."""
-    digest = hashlib.sha256(METADATA_TAG + _U32.pack(len(block.metadata)))
-    for entry in block.metadata:
-        digest.update(_name(entry))
-    return digest.digest()
+    return hashlib.sha256(encode_metadata_root(block)).digest()
 
 
 def _version_1(block: Block) -> bytes:

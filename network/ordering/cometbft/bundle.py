@@ -50,6 +50,7 @@ __all__ = [
     "BundleHead",
     "BundleKind",
     "BundleLimits",
+    "encode_signed",
     "limits_of",
     "make_bundle",
     "open_bundle",
@@ -253,21 +254,33 @@ def make_bundle(
         ValueError: no envelopes, or an empty one, or a nonce of another length.
     """
     nonce = secrets.token_bytes(NONCE_BYTES) if nonce is None else nonce
+    signed = encode_signed(signer.serialized, channel_id, valid_until, envelopes, kind, nonce)
+    return signed + _name(signer.sign(signed))
+
+
+def encode_signed(
+    creator: bytes,
+    channel_id: str,
+    valid_until: int,
+    envelopes: Sequence[bytes],
+    kind: BundleKind,
+    nonce: bytes,
+) -> bytes:
+    """Return what stands in a bundle before its signature, and is signed; see `make_bundle`."""
     if not envelopes or not all(envelopes) or len(nonce) != NONCE_BYTES:
         raise ValueError(
             f"a bundle has at least one envelope, none empty, and a nonce of {NONCE_BYTES} bytes"
         )
     content = b"".join(part for each in envelopes for part in (_U32.pack(len(each)), each))
-    signed = b"".join(
+    return b"".join(
         (
             TAG,
             _name(channel_id.encode()),
-            _name(signer.serialized),
+            _name(creator),
             _FIXED.pack(valid_until, nonce, kind, len(envelopes), len(content)),
             _name(zstandard.ZstdCompressor(level=_LEVEL).compress(content)),
         )
     )
-    return signed + _name(signer.sign(signed))
 
 
 def open_bundle(raw: bytes, limits: BundleLimits) -> Bundle:
