@@ -1,7 +1,8 @@
 """Which engine orders a node's channel, made of the node's parts.
 
 The channel configuration in force says which: `solo`, in which this node orders if the first
-orderer endpoint is its own node port and else follows that endpoint, or `cometbft`.
+orderer endpoint is its own node port and else follows that endpoint, or `cometbft`, in which it
+takes part if its member has a consenter and else follows the nodes of those that have one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from network.errors import ConfigurationError
 from network.msp import SigningIdentity
 from network.ordering.cometbft.engine import CometEngine
 from network.ordering.cometbft.errors import CometUnavailable
+from network.ordering.cometbft.full_node import FullNode
 from network.ordering.cometbft.settings import EngineSettings
 from network.ordering.cometbft.snapshot_chain import SnapshotSettings
 from network.ordering.cometbft.validators import CONSENSUS_TYPE as COMETBFT
@@ -74,12 +76,36 @@ class Engines:
             lambda configuration: configuration.consensus_type,
             {
                 SOLO: Choice(self._solo, "the channel is ordered by solo from here on"),
-                COMETBFT: Choice(self._comet, "the channel is ordered by CometBFT from here on"),
+                COMETBFT: Choice(self._cometbft, "the channel is ordered by CometBFT from here on"),
             },
         )
 
     def _solo(self) -> OrderingEngine:
         return SoloEngine(self._channel, self._orders, self._sequencer, self._follower)
+
+    def _cometbft(self) -> OrderingEngine:
+        return EngineSwitch(
+            self._channel,
+            self._has_consenter,
+            {
+                True: Choice(self._comet, "this node begins to take part in ordering"),
+                False: Choice(self._full_node, "this node begins to follow those that order"),
+            },
+        )
+
+    def _has_consenter(self, configuration: ChannelConfiguration) -> bool:
+        """Tell whether this node's member orders, by a configuration or a newer one it knows."""
+        known = self._membership.newest(configuration)
+        return any(each.msp_id == self._configuration.msp_id for each in known.consenters)
+
+    def _full_node(self) -> OrderingEngine:
+        return FullNode(
+            self._channel,
+            self._signer,
+            self._clock,
+            tls=self._membership.tls_to,
+            newest=self._membership.configuration,
+        )
 
     def _comet(self) -> OrderingEngine:
         consensus = self._configuration.consensus

@@ -46,6 +46,10 @@ class Membership:
         """Return the newest configuration that this node knows of."""
         return newest_of(self._channel.configuration, self._joined)
 
+    def newest(self, configuration: ChannelConfiguration) -> ChannelConfiguration:
+        """Return the later one of *configuration* and that with which the node joined."""
+        return newest_of(configuration, self._joined)
+
     def outside(self) -> str:
         """Say why the channel does not take this node's identity now; empty if it does."""
         known = self.configuration()
