@@ -63,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
         say(str(failure))
         return 1
     head = f"{row}: {window.tx_per_s:.1f} tx/s, errors {dict(window.errors)}"
+    for old in output.glob("*.collapsed"):
+        old.unlink()
     summary = render_summary(head, taken, len(window.latencies_ms), str(ROOT))
     (output / "summary.md").write_text(summary, "utf-8")
     for name, sample in taken.items():

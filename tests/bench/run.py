@@ -161,6 +161,7 @@ def run(
 
 def measure_row(made: Bench, row: Row, timing: Timing) -> Measured:
     """Measure all rounds of one row."""
+    timing = timing.of(row)
     with made.row(row) as at_work:
         for _ in range(timing.rounds):
             at_work.measure(timing)

@@ -162,10 +162,12 @@ def test_plans_grow_and_no_row_stands_twice() -> None:
         assert len(set(plan.rows)) == len(plan.rows)
         assert plan.timing.rounds >= 3
         assert plan.engines == ENGINES
-    assert set(quick.rows) <= set(usual.rows) < set(full.rows)
+    assert set(usual.rows) < set(full.rows) > set(quick.rows)
     assert {row.callers for row in usual.rows} == {1, 64}
     assert {row.callers for row in full.rows if row.work == "pay"} == {1, 16, 64, 256}
     assert full.product
+    bulk = usual.timing.of(Row("pay", BULK, 64, "solo"))
+    assert bulk.seconds == 2 * usual.timing.of(Row("pay", 1, 64, "solo")).seconds
 
 
 @pytest.mark.parametrize("batch", [1, 7, BULK])
