@@ -22,7 +22,7 @@ def free_base() -> int:
     for base in range(20_050, 60_000, 100):
         try:
             for offset in range(0, 300, 10):
-                for port in (base + offset, base + offset + 1):
+                for port in (base + offset, base + offset + 1, base + offset + 2):
                     with socket.socket() as probe:
                         probe.bind(("127.0.0.1", port))
         except OSError:
@@ -32,9 +32,16 @@ def free_base() -> int:
 
 
 def moved(text: str, base: int) -> str:
-    """Move the ports of a page: 7050 and 7051 to *base*, 7150 and 7250 to the hundreds after it."""
-    text = re.sub(r"network create consortium$", r"\g<0> --base-port 7050", text, flags=re.M)
-    return re.sub(r"\b7([0-2])5([01])\b", lambda m: str(base + 100 * int(m[1]) + int(m[2])), text)
+    """Move the ports of a page: 7050 to *base*, those just above too, 7150 and 7250 likewise.
+
+    The hundred of a network ends with its fifth member, at 7092.
+    """
+    text = re.sub(r"network create consortium( --ordering cometbft)?$", r"\g<0> --base-port 7050", text, flags=re.M)
+    return re.sub(
+        r"\b7([0-2])([5-9])([0-2])\b",
+        lambda m: str(base + 100 * int(m[1]) + 10 * (int(m[2]) - 5) + int(m[3])),
+        text,
+    )
 
 
 def run_page(name: str, folder: Path, base: int) -> int:
