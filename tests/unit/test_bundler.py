@@ -471,6 +471,8 @@ async def test_failure_of_our_own_ends_the_bundling_and_tells_everybody(comet, m
     monkeypatch.setattr(comet.bundler, "_adopt", None)
     [task] = submit(comet, *envelopes(1))
     assert "the bundling stopped" in await unavailable(task, definite=True)
+    comet.bundler.pause("CometBFT is away")
+    comet.bundler.resume()
     [late] = submit(comet, *envelopes(1))
     assert "the bundling stopped" in await unavailable(late, definite=True)
 

@@ -106,7 +106,8 @@ class Bundler:
         self._waiting = 0
         self._gathering = Gathering(queue_limit, queue_limit_bytes)
         self._under_way: dict[bytes, BundleUnderWay] = {}
-        self._why_not = "nothing can be submitted before the engine has been started"
+        self._why_not = "the engine has not been started"
+        self._running = False
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,8 +134,9 @@ class Bundler:
 
     def start(self) -> None:
         """Begin to take envelopes."""
-        if self._tasks:
+        if self._running:
             return
+        self._running = True
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="bundler")
         self._why_not = ""
         self._spawn(self._examine(), "bundler: examination")
@@ -142,9 +144,10 @@ class Bundler:
 
     async def stop(self) -> None:
         """Take no more, and tell all who wait what is known of their envelopes."""
-        if not self._tasks:
+        if not self._running:
             return
         self.pause("this node is leaving the ordering")
+        self._running = False
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -154,6 +157,8 @@ class Bundler:
 
     def pause(self, reason: str) -> None:
         """Take nothing for a while, and refuse what is in no bundle; bundles stay under way."""
+        if not self._running:
+            return
         if reason != self._why_not:
             logger.warning("no envelopes are taken: %s", reason)
         self._why_not = reason
@@ -161,6 +166,8 @@ class Bundler:
 
     def resume(self) -> None:
         """Take envelopes again after a pause, and give CometBFT at once what is under way."""
+        if not self._running:
+            return
         self._why_not = ""
         self.again()
 
@@ -422,11 +429,13 @@ class Bundler:
         self._tasks.discard(task)
         if task.cancelled() or task.exception() is None:
             return
+        self._running = False
         self._why_not = f"the bundling stopped: {task.exception()}"
         logger.critical("%s", self._why_not, exc_info=task.exception())
         for other in self._tasks:
             other.cancel()
         self._give_up_all()
+        self._threads.shutdown(wait=False)
 
 
 def _refuse(submissions: Iterable[Submission], reason: str) -> None:
