@@ -36,7 +36,12 @@ def moved(text: str, base: int) -> str:
 
     The hundred of a network ends with its fifth member, at 7092.
     """
-    text = re.sub(r"network create consortium( --ordering cometbft)?$", r"\g<0> --base-port 7050", text, flags=re.M)
+    text = re.sub(
+        r"network create consortium( --ordering cometbft)?$",
+        r"\g<0> --base-port 7050",
+        text,
+        flags=re.M,
+    )
     return re.sub(
         r"\b7([0-2])([5-9])([0-2])\b",
         lambda m: str(base + 100 * int(m[1]) + 10 * (int(m[2]) - 5) + int(m[3])),
