@@ -27,7 +27,7 @@ CLIENTS_STAMP := build/clients/.stamp
 CLIENTS   := $(NODE_STAMP) $(CLIENTS_STAMP)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench profile fmt docs crash cometbft messages setup lock clean
+.PHONY: help run test check lint bench profile fmt docs crash chaos cometbft messages setup lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -38,6 +38,7 @@ run: $(RUN_STAMP) ## four members live through six months of repayments (a rehea
 	$(REHEARSAL)
 
 test: lint $(CLIENTS) $(COMETBFT) ## everything: style, types, imports and every test there is
+	@tools/install_test_packages.sh
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile tests
 
 check: lint $(COMETBFT) ## style, types, imports and the fast tests; before every commit
@@ -45,6 +46,11 @@ check: lint $(COMETBFT) ## style, types, imports and the fast tests; before ever
 
 crash: $(DEV_STAMP) $(COMETBFT) ## only the tests that kill a node at every write
 	$(PY) -m pytest -n $(WORKERS) -q $(wildcard tests/crash)
+
+# MINUTES and SEED may be given.
+chaos: $(DEV_STAMP) $(COMETBFT) ## perturb four members by chance, for twenty minutes or MINUTES
+	@tools/install_test_packages.sh
+	$(PY) tools/chaos.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 lint: $(DEV_STAMP) ## style, types and the direction of imports
 	$(PY) -m ruff check .

@@ -106,6 +106,8 @@ class Client:
     run: str
     attempts: list[Attempt] = field(default_factory=list)
     is_ending: bool = False
+    may_post: asyncio.Event = field(default_factory=asyncio.Event)
+    is_posting: bool = False
 
     @property
     def contract(self) -> AsyncContract:
@@ -127,8 +129,11 @@ class Client:
                 "channel": "branch",
             }
             while not self.is_ending:
+                await self.may_post.wait()
+                self.is_posting = True
                 attempt = await self._post(payment, self.helpers[helper % len(self.helpers)])
                 self.attempts.append(attempt)
+                self.is_posting = False
                 if attempt.told == "acknowledged":
                     break
                 # Whoever did not endorse is away; the next one may be there.
@@ -187,6 +192,19 @@ class Load:
             "a payment acknowledged for every client",
             lambda: all(each.acknowledged() > before[each.msp_id] for each in clients),
         )
+
+    async def pause(self) -> None:
+        """Let nobody post any more; return when every attempt that was begun has ended."""
+        for client in self.clients:
+            client.may_post.clear()
+        await self.until(
+            "the end of every attempt", lambda: not any(each.is_posting for each in self.clients)
+        )
+
+    def resume(self) -> None:
+        """Let everybody post again."""
+        for client in self.clients:
+            client.may_post.set()
 
     async def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for a condition of the load; a client that broke fails it at once."""
@@ -299,12 +317,14 @@ async def payment_load(network: NodeNetwork, run: str) -> AsyncIterator[Load]:
         for place, msp_id in enumerate(MEMBERS)
     ]
     load = Load(network, clients)
+    load.resume()
     load.tasks = [asyncio.create_task(client.post()) for client in clients]
     try:
         await load.another_round()
         yield load
         for client in clients:
             client.is_ending = True
+        load.resume()
         async with asyncio.timeout(DEADLINE_S):
             await asyncio.gather(*load.tasks)
     finally:

@@ -1,0 +1,109 @@
+"""Perturb a network ordered by CometBFT by chance, for as long as asked, and say what came of it.
+
+    .venv/bin/python tools/chaos.py [--minutes 20] [--seed N] [--output build/chaos]
+
+`make chaos` runs it. Four members in network namespaces of their own post payments all the while.
+After every perturbation all nodes must have equal heights and hashes; then they are stopped,
+checked by fsck, and everything that clients were told is compared with what the ledgers hold. The
+report, a table in Markdown, says the seed, with which the same happens in the same order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.support.links import Links, why_not
+from tests.support.node_network import MEMBERS
+from tests.support.payment_load import open_book, payment_load
+from tests.support.perturbations import PERTURBATIONS, SMALL_DISK_MEMBER, Outcome, perturb
+from tests.support.perturbed_network import PerturbedNetwork
+
+PAUSE_S = 30.0
+
+
+def main() -> int:
+    """Perturb, and write the report."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--minutes", type=float, default=20.0)
+    arguments.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    arguments.add_argument("--output", type=Path, default=Path("build/chaos"))
+    given = arguments.parse_args()
+    if reason := why_not():
+        print(f"chaos: {reason}", file=sys.stderr)
+        return 1
+    given.output.mkdir(parents=True, exist_ok=True)
+    print(f"seed {given.seed}")
+    with tempfile.TemporaryDirectory(prefix="qist-chaos-") as folder:
+        outcomes, told = asyncio.run(_perturb_for(given.minutes, given.seed, Path(folder)))
+    report = _report(given.seed, given.minutes, outcomes, told)
+    (given.output / "report.md").write_text(report, "utf-8")
+    print(report)
+    return 0
+
+
+async def _perturb_for(
+    minutes: float, seed: int, folder: Path
+) -> tuple[list[Outcome], Counter[str]]:
+    chance = random.Random(seed)
+    outcomes: list[Outcome] = []
+    told: Counter[str] = Counter()
+    end = time.monotonic() + 60 * minutes
+    with (
+        Links.between(MEMBERS) as links,
+        PerturbedNetwork.serving(folder / "net", links, small_disks=[SMALL_DISK_MEMBER]) as network,
+    ):
+        open_book(network, folder)
+        while time.monotonic() < end:
+            # Each once, in an order of its own, before any comes again.
+            for perturbation in chance.sample(PERTURBATIONS, len(PERTURBATIONS)):
+                async with payment_load(network, f"R{len(outcomes)}X") as load:
+                    outcome = await perturb(network, load, perturbation, chance, PAUSE_S)
+                load.verify(network.verify())
+                told.update(load.told())
+                outcomes.append(outcome)
+                print(outcome, flush=True)
+                await asyncio.to_thread(network.restart, *MEMBERS)
+                network.all_accept()
+                if time.monotonic() > end:
+                    break
+    return outcomes, told
+
+
+def _report(seed: int, minutes: float, outcomes: list[Outcome], told: Counter[str]) -> str:
+    lines = [
+        f"Seed {seed}, {minutes:g} minutes, {len(outcomes)} perturbations; attempts of clients: "
+        + ", ".join(f"{count} {how}" for how, count in told.most_common())
+        + ".",
+        "",
+        "| perturbation | times | others went on after, s | everybody went on after, s |",
+        "|---|---|---|---|",
+    ]
+    for perturbation in PERTURBATIONS:
+        those = [each for each in outcomes if each.name == perturbation.name]
+        if not those:
+            continue
+        progress = [each.progress_s for each in those if each.progress_s is not None]
+        recovery = [each.recovery_s for each in those]
+        lines.append(
+            f"| {perturbation.name} | {len(those)} | {_range(progress)} | {_range(recovery)} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _range(seconds: list[float]) -> str:
+    if not seconds:
+        return "stood still, as it must"
+    return f"{min(seconds):.1f} to {max(seconds):.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
