@@ -83,7 +83,8 @@ def grow(
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = _load_state(folder, engine)
-    if sizes[0] < state["provided"] and any(point["size"] for point in state["points"]):
+    least = pool_of([row_from(words, engine) for words in rows])
+    if max(sizes[0], least) < state["provided"]:
         raise BenchFailed(
             f"{folder} holds {state['provided']} agreements, so {sizes[0]} cannot be measured "
             "there: name a new folder"
@@ -93,7 +94,6 @@ def grow(
         made.provided, made.spread = state["provided"], True
         # Numbers of rows of earlier calls are taken: their journals are audited as well.
         made.tags = map("r{}".format, count(len(list(folder.glob("r*.task.json"))) + 1))
-        least = pool_of([row_from(words, engine) for words in rows])
         for size in sizes:
             _provide(made, max(size, least), folder, state)
             for words in rows:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.bench.usage import machine
 from tests.support import toolchains
 
 PACKAGES = ("cryptography", "grpcio", "plyvel", "protobuf", "uvloop", "zstandard")
+NODE_CLIENT = "@hyperledger/fabric-gateway"
 SYNCS = 30
 
 
@@ -43,8 +46,22 @@ def sync_ms(folder: Path) -> float:
 
 def versions() -> dict[str, str]:
     """Return the versions of what matters."""
-    found = {"python": platform.python_version(), "node": toolchains.node().version}
+    lock = json.loads((toolchains.NODE_FOLDER / "package-lock.json").read_text("utf-8"))
+    found = {
+        "python": platform.python_version(),
+        "node": toolchains.node().version,
+        NODE_CLIENT: lock["packages"][f"node_modules/{NODE_CLIENT}"]["version"],
+        "cometbft": _said(Path(sys.executable).with_name("cometbft"), "version"),
+    }
     return {**found, **{name: version(name) for name in PACKAGES}}
+
+
+def _said(program: Path, *words: str) -> str:
+    if not program.exists():
+        return "not installed"
+    return subprocess.run(
+        [str(program), *words], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def commit_of(tree: Path = ROOT) -> str:

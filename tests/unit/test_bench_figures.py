@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import fabric, load, stages
+from tests.bench import fabric, growth, load, stages
 from tests.bench.against import Compared, render_comparison
-from tests.bench.network import ROOT
-from tests.bench.plan import BULK, ENGINES, Row, full_plan, pool_of, quick_plan, usual_plan
+from tests.bench.network import ROOT, BenchFailed
+from tests.bench.plan import BULK, ENGINES, Row, Timing, full_plan, pool_of, quick_plan, usual_plan
+from tests.bench.plots import write_plots
 from tests.bench.report import render_tables
 from tests.bench.results import Measured, as_json
 from tests.bench.rounds import Window
@@ -96,6 +99,44 @@ def test_comparison_tells_ratios_of_this_tree_to_the_other() -> None:
     page = render_comparison([compared], "here", "there")
     assert "3.00 | 2.00 to 4.00" in page
     assert "Geometric mean of the ratios of throughput: 3.000." in page
+
+
+def test_growth_to_less_than_is_there_is_refused(tmp_path: Path) -> None:
+    """Agreements cannot be taken out again, so the point would be another one than it says."""
+    state = {"engine": "solo", "provided": 5000, "points": []}
+    (tmp_path / growth.STATE).write_text(json.dumps(state))
+    with pytest.raises(BenchFailed, match="holds 5000 agreements, so 4000 cannot be measured"):
+        growth.grow(tmp_path, "solo", [4000, 9000], ["pay,1,4"], Timing())
+    with pytest.raises(BenchFailed, match="holds a network on solo"):
+        growth.grow(tmp_path, "cometbft", [9000], ["pay,1,4"], Timing())
+
+
+def test_growth_tells_each_point_as_a_share_of_the_first(tmp_path: Path) -> None:
+    """The table has the share; each plot has every point of every work."""
+    fast = as_json(measured(*[window(*[1.0] * 20)] * 3))
+    slow = as_json(measured(*[window(*[2.0] * 10)] * 3))
+    points = [
+        {"size": 0, "disk_bytes": 0, "row": fast},
+        {"size": 1_000_000, "disk_bytes": 4 << 20, "row": slow},
+    ]
+    page = growth.write_growth(
+        tmp_path, {"engine": "solo", "run": {"commit": "abc"}, "points": points}
+    )
+    assert "| 0 | pay 2 x 4 | 20 | 100 % | 1.0 | 25.00 | 96 | 0 |" in page
+    assert "| 1,000,000 | pay 2 x 4 | 10 | 50 % | 2.0 | 50.00 | 96 | 1 |" in page
+    for figure, _ in growth.PLOTS:
+        plot = ElementTree.parse(tmp_path / f"growth-{figure.replace('_', '-')}.svg")
+        assert "1,000,000" in {each.text for each in plot.iter()}
+
+
+def test_plot_has_a_bar_for_each_row_and_for_fabrics_figure(tmp_path: Path) -> None:
+    """Every figure is written beside its bar, Fabric's beside ours."""
+    row = Row("pay", 1, 64, "cometbft")
+    rows = [as_json(measured(*[window(*[1.0] * 1000)] * 3, row=row))]
+    plots = {path.name: ElementTree.parse(path) for path in write_plots(tmp_path, rows)}
+    texts = {name: {each.text for each in plot.iter()} for name, plot in plots.items()}
+    assert {"500", "122", "pay, 64 callers, sdk"} <= texts["cometbft-one.svg"]
+    assert {"0.70", "endorse", "client"} <= texts["cometbft-stages.svg"]
 
 
 def test_stage_of_a_stack_is_that_of_the_innermost_owner() -> None:
