@@ -2,7 +2,7 @@
 
     CheckTx          rules and quota (`rules.py`, `quota.py`); the committer begins with signatures
     PrepareProposal  a fair choice of what waits (`selection.py`)
-    ProcessProposal  the rules again, all of them, whoever proposes
+    ProcessProposal  the rules again, all of them, whoever proposes; its outcome is begun with
     FinalizeBlock    bundles of one height → one Fabric block → its outcome; nothing is written
     Commit           block, verdicts, state and CometBFT's height become durable in one write
 
@@ -34,11 +34,12 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from ledger.blocks.block import Block
+from ledger.errors import LedgerError
 from network.configuration import ChannelConfiguration
 from network.errors import Divergence
 from network.ordering.cometbft.app_hash import app_hash_version, compute_app_hash
 from network.ordering.cometbft.begun import BegunBundles
-from network.ordering.cometbft.bundle import BundleError
+from network.ordering.cometbft.bundle import Bundle, BundleError
 from network.ordering.cometbft.changes import tell_changes
 from network.ordering.cometbft.genesis import APP_VERSION, chain_id_of
 from network.ordering.cometbft.messages import abci_pb2
@@ -90,6 +91,14 @@ class Decided:
     staged: Staged | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A proposal that is staged before it is decided on; None comes if it cannot be."""
+
+    block_hash: bytes
+    task: asyncio.Task[Decided | None]
+
+
 class CometApplication(SnapshotAnswers):
     """Implements `network.ordering.cometbft.ports.Application` for one channel.
 
@@ -139,6 +148,8 @@ class CometApplication(SnapshotAnswers):
         self._durable = 0
         self._app_hash = b""
         self._decided: Decided | None = None
+        self._ahead: _Ahead | None = None
+        self._misbehaved: list[abci_pb2.Misbehavior] = []
         self.resume()
 
     def resume(self, comet_height: int | None = None) -> None:
@@ -153,6 +164,7 @@ class CometApplication(SnapshotAnswers):
         self._comet_height = self._durable if comet_height is None else comet_height
         self._app_hash = self._recorded.app_hash_at(self._comet_height, height)
         self._seen = SeenBundles.from_blocks(height, self._recorded.block)
+        self._ahead = None
         self._decided = None
 
     async def restored(self, comet_height: int) -> None:
@@ -260,18 +272,36 @@ class CometApplication(SnapshotAnswers):
         """Tell whether a proposal keeps the rules."""
         raws, time = list(request.txs), request.time.ToDatetime(UTC)
         try:
-            await self._in_thread(lambda: self._verify_proposal(raws, time))
+            bundles = await self._in_thread(lambda: self._verify_proposal(raws, time))
         except BundleError as refused:
             self._reject(request, str(refused))
             return abci_pb2.ResponseProcessProposal(status=_REJECT)
         except Exception as error:  # noqa: BLE001  others' bytes must not stop this node
             self._reject(request, f"it could not be judged: {type(error).__name__}: {error}")
             return abci_pb2.ResponseProcessProposal(status=_REJECT)
+        if bundles and not self.is_repeating:
+            # While the others vote: most proposals are decided on.
+            self._ahead = _Ahead(request.hash, self._stage_ahead(request.height, bundles))
         return abci_pb2.ResponseProcessProposal(status=_ACCEPT)
 
-    def _verify_proposal(self, raws: Sequence[bytes], time: datetime) -> None:
-        for bundle in self.rules.verify_proposal(raws, time):
+    def _verify_proposal(self, raws: Sequence[bytes], time: datetime) -> tuple[Bundle, ...]:
+        bundles = self.rules.verify_proposal(raws, time)
+        for bundle in bundles:
             self._begun.begin(bundle)
+        return bundles
+
+    def _stage_ahead(
+        self, comet_height: int, bundles: Sequence[Bundle]
+    ) -> asyncio.Task[Decided | None]:
+        async def stage() -> Decided | None:
+            try:
+                return await self._stage(comet_height, bundles)
+            except LedgerError as error:
+                # If it is decided on all the same it is staged again, and the error counts.
+                logger.debug("a proposal could not be staged ahead: %s", error)
+                return None
+
+        return asyncio.create_task(stage(), name=f"stage CometBFT's height {comet_height} ahead")
 
     def _reject(self, request: abci_pb2.RequestProcessProposal, reason: str) -> None:
         logger.warning(
@@ -305,7 +335,7 @@ class CometApplication(SnapshotAnswers):
             self._decided = Decided(request.height, found.app_hash)
         elif request.txs:
             before = self._sink.configuration
-            self._decided = await self._stage(request.height, list(request.txs))
+            self._decided = await self._decide(request)
             assert self._decided.staged is not None
             after = self._decided.staged.configuration
             reconfigured = None if after is None else (before, after)
@@ -317,18 +347,28 @@ class CometApplication(SnapshotAnswers):
         )
         if reconfigured is not None:
             tell_changes(response, *reconfigured)
-        self._count_misbehaviour(request.misbehavior)
+        self._misbehaved = list(request.misbehavior)
         return response
 
-    async def _stage(self, comet_height: int, raws: Sequence[bytes]) -> Decided:
+    async def _decide(self, request: abci_pb2.RequestFinalizeBlock) -> Decided:
+        """Return what comes of a block, worked out already if it was proposed to this node."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.block_hash == request.hash:
+            found = await ahead.task
+            if found is not None:
+                return found
+        raws = list(request.txs)
         try:
             bundles = await self._in_thread(lambda: self.rules.open_decided(raws))
         except BundleError as broken:
             raise Divergence(
-                f"CometBFT decided on a proposal at its height {comet_height} that breaks the "
+                f"CometBFT decided on a proposal at its height {request.height} that breaks the "
                 f"rules ({broken}): a third of the validators or more are not honest, or run "
                 "another version"
             ) from broken
+        return await self._stage(request.height, bundles)
+
+    async def _stage(self, comet_height: int, bundles: Sequence[Bundle]) -> Decided:
         sink = self._sink
         block = make_block(
             sink.height,
@@ -356,10 +396,12 @@ class CometApplication(SnapshotAnswers):
             self.quotas.expire(self._sink.height)
         self._comet_height = decided.comet_height
         self._app_hash = decided.app_hash
+        self._count_misbehaviour()
         self._on_committed(decided)
         return abci_pb2.ResponseCommit(retain_height=self._retain(decided.comet_height))
 
-    def _count_misbehaviour(self, found: Sequence[abci_pb2.Misbehavior]) -> None:
+    def _count_misbehaviour(self) -> None:
+        found, self._misbehaved = self._misbehaved, []
         for each in found:
             member = self._member_of(each.validator.address)
             self.misbehaviour[member] += 1
