@@ -10,9 +10,9 @@ An exception that comes from outside may come between any two steps. So what the
 under a lock while a contract runs is done behind the simulation's gate, where none is sent, and
 whoever guards a simulation calls `end` until it has got through, since one may arrive meanwhile.
 
-One thread watches all simulations of a simulator. It looks at them once a second, or earlier if a
-deadline falls earlier, so a simulation that ends in time wakes nobody; it ends once nothing has run
-for a second.
+One thread watches all simulations of a simulator. It looks at them as often as the shortest of them
+may last, once a second at least, so one that begins and ends in time wakes nobody: to be woken for
+each took 30 µs of a quick simulation's 145. It ends once nothing has begun for a second.
 """
 
 from __future__ import annotations
@@ -87,6 +87,9 @@ class Watchdog:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
+        self._period_s = _LOOK_AGAIN_S
+        self._has_begun = False
+        """Whether a simulation has begun since the thread looked last."""
         self._looks_at = 0.0
         """When the thread looks again, by the monotonic clock."""
 
@@ -95,6 +98,8 @@ class Watchdog:
         deadline = Deadline(self, simulation, seconds)
         with self._lock:
             self._running.add(deadline)
+            self._has_begun = True
+            self._period_s = min(self._period_s, seconds)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._watch, name="simulation-watchdog", daemon=True
@@ -110,15 +115,19 @@ class Watchdog:
             self._running.discard(deadline)
 
     def _watch(self) -> None:
-        idle = False
+        ends_at = 0.0
         with self._lock:
-            while self._running or not idle:
+            while True:
                 now = time.monotonic()
                 for deadline in self._running:
                     if deadline.at <= now:
                         deadline.fire(now)
-                idle = not self._running
+                if self._running or self._has_begun:
+                    self._has_begun = False
+                    ends_at = now + _LOOK_AGAIN_S
+                elif now >= ends_at:
+                    break
                 nearest = min((deadline.at for deadline in self._running), default=math.inf)
-                self._looks_at = min(nearest, now + _LOOK_AGAIN_S)
+                self._looks_at = min(nearest, now + self._period_s)
                 self._changed.wait(self._looks_at - now)
             self._thread = None
