@@ -160,6 +160,11 @@ class NodeConfiguration(Section):
     log: Logging = Logging()
     warn: Warnings = Warnings()
 
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Every port of the node."""
+        return (self.client, self.node, *([self.consensus] if self.consensus else []))
+
 
 def load_configuration(folder: Path) -> NodeConfiguration:
     """Read `node.toml` of a node's folder.

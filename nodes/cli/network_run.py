@@ -78,7 +78,7 @@ def network_up(network: NetworkFolder, progress: Progress, *, timeout_s: float =
     sleeping = [each for each in network.node_folders.values() if running_node(each) is None]
     for folder in sleeping:
         configuration = load_configuration(folder)
-        for endpoint in (configuration.client, configuration.node):
+        for endpoint in configuration.endpoints:
             refuse_taken_port(endpoint.listen)
     version = ""
     started: list[StartedNode] = []

@@ -209,7 +209,7 @@ def _check_startable(folder: Path) -> None:
             f"give it one with `qist node join {folder} --genesis FILE`"
         )
     if running_node(folder) is None:
-        for endpoint in (configuration.client, configuration.node):
+        for endpoint in configuration.endpoints:
             refuse_taken_port(endpoint.listen)
 
 

@@ -18,8 +18,7 @@ from network.certificates.consensus import (
     KEY,
     LINK_CERTIFICATE,
     LINK_KEY,
-    NEXT_CERTIFICATE,
-    NEXT_KEY,
+    NEXT,
     consensus_keys,
     is_over,
     load_key,
@@ -44,7 +43,8 @@ from nodes.configuration import (
 
 app = typer.Typer(no_args_is_help=True, help="A node's keys for CometBFT.")
 
-_PAIRS = ((KEY, CERTIFICATE), (LINK_KEY, LINK_CERTIFICATE), (NEXT_KEY, NEXT_CERTIFICATE))
+_PAIRS = ((KEY, CERTIFICATE), (LINK_KEY, LINK_CERTIFICATE))
+_NEXT_PAIRS = tuple((f"{NEXT}{key}", f"{NEXT}{certificate}") for key, certificate in _PAIRS)
 
 
 @app.callback()
@@ -102,7 +102,9 @@ def take_consensus_keys(
     section = _section(folder, configuration.consensus, listen, address)
     consensus_keys(identity)
     given = identity / CONSENSUS_FOLDER
-    pairs = [(key, certificate) for key, certificate in _PAIRS if (given / key).exists()]
+    coming = [pair for pair in _NEXT_PAIRS if (given / pair[0]).exists()]
+    # What comes first, and what goes last: a key that stays is there all the time.
+    pairs = [*coming, *_PAIRS]
     _verify(folder, configuration.msp_id, given, pairs)
     target = folder / CONSENSUS_FOLDER
     if not target.exists():
@@ -112,12 +114,11 @@ def take_consensus_keys(
                 write_new(made / certificate, read_file(given / certificate))
         target.chmod(PRIVATE_FOLDER)
     else:
-        for key, certificate in reversed(pairs):
+        for key, certificate in pairs:
             replace_file(target / key, read_file(given / key), private=True)
             replace_file(target / certificate, read_file(given / certificate))
-        if (NEXT_KEY, NEXT_CERTIFICATE) not in pairs:
-            remove_file(target / NEXT_KEY)
-            remove_file(target / NEXT_CERTIFICATE)
+        for gone in (file for pair in _NEXT_PAIRS if pair not in coming for file in pair):
+            remove_file(target / gone)
     if configuration.consensus is None:
         path = folder / CONFIGURATION_FILE
         text = path.read_text("utf-8")
@@ -159,7 +160,9 @@ def _verify(folder: Path, msp_id: str, given: Path, pairs: list[tuple[str, str]]
             raw = read_file(given / certificate)
             held = folder / CONSENSUS_FOLDER / certificate
             if not held.exists() or held.read_bytes() != raw:
-                msp.verify_issued(Certificate.from_pem(raw), tls=certificate == LINK_CERTIFICATE)
+                msp.verify_issued(
+                    Certificate.from_pem(raw), tls=certificate.endswith(LINK_CERTIFICATE)
+                )
     except LedgerError as error:
         raise Refusal(
             f"{given} holds no consensus keys for a node of {msp_id}: {error}; give the folder "

@@ -24,7 +24,8 @@ from ledger.errors import LedgerError, Refusal
 from network.certificates import Organisation
 from network.certificates.consensus import CONSENSUS_FOLDER, add_consensus, consensus_keys
 from network.certificates.writing import make_folder, new_folder, replace_file, write_new
-from network.configuration import ChannelConfiguration
+from network.configuration import COMETBFT, ChannelConfiguration
+from network.configuration.consenters import consensus_key
 from network.errors import IdentityError
 from network.msp import ORDERER, PEER, Certificate
 from nodes.configuration import (
@@ -152,6 +153,7 @@ def join_channel(folder: Path, genesis: Block, newest: Block | None = None) -> C
         channel = _later(channel, ChannelConfiguration.from_block(newest))
     channel.verify_capabilities()
     _verify_membership(folder, configuration, channel)
+    _verify_consensus(folder, configuration, channel)
     target = folder / GENESIS_FILE
     if not target.exists():
         write_new(target, genesis.encode())
@@ -222,6 +224,30 @@ def _verify_membership(
             f"the channel does not take the identity of the node in {folder}: {error}; "
             f"issue it by the authorities that {msp_id} has in the channel"
         ) from error
+
+
+def _verify_consensus(
+    folder: Path, configuration: NodeConfiguration, channel: ChannelConfiguration
+) -> None:
+    """Check that the node can do its part where CometBFT orders."""
+    if channel.consensus_type != COMETBFT:
+        return
+    if configuration.consensus is None:
+        raise Refusal(
+            f"channel {channel.channel_id} is ordered by CometBFT, and node.toml in {folder} has "
+            "no section [consensus]: give the node its keys and a port with `qist node consensus "
+            f"{folder}`"
+        )
+    keys = consensus_keys(folder)
+    for each in channel.consenters:
+        if each.msp_id != configuration.msp_id:
+            continue
+        if keys.voting_key(consensus_key(each)) is None:
+            raise Refusal(
+                f"the channel names the voting key {consensus_key(each).hex()} for {each.msp_id}, "
+                f"and the node in {folder} has another: give it the right one with `qist node "
+                f"consensus {folder}`"
+            )
 
 
 def _host_of(address: str) -> str:

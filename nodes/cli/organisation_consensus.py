@@ -20,8 +20,8 @@ from network.certificates.consensus import (
     retire_consensus,
     rotate_consensus,
 )
-from network.configuration import COMETBFT, ChannelConfiguration
-from network.configuration.consenters import consensus_key
+from network.configuration import COMETBFT, ChannelConfiguration, Consenter
+from network.configuration.consenters import consensus_key, link_key
 from nodes.cli.node_folder import load_genesis
 from nodes.cli.organisations import Folder
 from nodes.cli.terminal import AsJson, Terminal
@@ -47,18 +47,27 @@ def add(context: typer.Context, name: Node, folder: Folder, as_json: AsJson = Fa
 
 
 @app.command("rotate-consensus")
-def rotate(context: typer.Context, name: Node, folder: Folder, as_json: AsJson = False) -> None:
-    """Make the next voting key of a node beside the one that it has."""
+def rotate(
+    context: typer.Context,
+    name: Node,
+    folder: Folder,
+    link: Annotated[
+        bool, typer.Option("--link", help="The key of its links, and not the one of its votes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the next key of a node beside the one that it has."""
     terminal = Terminal.of(context, as_json)
     organisation = Organisation.open(folder)
-    certificate = rotate_consensus(organisation, name)
+    certificate = rotate_consensus(organisation, name, link=link)
     node = organisation.node_folder(name)
+    option = "--consenter-link" if link else "--consenter-key"
     terminal.result(
         {"node": name, "certificate": str(certificate), **describe_keys(node)},
         [
-            f"the next voting key of {name} is made; the one before votes until the channel has it",
+            f"the next key of {name} is made; the one before counts until the channel has it",
             f"now: qist node consensus NODE --from {node}, and then "
-            f"qist channel propose --consenter-key {organisation.msp_id}={certificate}",
+            f"qist channel propose {option} {organisation.msp_id}={certificate}",
         ],
     )
 
@@ -74,25 +83,24 @@ def retire(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Put the next voting key into the place of the one before, which is destroyed."""
+    """Put the next key into the place of the one before, which is destroyed."""
     terminal = Terminal.of(context, as_json)
     organisation = Organisation.open(folder)
-    named = _named(ChannelConfiguration.from_block(load_genesis(block)), organisation.msp_id)
-    place = retire_consensus(organisation, name, named)
+    own = _consenter(ChannelConfiguration.from_block(load_genesis(block)), organisation.msp_id)
+    place = retire_consensus(organisation, name, voting=consensus_key(own), link=link_key(own))
     terminal.result(
         {"node": name, "folder": str(place), **describe_keys(place.parent)},
         [
-            f"{name} has one voting key, the one that the channel names",
+            f"{name} has the keys that the channel names, and no other",
             f"the node forgets the one before by: qist node consensus NODE --from {place.parent}",
         ],
     )
 
 
-def _named(channel: ChannelConfiguration, msp_id: str) -> bytes:
-    """Return the voting key of a member's consenter."""
+def _consenter(channel: ChannelConfiguration, msp_id: str) -> Consenter:
     for each in channel.consenters if channel.consensus_type == COMETBFT else ():
         if each.msp_id == msp_id:
-            return consensus_key(each)
+            return each
     raise Refusal(
         f"channel {channel.channel_id} has no consenter of {msp_id} in configuration "
         f"{channel.sequence}: give the block of the configuration that names it"
@@ -102,9 +110,12 @@ def _named(channel: ChannelConfiguration, msp_id: str) -> bytes:
 def describe_keys(folder: Path) -> dict[str, Any]:
     """Return the public halves of the consensus keys in a folder, as JSON values."""
     keys = consensus_keys(folder)
-    voting = [public_bytes(each).hex() for each in keys.voting]
+    voting, links = (
+        [public_bytes(each).hex() for each in own] for own in (keys.voting, keys.links)
+    )
     return {
         "consensus_key": voting[0],
         "next_consensus_key": voting[1] if len(voting) > 1 else None,
-        "link_key": public_bytes(keys.link).hex(),
+        "link_key": links[0],
+        "next_link_key": links[1] if len(links) > 1 else None,
     }

@@ -24,6 +24,7 @@ from network.certificates.consensus import (
     rotate_consensus,
 )
 from network.certificates.stored import issued_certificates
+from network.certificates.writing import move_file
 from network.configuration import ChannelConfiguration
 from network.configuration.consenters import consensus_key, link_key
 from network.errors import CertificateError
@@ -40,6 +41,7 @@ from tests.support.consenters import (
     consensus_certificate,
     consenter,
     four_members,
+    link_certificate,
 )
 from tests.support.members import Member
 
@@ -92,12 +94,15 @@ def publics(keys: ConsensusKeys) -> list[bytes]:
     return [public_bytes(each) for each in keys.voting]
 
 
-def genesis_naming(public_key: bytes, place: Path) -> Path:
-    """Write the genesis block of a channel in which the bank votes with a key."""
+def genesis_naming(public_key: bytes, place: Path, link: bytes = b"") -> Path:
+    """Write the genesis block of a channel in which the bank votes with a key, and has a link's."""
     members = four_members()
     named = consenter(members[0], 1)
     key = ed25519.Ed25519PublicKey.from_public_bytes(public_key)
     named = replace(named, identity=consensus_certificate(members[0], key))
+    if link:
+        shown = ed25519.Ed25519PublicKey.from_public_bytes(link)
+        named = replace(named, server_tls_cert=link_certificate(members[0], shown))
     place.write_bytes(comet_genesis(members, [named]).encode())
     return place
 
@@ -116,7 +121,7 @@ def test_consensus_keys_are_private_and_certified_by_the_member(bank: Organisati
     keys = consensus_keys(bank.node_folder("bank"))
     for name, key, tls in (
         ("cert.pem", keys.voting[0], False),
-        ("p2p-cert.pem", keys.link, True),
+        ("p2p-cert.pem", keys.links[0], True),
     ):
         certificate = Certificate.from_pem((place / name).read_bytes())
         assert certificate.public_key == key.public_key()
@@ -157,7 +162,8 @@ def test_node_that_took_no_part_gets_keys_and_a_port(bank, node, run) -> None:
         "address": "bank.example:9052",
         "consensus_key": publics(keys)[0].hex(),
         "next_consensus_key": None,
-        "link_key": public_bytes(keys.link).hex(),
+        "link_key": public_bytes(keys.links[0]).hex(),
+        "next_link_key": None,
     }
     assert (node / "node.toml").read_text().startswith(before.rstrip())
     section = load_configuration(node).consensus
@@ -238,7 +244,7 @@ def test_voting_key_is_replaced_in_steps_that_always_keep_the_named_one(
     second = bytes.fromhex(told["next_consensus_key"])
     assert modes(source / "consensus")["next-key.pem"] == "0o600"
     again = run("org", "rotate-consensus", "bank", "--dir", bank.folder, refused=True)
-    assert "has its next voting key" in again
+    assert "has its next key" in again
 
     told = run("node", "consensus", node, "--from", source)
     assert told["next_consensus_key"] == second.hex()
@@ -251,7 +257,7 @@ def test_voting_key_is_replaced_in_steps_that_always_keep_the_named_one(
 
     before = genesis_naming(first, tmp_path / "before.block")
     retire = ("org", "retire-consensus", "bank", "--dir", bank.folder, "--block")
-    assert "the channel has another voting key" in run(*retire, before, refused=True)
+    assert "the channel has another key of BankMSP" in run(*retire, before, refused=True)
     assert publics(consensus_keys(source)) == [first, second]
     after = genesis_naming(second, tmp_path / "after.block")
     assert run(*retire, after)["consensus_key"] == second.hex()
@@ -261,13 +267,47 @@ def test_voting_key_is_replaced_in_steps_that_always_keep_the_named_one(
         "p2p-key.pem",
         "p2p-cert.pem",
     }
-    assert "has no next voting key" in run(*retire, after, refused=True)
-    link = public_bytes(keys.link)
+    assert "has no next key" in run(*retire, after, refused=True)
+    link = public_bytes(keys.links[0])
     told = run("node", "consensus", node, "--from", source)
     assert (told["consensus_key"], told["next_consensus_key"]) == (second.hex(), None)
     keys = consensus_keys(node)
     assert publics(keys) == [second]
-    assert public_bytes(keys.link) == link
+    assert public_bytes(keys.links[0]) == link
+
+
+def test_key_of_links_is_replaced_by_the_same_steps(bank, node, run, tmp_path) -> None:
+    """Beside the voting key's, or at the same time; each goes when the channel names its next."""
+    source = bank.node_folder("bank")
+    run("org", "add-consensus", "bank", "--dir", bank.folder)
+    run("node", "consensus", node, "--from", source, "--listen", "127.0.0.1:9052")
+    before = consensus_keys(node)
+    told = run("org", "rotate-consensus", "bank", "--link", "--dir", bank.folder)
+    assert told["certificate"] == str(source / "consensus" / "next-p2p-cert.pem")
+    assert told["next_consensus_key"] is None
+    run("org", "rotate-consensus", "bank", "--dir", bank.folder)
+    run("node", "consensus", node, "--from", source)
+    keys = consensus_keys(node)
+    assert (len(keys.voting), len(keys.links)) == (2, 2)
+    assert modes(node / "consensus")["next-p2p-key.pem"] == "0o600"
+    wanted = bytes.fromhex(told["next_link_key"])
+    assert keys.link_key(wanted) == keys.links[1]
+    assert keys.link_key(public_bytes(before.links[0])) == keys.links[0]
+    msp = MSP.from_config(bank.msp_config(), ed25519_allowed=True)
+    pem = (node / "consensus" / "next-p2p-cert.pem").read_bytes()
+    msp.verify_issued(Certificate.from_pem(pem), tls=True)
+
+    retire = ("org", "retire-consensus", "bank", "--dir", bank.folder, "--block")
+    voting = publics(keys)[1]
+    half = genesis_naming(voting, tmp_path / "half.block")
+    assert "another key of BankMSP" in run(*retire, half, refused=True)
+    both = genesis_naming(voting, tmp_path / "both.block", link=wanted)
+    told = run(*retire, both)
+    assert (told["consensus_key"], told["link_key"]) == (voting.hex(), wanted.hex())
+    run("node", "consensus", node, "--from", source)
+    keys = consensus_keys(node)
+    assert (publics(keys), [public_bytes(each) for each in keys.links]) == ([voting], [wanted])
+    assert not [each for each in modes(node / "consensus") if each.startswith("next-")]
 
 
 def test_retirement_needs_a_channel_that_names_the_member(bank, run, tmp_path) -> None:
@@ -288,6 +328,7 @@ def test_rotation_broken_off_anywhere_is_repeated(bank, monkeypatch) -> None:
     add_consensus(bank, "bank")
     node = bank.node_folder("bank")
     (first,) = publics(consensus_keys(node))
+    link = public_bytes(consensus_keys(node).links[0])
 
     def stop(*_: Any, **__: Any) -> None:
         raise OSError("the machine has stopped")
@@ -297,12 +338,12 @@ def test_rotation_broken_off_anywhere_is_repeated(bank, monkeypatch) -> None:
         with pytest.raises(OSError, match="stopped"):
             rotate_consensus(bank, "bank")
     assert publics(consensus_keys(node)) == [first]
-    with pytest.raises(CertificateError, match="no next voting key"):
-        retire_consensus(bank, "bank", first)
+    with pytest.raises(CertificateError, match="no next key"):
+        retire_consensus(bank, "bank", voting=first, link=link)
     rotate_consensus(bank, "bank")
     _, second = publics(consensus_keys(node))
 
-    moved = consensus.move_file
+    moved = move_file
 
     def once(source: Path, target: Path) -> None:
         moved(source, target)
@@ -311,9 +352,9 @@ def test_rotation_broken_off_anywhere_is_repeated(bank, monkeypatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(consensus, "move_file", once)
         with pytest.raises(OSError, match="stopped"):
-            retire_consensus(bank, "bank", second)
+            retire_consensus(bank, "bank", voting=second, link=link)
     assert publics(consensus_keys(node)) == [second]
-    place = retire_consensus(bank, "bank", second)
+    place = retire_consensus(bank, "bank", voting=second, link=link)
     certificate = Certificate.from_pem((place / "cert.pem").read_bytes())
     assert certificate.public_key == consensus_keys(node).voting[0].public_key()
     assert not (place / "next-cert.pem").exists()
@@ -350,7 +391,7 @@ def test_keys_in_the_folders_are_those_that_the_channel_names(tmp_path) -> None:
         folder = network.node_folder(each.msp_id)
         keys = consensus_keys(folder)
         assert keys.voting_key(consensus_key(each)) is not None
-        assert public_bytes(keys.link) == link_key(each)
+        assert public_bytes(keys.links[0]) == link_key(each)
         section = load_configuration(folder).consensus
         assert section is not None
         assert section.reachable == placed[each.msp_id].consensus == f"{each.host}:{each.port}"

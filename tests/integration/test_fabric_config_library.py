@@ -284,7 +284,7 @@ def comet(world) -> World:
 
 def keys_of(organisation: Organisation) -> tuple[str, str]:
     keys = consensus_keys(organisation.node_folder("node0"))
-    return public_bytes(keys.voting[0]).hex(), public_bytes(keys.link).hex()
+    return public_bytes(keys.voting[0]).hex(), public_bytes(keys.links[0]).hex()
 
 
 def test_consenters_of_ours_are_read_by_fabrics_library(comet) -> None:

@@ -65,7 +65,7 @@ class CometNetwork:
         self.members: Sequence[Member] = four_members()
         self._ports = [free_port() for _ in self.members]
         self._keys = [
-            ConsensusKeys((Ed25519PrivateKey.generate(),), Ed25519PrivateKey.generate())
+            ConsensusKeys((Ed25519PrivateKey.generate(),), (Ed25519PrivateKey.generate(),))
             for _ in self.members
         ]
         consenters = [
@@ -75,7 +75,7 @@ class CometNetwork:
                 host="localhost",
                 port=self._ports[number - 1],
                 identity=consensus_certificate(member, keys.voting[0].public_key()),
-                server_tls_cert=link_certificate(member, keys.link.public_key()),
+                server_tls_cert=link_certificate(member, keys.links[0].public_key()),
             )
             for number, (member, keys) in enumerate(zip(self.members, self._keys, strict=True), 1)
         ]

@@ -222,7 +222,8 @@ def test_genesis_with_a_certificate_of_another_authority_is_not_made(part) -> No
     consenters = consenters_of(MEMBERS)
     stranger = Member("PtaMSP")
     make = consensus_certificate if part == "identity" else link_certificate
-    consenters[3] = replace(consenters[3], **{part: make(stranger)})
+    wrong: Any = {part: make(stranger)}
+    consenters[3] = replace(consenters[3], **wrong)
     with pytest.raises(ConfigurationError, match="consenter 4 of PtaMSP is not one of the member"):
         comet_genesis(MEMBERS, consenters)
 

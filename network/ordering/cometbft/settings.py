@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from network.certificates.consensus import ConsensusKeys
+from network.certificates.consensus import ConsensusKeys, public_bytes
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError
 from network.ordering.cometbft.beginning import With
@@ -109,8 +109,11 @@ def home_settings(
     """
     own = own_validator(configuration, settings.msp_id)
     voting = keys.voting_key(own.public_key)
-    link = keys.link.public_key().public_bytes_raw()
-    if voting is None or node_id_of(link) != own.node_id:
+    link = next(
+        (key for key in keys.links if node_id_of(public_bytes(key)) == own.node_id),
+        None,
+    )
+    if voting is None or link is None:
         what = "consensus key" if voting is None else "link key"
         raise ConfigurationError(
             f"channel {configuration.channel_id} has another {what} for {settings.msp_id} than "
@@ -123,7 +126,7 @@ def home_settings(
         moniker=settings.name,
         genesis=genesis,
         consensus_key=voting,
-        p2p_key=keys.link,
+        p2p_key=link,
         listen=settings.listen,
         external_address=settings.address,
         persistent_peers=tuple(
