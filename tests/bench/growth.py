@@ -41,7 +41,7 @@ STEP = 250_000
 """Agreements opened by one load; what was opened is noted after each."""
 STATE = "growth.json"
 PLOTS = (
-    ("records_per_s", "Records a second"),
+    ("share", "Records a second, in a hundred of the first point's"),
     ("node_memory_mb", "Memory of the largest node, MB"),
     ("nodes_cpu_ms", "Processor time of all nodes, ms a transaction"),
 )
@@ -131,12 +131,15 @@ def _save_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 def write_growth(folder: Path, state: Mapping[str, Any]) -> str:
     """Write table and plots of all points; return the table."""
+    first = _first_rates(state)
     page = render_growth(state)
     (folder / "growth.md").write_text(page, "utf-8")
     for figure, unit in PLOTS:
         named: dict[str, list[tuple[float, float]]] = {}
         for point in state["points"]:
-            named.setdefault(_name(point), []).append((point["size"], _figure(point, figure)))
+            named.setdefault(_name(point), []).append(
+                (point["size"], _figure(point, figure, first))
+            )
         content = [Curve(name, sorted(points)) for name, points in named.items()]
         plot = curves(f"{unit}, {state['engine']}", unit, content)
         (folder / f"growth-{figure.replace('_', '-')}.svg").write_text(plot, "utf-8")
@@ -145,20 +148,18 @@ def write_growth(folder: Path, state: Mapping[str, Any]) -> str:
 
 def render_growth(state: Mapping[str, Any]) -> str:
     """Return the page of a growing ledger."""
-    first: dict[str, float] = {}
+    first = _first_rates(state)
     body = []
     for point in state["points"]:
-        rate = _figure(point, "records_per_s")
-        share = rate / (first.setdefault(_name(point), rate) or 1.0)
         body.append(
             [
                 f"{point['size']:,}",
                 _name(point),
-                f"{rate:,.0f}",
-                f"{100 * share:.0f} %",
+                f"{point['row']['records_per_s']:,.0f}",
+                f"{_figure(point, 'share', first):.0f} %",
                 f"{point['row']['p50_ms'] or 0:.1f}",
-                f"{_figure(point, 'nodes_cpu_ms'):.2f}",
-                f"{_figure(point, 'node_memory_mb'):.0f}",
+                f"{_figure(point, 'nodes_cpu_ms', first):.2f}",
+                f"{_figure(point, 'node_memory_mb', first):.0f}",
                 f"{point['disk_bytes'] / 4 / 2**20:,.0f}",
             ]
         )
@@ -173,10 +174,23 @@ def _name(point: Mapping[str, Any]) -> str:
     return f"{row['work']} {row['batch']} x {row['callers']}"
 
 
-def _figure(point: Mapping[str, Any], figure: str) -> float:
+def _first_rates(state: Mapping[str, Any]) -> dict[str, float]:
+    """Records a second of each work at its first point."""
+    first: dict[str, float] = {}
+    for point in state["points"]:
+        first.setdefault(_name(point), point["row"]["records_per_s"])
+    return first
+
+
+def _figure(point: Mapping[str, Any], figure: str, first: Mapping[str, float]) -> float:
     row = point["row"]
-    value = row["cpu_ms_per_tx"]["nodes"] if figure == "nodes_cpu_ms" else row[figure]
-    return float(value)
+    match figure:
+        case "share":
+            return 100 * float(row["records_per_s"]) / (first[_name(point)] or 1.0)
+        case "nodes_cpu_ms":
+            return float(row["cpu_ms_per_tx"]["nodes"])
+        case _:
+            return float(row[figure])
 
 
 if __name__ == "__main__":

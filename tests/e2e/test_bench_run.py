@@ -14,6 +14,7 @@ import pytest
 from tests.bench.audit import audit
 from tests.bench.network import MEMBERS, ROOT, BenchFailed, BenchNetwork, Tree
 from tests.bench.plan import Plan, Row, Timing
+from tests.bench.product import Sizes, measure_product
 from tests.bench.report import RESULTS, TABLE, write_report
 from tests.bench.results import as_json
 from tests.bench.run import run
@@ -128,6 +129,17 @@ def test_audit_with_a_payment_that_nobody_made_fails(ended: Run, tmp_path: Path)
     journal.write_text("\n".join([first.replace('"a"', '"d"'), *others, ""]))
     with pytest.raises(BenchFailed, match="was not acknowledged so"):
         audit(ended.network, copied)
+
+
+def test_consortiums_own_contracts_are_measured_too(tmp_path: Path) -> None:
+    """A book is opened, paid, swept and voted on; a record that a contract refuses would fail."""
+    sizes = Sizes(rounds=1, opened=8, paid=8, cases=4)
+    told = measure_product("solo", Tree(ROOT), tmp_path, lambda _text: None, sizes)
+    rows = [as_json(each) for each in told]
+    assert [(row["work"], row["calls"]) for row in rows] == [
+        ("originate", 1), ("post", 1), ("sweep", 1), ("vote", 3),
+    ]  # fmt: skip
+    assert all(row["cpu_ms_per_tx"]["nodes"] > 0 for row in rows)
 
 
 def _copied(ended: Run, folder: Path) -> Path:
