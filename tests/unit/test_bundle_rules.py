@@ -505,6 +505,23 @@ def test_quota_is_asked_before_the_bundle_is_expanded() -> None:
     assert len(quotas) == 2
 
 
+def test_member_that_wastes_work_costs_a_signature_for_each_further_bundle() -> None:
+    """Its bundles are refused before they are expanded; those that wait are judged on."""
+    worked = iter(range(1000))
+    rules, quotas = rules_of(standing()), Quotas(work=lambda: float(next(worked)))
+    good = bundle()
+    rules.check(good, NOW, quotas)
+    codes = []
+    for _ in range(8):
+        with pytest.raises(BundleError) as refused:
+            rules.check(bundle(inside=[b"bad"]), NOW, quotas)
+        codes.append(refused.value.code)
+    assert codes[0] is BundleCode.ENVELOPE
+    assert codes[-1] is BundleCode.QUOTA
+    rules.check(good, NOW)
+    rules.check(bundle(four_members()[1]), NOW, quotas)
+
+
 def test_all_that_waits_is_seen_by_whoever_proposes() -> None:
     """However much each member sends, it fits into what CometBFT shows for one block."""
     rules, quotas = rules_of(standing()), Quotas()

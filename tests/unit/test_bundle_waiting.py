@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from network.ordering.cometbft.bundle import BundleCode, BundleError, limits_of, open_bundle
 from network.ordering.cometbft.ordered import make_block
-from network.ordering.cometbft.quota import Quotas
+from network.ordering.cometbft.quota import LENT_S, WANING, Quotas
 from network.ordering.cometbft.window import WINDOW, SeenBundles
 from tests.support.bundles import BATCH, bundle
 from tests.support.consenters import four_members
@@ -55,6 +55,35 @@ def test_members_share_is_no_more_than_its_part_of_a_block() -> None:
     with pytest.raises(BundleError, match="10 with 100 bytes may"):
         quotas.verify_room(bundle_id(2), "BankMSP", 71, part=500)
     quotas.add(bundle_id(3), "PtaMSP", 51, 20, part=50)
+
+
+def test_member_whose_bundles_waste_work_is_no_longer_looked_at() -> None:
+    """Until its debt has waned; what succeeds costs it nothing, and others are not touched."""
+    now, worked = [100.0], [0.0]
+    quotas = Quotas(clock=lambda: now[0], work=lambda: worked[0])
+
+    def work(msp_id: str, seconds: float, *, refused: bool) -> None:
+        with quotas.charged(msp_id):
+            worked[0] += seconds
+            if refused:
+                raise BundleError(BundleCode.ENVELOPE, "no")
+
+    work("BankMSP", 50.0, refused=False)
+    quotas.verify_credit("BankMSP")
+    for _ in range(2):
+        with pytest.raises(BundleError, match="no"):
+            work("BankMSP", LENT_S / 2 + 0.1, refused=True)
+    with pytest.raises(BundleError) as refused:
+        quotas.verify_credit("BankMSP")
+    assert refused.value.code is BundleCode.QUOTA
+    quotas.verify_credit("PtaMSP")
+    now[0] += 0.25 / WANING
+    quotas.verify_credit("BankMSP")
+    now[0] += 1e9
+    for _ in range(2):
+        with pytest.raises(BundleError, match="no"):
+            work("BankMSP", LENT_S / 2 - 0.1, refused=True)
+    quotas.verify_credit("BankMSP")
 
 
 def test_bundle_that_waits_counts_once() -> None:

@@ -6,6 +6,11 @@ And CometBFT shows whoever proposes only the oldest that wait, as much as a bloc
 shares together must not be more, or a member's bundles could lie behind another one's unseen until
 they expire. So a member's share is its part of a block, as far as that is known.
 
+Judging a bundle costs far more than making a bad one. So the processor time that went into bundles
+of a member that were refused is its debt, which wanes slowly; while it is beyond what is lent,
+further ones are refused without a look. A member's node that lies costs the others a small part of
+one core, and an honest one, of which a bundle is refused now and then, never comes near.
+
 Invariants: a bundle counts once, from when it is admitted until it is in a block, refused later or
 can no longer be ordered; what counts is this node's own view and decides nothing that all must
 agree on. Used on any thread.
@@ -14,7 +19,9 @@ agree on. Used on any thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +33,12 @@ BUNDLES_PER_MEMBER: Final = 64
 """A node has a few of its own on their way; the rest is for those that expire unnoticed."""
 
 BYTES_PER_MEMBER: Final = 32 * 1024 * 1024
+
+LENT_S: Final = 2.0
+"""Work on refused bundles that a member may cause at once; more than one judgement ever takes."""
+
+WANING: Final = 0.05
+"""Seconds by which a debt wanes in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +54,33 @@ class _Share:
     size_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Debt:
+    seconds: float
+    since: float
+
+
 class Quotas:
     """The bundles that wait in this node's pool, by member.
 
     Args:
         bundles: how many of one member may wait.
         size_bytes: how long they may be together; one bundle alone may always wait.
+        clock: seconds that only go forward.
+        work: seconds that this thread has worked.
     """
 
     def __init__(
-        self, bundles: int = BUNDLES_PER_MEMBER, size_bytes: int = BYTES_PER_MEMBER
+        self,
+        bundles: int = BUNDLES_PER_MEMBER,
+        size_bytes: int = BYTES_PER_MEMBER,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        work: Callable[[], float] = time.thread_time,
     ) -> None:
+        self._clock = clock
+        self._work = work
+        self._debts: dict[str, _Debt] = {}
         self._bundles = bundles
         self._size_bytes = size_bytes
         self._lock = threading.Lock()
@@ -94,6 +123,38 @@ class Quotas:
                 f"and {self._bundles} with {most} bytes may: send it again when some of them are "
                 "in a block",
             )
+
+    def verify_credit(self, msp_id: str) -> None:
+        """Check that not too much work went into a member's bundles that were refused.
+
+        Raises:
+            BundleError: with code QUOTA; in a while its bundles are looked at again.
+        """
+        debt = self._debt(msp_id)
+        if debt > LENT_S:
+            raise BundleError(
+                BundleCode.QUOTA,
+                f"{debt:.1f} seconds went into bundles of {msp_id} that broke a rule: send none "
+                f"for {(debt - LENT_S) / WANING:.0f} seconds, and find out why its node sends such",
+            )
+
+    @contextmanager
+    def charged(self, msp_id: str) -> Iterator[None]:
+        """Put the work inside on a member's account if it ends by a BundleError."""
+        begun = self._work()
+        try:
+            yield
+        except BundleError:
+            with self._lock:
+                debt = self._debt(msp_id) + self._work() - begun
+                self._debts[msp_id] = _Debt(min(debt, 2 * LENT_S), self._clock())
+            raise
+
+    def _debt(self, msp_id: str) -> float:
+        known = self._debts.get(msp_id)
+        if known is None:
+            return 0.0
+        return max(0.0, known.seconds - WANING * (self._clock() - known.since))
 
     def add(
         self,

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Final
 
@@ -108,11 +109,12 @@ class BundleRules:
         Raises:
             BundleError: the first rule that it breaks, or the member's quota is used up.
         """
-        judged = self._judge(raw, self._standing(), quotas)
-        _verify_not_expired(judged, now, self._standing().configuration)
+        standing = self._standing()
+        judged = self._judge(raw, standing, quotas)
+        _verify_not_expired(judged, now, standing.configuration)
         if quotas is not None:
             head = judged.bundle.head
-            part = _part_of_a_block(self._standing().configuration)
+            part = _part_of_a_block(standing.configuration)
             quotas.add(head.bundle_id, judged.msp_id, len(raw), head.valid_until, part)
         return judged.bundle
 
@@ -202,14 +204,17 @@ class BundleRules:
             return known
         head.verify_size(limits)
         signer = verify_signer(head, configuration)
-        if quotas is not None:
-            part = _part_of_a_block(configuration)
-            quotas.verify_room(head.bundle_id, signer.msp_id, len(raw), part)
-        bundle = head.expand(limits) if known is None else known.bundle
-        if bundle.kind is BundleKind.CONFIGURATION:
-            expiries = [self._judge_configuration(bundle, configuration)]
-        else:
-            expiries = _judge_envelopes(bundle, configuration)
+        with ExitStack() as account:
+            if quotas is not None:
+                part = _part_of_a_block(configuration)
+                quotas.verify_room(head.bundle_id, signer.msp_id, len(raw), part)
+                quotas.verify_credit(signer.msp_id)
+                account.enter_context(quotas.charged(signer.msp_id))
+            bundle = head.expand(limits) if known is None else known.bundle
+            if bundle.kind is BundleKind.CONFIGURATION:
+                expiries = [self._judge_configuration(bundle, configuration)]
+            else:
+                expiries = _judge_envelopes(bundle, configuration)
         judged = Judged(
             bundle, signer.msp_id, configuration.sequence, min([signer.not_after, *expiries])
         )
