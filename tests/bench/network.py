@@ -98,16 +98,20 @@ class Tree:
         Raises:
             BenchFailed: it ended with a failure; its words are in the message.
         """
-        done = subprocess.run(
-            [sys.executable, "-P", *map(str, words)],
-            cwd=cwd,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", *map(str, words)],
+                cwd=cwd,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            command = " ".join(map(str, words))
+            raise BenchFailed(f"{command} has not ended after {COMMAND_S:g} s") from late
         if done.returncode:
             said = done.stderr.strip() or done.stdout.strip()
             command = " ".join(map(str, words))
