@@ -32,16 +32,21 @@ class Others:
         self.heights = dict(heights)
         self.snapshot = 0
         self.asked = 0
+        self.votes = [f"Vote{{3:{ADDRESS[:6].hex()} 15/00/SIGNED_MSG_TYPE_PREVOTE(Prevote)}}"]
 
     def msp_ids(self) -> Sequence[str]:
         return OTHERS
 
     async def ask(self, msp_id: str, method: str, params: Mapping[str, Any]) -> Any:
-        assert method == "status"
         self.asked += 1
         if msp_id not in self.heights:
             raise Unavailable(f"{msp_id} is away")
         earliest, newest = map(str, self.heights[msp_id])
+        if method == "consensus_state":
+            votes = {"prevotes": self.votes, "precommits": []}
+            at = f"{int(newest) + 1}/0/1"
+            return {"round_state": {"height/round/step": at, "height_vote_set": [votes]}}
+        assert method == "status"
         return {"sync_info": {"earliest_block_height": earliest, "latest_block_height": newest}}
 
     async def prove(self, msp_id: str) -> bytes:
@@ -284,6 +289,16 @@ async def test_key_without_a_mark_is_guarded_where_the_others_have_begun(
     elsewhere.mkdir()
     await made(elsewhere, chain, Others(chain, dict.fromkeys(OTHERS, (1, 14)))).prepare(ADDRESS)
     assert '"16"' in (elsewhere / "comet" / SIGN_STATE).read_text()
+
+
+async def test_key_goes_on_at_the_next_height_where_nobody_has_its_vote_for_it(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """Of several members whose memory is lost at once all must vote, or nothing is decided."""
+    others = Others(chain, dict.fromkeys(OTHERS, (1, 14)))
+    others.votes = []
+    await made(tmp_path, chain, others).prepare(ADDRESS)
+    assert '"14"' in (tmp_path / "comet" / SIGN_STATE).read_text()
 
 
 async def test_lie_about_the_first_block_only_costs_time(tmp_path: Path, chain: VotedChain) -> None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ledger.errors import DecodeError
 from network.ordering.cometbft.home import SIGN_STATE
 from network.ordering.cometbft.sign_guard import (
     SignGuard,
     answers_needed,
     height_signed_at_most,
 )
+from network.ordering.cometbft.vote_memory import VoteMemory, ask_votes
+from tests.support.comet_ordering import NobodyToAsk
 
 ADDRESS = bytes(range(20))
+VOTE = "Vote{0:FBEFE98AFF98 10/00/SIGNED_MSG_TYPE_PRECOMMIT(Precommit) 00 00 00 @ 2026-11-25}"
+OWN_VOTE = "Vote{2:000102030405 10/01/SIGNED_MSG_TYPE_PREVOTE(Prevote) 00 00 00 @ 2026-11-25}"
 
 
 def guard_in(folder: Path, chain_id: str = "qist-1", address: bytes = ADDRESS) -> SignGuard:
@@ -46,9 +53,56 @@ def test_answers_needed_outweigh_the_faulty_ones(
         assert patient + honest_who_know > validators - 1
 
 
-def test_height_is_two_above_the_highest_that_is_known() -> None:
-    """Who has height h on its disk may have seen h + 1 decided, and others then voted for h + 2."""
-    assert height_signed_at_most([7, 9, 8]) == 11
+def memory(height: int, has_voted: bool = False, precommits: int = 0) -> VoteMemory:
+    return VoteMemory("PtaMSP", height, has_voted, precommits)
+
+
+def test_key_votes_for_the_next_height_where_nobody_has_its_vote_for_it() -> None:
+    """Nothing was under way there, or the others went on without it."""
+    assert height_signed_at_most([memory(7, True), memory(9), memory(9, precommits=1)], 4) == 9
+
+
+def test_key_is_kept_from_two_heights_where_it_may_have_voted() -> None:
+    """Somebody has its vote, or so many others voted that its own may have decided there."""
+    assert height_signed_at_most([memory(9), memory(9, has_voted=True)], 4) == 11
+    assert height_signed_at_most([memory(9), memory(9, precommits=2)], 4) == 11
+    assert height_signed_at_most([memory(9, precommits=2)], 5) == 9
+    assert height_signed_at_most([memory(9, precommits=3)], 5) == 11
+
+
+async def test_votes_are_read_as_comet_writes_them() -> None:
+    """By the first six bytes of the address, in any round, of the height that is being decided."""
+    state: dict[str, Any] = {
+        "height/round/step": "10/1/4",
+        "proposal_block_hash": "",
+        "proposer": {"address": ADDRESS.hex().upper(), "index": 2},
+        "height_vote_set": [
+            {"round": 0, "prevotes": ["nil-Vote"] * 4, "precommits": [VOTE, VOTE, "nil-Vote"]},
+            {"round": 1, "prevotes": ["nil-Vote", OWN_VOTE], "precommits": [VOTE]},
+        ],
+    }
+    height = 9
+
+    class Others(NobodyToAsk):
+        async def ask(self, msp_id: str, method: str, params: Mapping[str, Any]) -> Any:
+            if method == "consensus_state":
+                return {"round_state": state}
+            return {"sync_info": {"latest_block_height": str(height)}}
+
+    async def asked() -> VoteMemory:
+        return await ask_votes(Others(), "PtaMSP", ADDRESS)
+
+    assert await asked() == VoteMemory("PtaMSP", 9, True, 2)
+    state["height_vote_set"][1]["prevotes"] = [VOTE]
+    assert await asked() == VoteMemory("PtaMSP", 9, False, 2)
+    state["proposal_block_hash"] = "AB" * 32
+    assert await asked() == VoteMemory("PtaMSP", 9, True, 2)
+    height = 10
+    assert await asked() == VoteMemory("PtaMSP", 10, True, 0)
+    state["height_vote_set"] = [{}]
+    height = 9
+    with pytest.raises(DecodeError, match="PtaMSP"):
+        await asked()
 
 
 def test_mark_is_of_one_key_in_one_chain(tmp_path: Path) -> None:

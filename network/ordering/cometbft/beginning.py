@@ -59,6 +59,7 @@ from network.ordering.cometbft.sign_guard import (
     write_whole,
 )
 from network.ordering.cometbft.validators import validators_of
+from network.ordering.cometbft.vote_memory import VoteMemory, ask_votes
 
 __all__ = ["Beginning", "BeginningChain", "HowToBegin", "With"]
 
@@ -172,7 +173,7 @@ class Beginning:
         Raises:
             Refusal: it cannot begin at all; the message says why.
         """
-        await self._guard_signing(SignGuard(self._home, self._marks, self._chain_id, address))
+        await self._guard_signing(address)
         how = await self._decide()
         self._core_height = None
         self.reason = ""
@@ -238,22 +239,22 @@ class Beginning:
 
     # What may be signed
 
-    async def _guard_signing(self, guard: SignGuard) -> None:
+    async def _guard_signing(self, address: bytes) -> None:
+        guard = SignGuard(self._home, self._marks, self._chain_id, address)
         height = await asyncio.to_thread(self._ordered_height)
         is_restored = self._restored.exists()
         is_lost = not guard.remembers and (
             guard.has_signed
             or height > 0
-            # A folder made anew may have been given a key that has signed elsewhere; if it has
-            # not, what follows costs a new member its first two heights.
+            # A folder made anew may have been given a key that has signed elsewhere.
             or any(each.height for each in await self._ask_all())
         )
         if is_lost or is_restored:
-            await self._raise_guard(guard, height)
+            await self._raise_guard(guard, height, address)
             self._restored.unlink(missing_ok=True)
         await asyncio.to_thread(guard.set_mark)
 
-    async def _raise_guard(self, guard: SignGuard, ordered: int) -> None:
+    async def _raise_guard(self, guard: SignGuard, ordered: int, address: bytes) -> None:
         validators = len(validators_of(self._chain.configuration))
         if validators == 1:
             raise Refusal(
@@ -263,7 +264,7 @@ class Beginning:
         now = asyncio.get_running_loop().time
         patient_until = now() + PATIENCE_S
         while True:
-            answers = await self._ask_all()
+            answers = await self._ask_votes(address)
             needed = answers_needed(validators, patient=now() < patient_until)
             if len(answers) >= min(needed, validators - 1):
                 break
@@ -273,15 +274,28 @@ class Beginning:
                 f"{len(answers)} answer"
             )
             await asyncio.sleep(ASK_AGAIN_S)
-        height = height_signed_at_most([ordered, *(each.height for each in answers)])
+        height = max(ordered, height_signed_at_most(answers, validators))
         await asyncio.to_thread(guard.sign_above, height)
         logger.warning(
             "what this node's consensus key has signed is not known any more, so it signs nothing "
-            "up to CometBFT's height %d; the members at %s are at most at height %d",
+            "up to CometBFT's height %d; %s are at height %d at most",
             height,
             ", ".join(each.msp_id for each in answers),
             max(each.height for each in answers),
         )
+
+    async def _ask_votes(self, address: bytes) -> list[VoteMemory]:
+        """Ask every other member's CometBFT what it remembers; return what came in time."""
+
+        async def ask(msp_id: str) -> VoteMemory | None:
+            try:
+                return await ask_votes(self._others, msp_id, address)
+            except LedgerError as error:
+                logger.debug("%s does not say how its votes stand: %s", msp_id, error)
+                return None
+
+        found = await asyncio.gather(*(ask(each) for each in self._others.msp_ids()))
+        return [each for each in found if each is not None]
 
     def _ordered_height(self) -> int:
         """Return CometBFT's height of the last block, 0 if CometBFT did not order it."""

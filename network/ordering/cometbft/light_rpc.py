@@ -1,9 +1,9 @@
-"""What a joining node may ask of another member's CometBFT, and how it is asked for.
+"""What a node that begins may ask of another member's CometBFT, and how it is asked for.
 
 CometBFT's light client, by which a node judges the snapshot that it begins with, asks two or more
-nodes for headers, votes and validators over JSON-RPC. Each CometBFT serves its RPC to its own node
-alone, so such questions go through the nodes: only these methods, only with parameters of these
-forms, and only of members.
+nodes for headers, votes and validators over JSON-RPC; the node itself asks how far they are. Each
+CometBFT serves its RPC to its own node alone, so such questions go through the nodes: only these
+methods, only with parameters of these forms, and only of members.
 
 Invariants: pure; what is let through changes nothing at the node that is asked.
 """
@@ -30,6 +30,7 @@ __all__ = [
 ALLOWED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "status": frozenset[str](),
+        "consensus_state": frozenset[str](),
         "commit": frozenset({"height"}),
         "validators": frozenset({"height", "page", "per_page"}),
         "consensus_params": frozenset({"height"}),

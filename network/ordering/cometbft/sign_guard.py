@@ -8,12 +8,17 @@ file stands above all that it can have signed. How high that is, the other membe
     A validator signs height h + 1 only after it has seen more than two thirds commit h. Whoever
     votes for h has h - 1 on its disk. Of n = 3f + 1 members at least f honest others have voted
     so; whoever asks 2f + 1 of the 3f others has one of them among those that answer, and nothing
-    above the highest height that they name, plus two, was signed.
+    above the highest height X that they name, plus two, was signed.
+
+    They also say which votes they have for X + 1, the height that they are about to decide. Where
+    none has one of this key, and not so many precommits that this key's would have decided, it has
+    voted for nothing above X that anybody could count: it may vote for X + 1. So it is where
+    nothing was under way, and where the others went on meanwhile. Else it signs nothing up to
+    X + 2, and the others decide these heights without it.
 
 So many must answer before CometBFT is started. A member that is down for good is one of the f that
 may be faulty: where some do not answer for a while, f + 1 answers will do, of which one is right if
-those that are silent are the faulty ones. After that this member's vote counts again from the third
-height on; the others do without it until then, as when it was away.
+those that are silent are the faulty ones.
 
 A key counts as new only where nothing says otherwise: no mark is beside it, the ledger has nothing
 that CometBFT ordered, and no other member that answers is above height 0. The mark is a file,
@@ -34,6 +39,7 @@ from pathlib import Path
 from typing import Final
 
 from network.ordering.cometbft.home import SIGN_STATE
+from network.ordering.cometbft.vote_memory import VoteMemory
 
 __all__ = ["SignGuard", "answers_needed", "height_signed_at_most", "write_whole"]
 
@@ -54,9 +60,18 @@ def answers_needed(validators: int, *, patient: bool) -> int:
     return 2 * faulty + 1 if patient else faulty + 1
 
 
-def height_signed_at_most(heights: Sequence[int]) -> int:
-    """Return up to which height a key may have signed, by what the others' newest heights are."""
-    return max(heights) + _BEYOND
+def height_signed_at_most(answers: Sequence[VoteMemory], validators: int) -> int:
+    """Return up to which height a key may have signed what counts.
+
+    Args:
+        answers: what the others remember, one at least.
+        validators: how many there are.
+    """
+    highest = max(each.height for each in answers)
+    deciding = [each for each in answers if each.height == highest]
+    has_voted = any(each.has_voted for each in deciding)
+    could_have_decided = 3 * (max(each.precommits for each in deciding) + 1) > 2 * validators
+    return highest + _BEYOND if has_voted or could_have_decided else highest
 
 
 class SignGuard:
