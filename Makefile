@@ -12,7 +12,9 @@ NODE_DIR  := tests/node-client
 WORKERS   ?= 2
 
 REHEARSED := build/rehearsal
-REHEARSAL := $(QIST) rehearse examples/repayment --until 2026-09-30 \
+# solo, or cometbft, which is installed first.
+ORDERING  ?= solo
+REHEARSAL := $(QIST) rehearse examples/repayment --until 2026-09-30 --ordering $(ORDERING) \
              --expect examples/repayment/expected_arrears.csv --story --output $(REHEARSED)
 
 FAST_TESTS := tests/unit tests/vectors tests/property tests/contract tests/structure
@@ -33,7 +35,7 @@ CLIENTS   := $(NODE_STAMP) $(CLIENTS_STAMP)
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 9
 
-run: $(RUN_STAMP) ## four members live through six months of repayments (a rehearsal)
+run: $(RUN_STAMP) $(if $(filter cometbft,$(ORDERING)),$(COMETBFT)) ## four members live through six months (a rehearsal)
 	@rm -rf $(REHEARSED)
 	$(REHEARSAL)
 

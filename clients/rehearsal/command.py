@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Coroutine
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -29,6 +30,13 @@ REPORT_FILE: Final = "report.json"
 CASES_FILE: Final = "cases.csv"
 
 
+class Ordering(StrEnum):
+    """Engines that put records in order."""
+
+    SOLO = "solo"
+    COMETBFT = "cometbft"
+
+
 @app.command()
 def rehearse_folder(
     context: typer.Context,
@@ -46,6 +54,9 @@ def rehearse_folder(
         Path | None, typer.Option(help="Arrears that must come out; exit code 1 if they do not.")
     ] = None,
     story: Annotated[bool, typer.Option("--story", help="Tell the story of one borrower.")] = False,
+    ordering: Annotated[
+        Ordering, typer.Option(help="The engine by which the network's nodes agree on the order.")
+    ] = Ordering.SOLO,
     output: Annotated[
         Path | None,
         typer.Option(help="Keep network, reports and rejects in this folder (new or empty)."),
@@ -73,7 +84,16 @@ def rehearse_folder(
     try:
         outcome = asyncio.run(
             _until_ended(
-                rehearse(portfolio, plan, last, kept, teller, expected=expect, with_story=story)
+                rehearse(
+                    portfolio,
+                    plan,
+                    last,
+                    kept,
+                    teller,
+                    expected=expect,
+                    with_story=story,
+                    ordering=ordering.value,
+                )
             )
         )
     except BaseException as error:

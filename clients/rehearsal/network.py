@@ -20,6 +20,7 @@ from clients.rehearsal.plan import LENDERS, Plan
 
 MEMBERS_FILE = "members.toml"
 CHANNEL = "qist"
+SOLO = "solo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,15 @@ class RehearsalNetwork:
         await run_qist("network", "down", str(self.folder), "--json")
 
 
-async def start_network(folder: Path, plan: Plan, start: datetime) -> RehearsalNetwork:
+async def start_network(
+    folder: Path, plan: Plan, start: datetime, ordering: str
+) -> RehearsalNetwork:
     """Make a rehearsal network in *folder* and start it, contracts and founding included.
 
     Args:
         folder: does not exist, or is empty.
         start: where its clocks begin.
+        ordering: the engine, ``solo`` or ``cometbft``.
     Raises:
         RehearsalFailed: a command said no; the message is its own.
     """
@@ -97,6 +101,8 @@ async def start_network(folder: Path, plan: Plan, start: datetime) -> RehearsalN
         "--members",
         str(members),
         "--rehearsal",
+        "--ordering",
+        ordering,
         "--start",
         start.isoformat(),
         "--base-port",

@@ -20,7 +20,7 @@ from clients.rehearsal.clock import RehearsalClock
 from clients.rehearsal.day import DayByDay, morning_of
 from clients.rehearsal.desks import Desks
 from clients.rehearsal.expectation import Comparison, compare
-from clients.rehearsal.network import CHANNEL, NodeState, RehearsalNetwork, start_network
+from clients.rehearsal.network import CHANNEL, SOLO, NodeState, RehearsalNetwork, start_network
 from clients.rehearsal.origination import Origination
 from clients.rehearsal.plan import Plan
 from clients.rehearsal.portfolio import Portfolio
@@ -111,6 +111,7 @@ async def rehearse(
     *,
     expected: Path | None = None,
     with_story: bool = False,
+    ordering: str = SOLO,
 ) -> Outcome:
     """Live through *portfolio* up to and including *until*, in a network of its own.
 
@@ -118,12 +119,13 @@ async def rehearse(
         output: folder for the network; it does not exist, or is empty.
         expected: file of arrears to compare with.
         with_story: whether to tell one borrower's story.
+        ordering: the engine that orders.
     Raises:
         RehearsalFailed: the network or a step did not do what it should.
     """
     began = time.monotonic()
     start = morning_of(portfolio.first_day)
-    network = await start_network(output / NETWORK_FOLDER, plan, start)
+    network = await start_network(output / NETWORK_FOLDER, plan, start, ordering)
     try:
         observer.network_is_up(time.monotonic() - began)
         clock = RehearsalClock(network.nodes, start)
