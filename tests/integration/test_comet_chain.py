@@ -29,7 +29,7 @@ async def test_comet_chain_given_transactions_makes_blocks(tmp_path: Path) -> No
         await node.answers()
         first = await node.rpc.broadcast_tx(b"one")
         assert (first.code, first.known) == (0, False)
-        await node.reached(1)
+        await until(node.has(b"one"), "the transaction", said=node.process)
         assert node.application.transactions == [b"one"]
         refused = await node.rpc.broadcast_tx(b"no entry")
         assert (refused.code, refused.log) == (7, "refused by its first letters")
@@ -43,18 +43,26 @@ async def test_comet_chain_given_transactions_makes_blocks(tmp_path: Path) -> No
 
 
 async def test_comet_chain_makes_no_block_while_nothing_comes(tmp_path: Path) -> None:
-    """After the block with a transaction one more proves its app hash, and then there is rest."""
+    """After a block with a transaction one more proves its app hash, and then there is rest."""
     async with CometNode(tmp_path) as node:
         await node.answers()
-        await node.rpc.broadcast_tx(b"one")
-        await node.reached(2)
-        proof = await node.rpc.signed_header(2)
+        await node.ordered(b"one")
+        first = node.application.placed[b"one"]
+        app_hash = node.application.app_hash
+        await node.reached(first + 1)
+        proof = await node.rpc.signed_header(first + 1)
         assert proof is not None
-        assert proof.header.app_hash == node.application.app_hash
-        await node.rpc.broadcast_tx(b"two")
-        await node.reached(4)
+        assert proof.header.app_hash == app_hash
+        await node.ordered(b"two")
+        assert node.application.placed[b"two"] == first + 2
+        await node.reached(first + 3)
+
+        async def is_told() -> bool:
+            return (await node.rpc.status()).height == first + 3
+
+        await until(is_told, "the newest height", said=node.process)
         status = await node.rpc.status()
-        assert (status.height, status.earliest_height, status.catching_up) == (4, 1, False)
+        assert (status.earliest_height, status.catching_up) == (1, False)
         assert status.block_time is not None
         assert node.application.transactions == [b"one", b"two"]
 
@@ -63,7 +71,7 @@ async def test_comet_rpc_tells_headers_commits_and_validators(tmp_path: Path) ->
     """They are read as they were signed: the validator's own key verifies nothing less."""
     async with CometNode(tmp_path) as node:
         await node.answers()
-        await node.rpc.broadcast_tx(b"one")
+        await node.ordered(b"one")
         await node.reached(2)
         found = await node.rpc.signed_header(1)
         assert found is not None
@@ -91,8 +99,7 @@ async def test_comet_killed_is_started_again_and_the_chain_goes_on(tmp_path: Pat
     """The socket that it left does not keep it from starting; nothing is lost or made twice."""
     async with CometNode(tmp_path) as node:
         await node.answers()
-        await node.rpc.broadcast_tx(b"one")
-        await node.reached(1)
+        await node.ordered(b"one")
         pid = node.process.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -102,8 +109,7 @@ async def test_comet_killed_is_started_again_and_the_chain_goes_on(tmp_path: Pat
 
         await until(is_another, "another CometBFT process")
         await node.answers()
-        await node.rpc.broadcast_tx(b"two")
-        await until(node.has(b"two"), "the next transaction", said=node.process)
+        await node.ordered(b"two")
         assert node.application.transactions == [b"one", b"two"]
         assert node.process.restarts == len(node.exits)
         assert node.exits[0].code == -signal.SIGKILL
@@ -114,8 +120,7 @@ async def test_comet_without_its_application_is_started_until_it_is_back(tmp_pat
     """CometBFT ends, with exit code 0, when the application goes; it is started all the same."""
     async with CometNode(tmp_path) as node:
         await node.answers()
-        await node.rpc.broadcast_tx(b"one")
-        await node.reached(1)
+        await node.ordered(b"one")
         await node.server.stop()
 
         async def has_ended() -> bool:
@@ -126,8 +131,7 @@ async def test_comet_without_its_application_is_started_until_it_is_back(tmp_pat
         node.application = Listing(tmp_path / "listing.json")
         await node.serve_anew()
         await node.answers()
-        await node.rpc.broadcast_tx(b"two")
-        await until(node.has(b"two"), "the next transaction", said=node.process)
+        await node.ordered(b"two")
         assert node.application.transactions == [b"one", b"two"]
         assert "init_chain" not in node.application.calls
 
@@ -137,8 +141,7 @@ async def test_comet_whose_application_forgot_everything_tells_it_anew(tmp_path:
     async with CometNode(tmp_path) as node:
         await node.answers()
         for each in (b"one", b"two"):
-            await node.rpc.broadcast_tx(each)
-            await until(node.has(each), "a transaction", said=node.process)
+            await node.ordered(each)
     (tmp_path / "listing.json").unlink()
     async with CometNode(tmp_path, port=node.port) as again:
         await again.answers()
@@ -161,8 +164,7 @@ async def test_comet_whose_application_fails_commits_nothing_and_says_why(tmp_pa
     """What the application raises reaches the node as it was, and CometBFT's log as words."""
     async with CometNode(tmp_path, application=Failing(tmp_path / "listing.json")) as node:
         await node.answers()
-        await node.rpc.broadcast_tx(b"one")
-        await node.reached(2)
+        await node.ordered(b"one")
         await node.rpc.broadcast_tx(b"poison")
 
         async def has_failed() -> bool:

@@ -170,8 +170,7 @@ async def test_home_in_a_deep_folder_serves(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     async with CometNode(deep) as node:
         await node.answers()
-        await node.rpc.broadcast_tx(b"one")
-        await node.reached(1)
+        await node.ordered(b"one")
 
 
 def test_home_with_a_name_that_quotes_is_read_as_it_is(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """A chain of real CometBFT processes with an application that merely lists its transactions.
 
-    async with CometNode(tmp_path, genesis=…) as node:     # server and process, stopped at the end
-        await node.rpc.broadcast_tx(b"one")
-        await node.reached(2)
+    async with CometNode(tmp_path) as node:    # server and process, stopped at the end
+        await node.answers()
+        await node.ordered(b"one")
 
 The application keeps what is committed in one file, replaced whole, so a test may kill it anywhere.
 Binary and folder are the real ones; nothing is simulated.
@@ -98,12 +98,14 @@ class Listing:
     """An application whose state is the list of its transactions.
 
     The app hash is SHA-256 of the one before and the block's transactions, so that it stays the
-    same on an empty block. `calls` has the name of every request, in the order it was answered.
+    same on an empty block. `calls` has the name of every request, in the order it was answered;
+    `placed` the height of each transaction that was committed in this life.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.calls: list[str] = []
+        self.placed: dict[bytes, int] = {}
         self.height, self.app_hash = 0, hashlib.sha256(b"").digest()
         self.transactions: list[bytes] = []
         self._next: tuple[int, bytes, list[bytes]] | None = None
@@ -162,7 +164,9 @@ class Listing:
     async def commit(self, request: abci_pb2.RequestCommit) -> abci_pb2.ResponseCommit:
         self.calls.append("commit")
         assert self._next is not None
+        before = len(self.transactions)
         self.height, self.app_hash, self.transactions = self._next
+        self.placed.update(dict.fromkeys(self.transactions[before:], self.height))
         scratch = self._path.with_suffix(".new")
         kept = {
             "height": self.height,
@@ -301,6 +305,15 @@ class CometNode:
             return transaction in self.application.transactions
 
         return is_there
+
+    async def ordered(self, transaction: bytes) -> None:
+        """Hand over a transaction and wait until the application has committed it.
+
+        CometBFT makes its first block at once, and again one after each change of the app hash, so
+        in which block it comes is not known before.
+        """
+        assert (await self.rpc.broadcast_tx(transaction)).code == 0
+        await until(self.has(transaction), "the transaction in a block", said=self.process)
 
     async def reached(self, height: int) -> None:
         """Wait until the application has committed *height*."""
