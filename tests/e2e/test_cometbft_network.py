@@ -1,13 +1,10 @@
-"""Four node processes, each with its CometBFT: they order together, whatever is killed, and a solo
-network becomes one without losing its chain.
-"""
+"""Four node processes, each with its CometBFT: they order together, whatever is killed."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +13,6 @@ import pytest
 
 from clients.gateway.asynchronous import AsyncGateway
 from clients.gateway.profile import load_profile
-from ledger.channel import ChannelLedger
-from nodes.cli.network_folder import NetworkFolder
-from tests.support.comet import free_port
 from tests.support.node_network import CHANNEL, MEMBERS, NodeNetwork
 from tests.support.processes import process_of, qist, wait_for
 
@@ -66,20 +60,17 @@ class Regulator:
         assert all(len(places[tx_id]) == 1 for tx_id in self.recorded)
 
 
-def change(network: NodeNetwork, folder: Path, signers: Sequence[str], *words: str) -> int:
-    """Have members agree on a change of the channel; return the number of its block."""
+def change(network: NodeNetwork, folder: Path, *words: str) -> None:
+    """Have the members agree on a change of the channel, and order it."""
     update = folder / "change.update"
-    update.unlink(missing_ok=True)
     who = {each: ("--profile", network.profile(each), "--user", "admin") for each in MEMBERS}
     made = qist("channel", "propose", "--out", update, *words, *who["BankMSP"], "--json")
     assert made.code == 0, made.err
-    for msp_id in signers:
+    for msp_id in MEMBERS:
         signed = qist("channel", "sign", update, "--yes", *who[msp_id], "--json")
         assert signed.code == 0, signed.err
     sent = qist("channel", "submit", update, *who["BankMSP"], "--json")
     assert sent.code == 0, sent.err
-    number: int = sent.json["block_num"]
-    return number
 
 
 def comet_of(network: NodeNetwork, msp_id: str) -> psutil.Process:
@@ -119,7 +110,7 @@ async def test_members_order_together_whatever_is_killed(tmp_path: Path) -> None
         assert state["peers"] == sorted(set(MEMBERS) - {"BankMSP"})
         assert state["misbehaviour"] == {}
 
-        change(network, tmp_path, MEMBERS, "--set-batch", "max_message_count=7")
+        change(network, tmp_path, "--set-batch", "max_message_count=7")
         in_configuration(network, 1, *MEMBERS)
         await regulator.record("PtaMSP", "BankMSP")
 
@@ -157,57 +148,3 @@ def kill_everything(network: NodeNetwork) -> None:
     for pid in comets:
         os.kill(pid, signal.SIGKILL)
     network.kill(*MEMBERS)
-
-
-def give_consensus_keys(network: NodeNetwork) -> Sequence[str]:
-    """Give every member's node, which must not run, keys for CometBFT; return who orders how."""
-    words: list[str] = []
-    for member in NetworkFolder.open(network.folder).content.members:
-        org = network.folder / member.msp_id / "org"
-        made = qist("org", "add-consensus", member.node_name, "--dir", org, "--json")
-        assert made.code == 0, made.err
-        issued, address = org / "nodes" / member.node_name, f"localhost:{free_port()}"
-        given = qist(
-            "node", "consensus", network.node(member.msp_id), "--from", issued,
-            "--listen", address, "--json",
-        )  # fmt: skip
-        assert given.code == 0, given.err
-        words += ["--consenter", f"{member.msp_id}={address}={issued / 'consensus'}"]
-    return words
-
-
-async def test_solo_network_moves_to_cometbft_and_keeps_its_chain(tmp_path: Path) -> None:
-    """With one configuration block; a node that was away follows the sequencer up to it and then
-    takes part; whatever was recorded before stays as it was.
-    """
-    with NodeNetwork.running(tmp_path / "net") as network:
-        regulator = Regulator(network)
-        await regulator.record("BankMSP", "MakerMSP")
-        height = network.settled()
-        before = network.status("BankMSP")["header_hash"]
-        network.stop(*MEMBERS)
-        words = [*give_consensus_keys(network), "--capability", "channel=V3_0"]
-        here = [each for each in MEMBERS if each != AWAY]
-        network.start(*here)
-        network.ready(*here)
-        for msp_id in here:
-            network.wait_until(msp_id, "to accept", lambda each: each["ordering"]["accepting"])
-
-        number = change(network, tmp_path, here, "--ordering", "cometbft", *words)
-        assert number == height
-        in_configuration(network, 1, *here)
-        await regulator.record(*here)
-        network.start(AWAY)
-        network.ready(AWAY)
-        in_configuration(network, 1, AWAY)
-        await regulator.record(AWAY, "OperatorMSP")
-        for msp_id in MEMBERS:
-            assert network.status(msp_id)["ordering"]["role"] == "validator"
-        regulator.verify()
-        ledger = ChannelLedger.open(network.node(AWAY) / "ledger")
-        try:
-            last_of_solo = ledger.block(height - 1)
-            assert last_of_solo is not None
-            assert last_of_solo.header.hash().hex() == before
-        finally:
-            ledger.close()
