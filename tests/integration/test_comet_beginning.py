@@ -255,10 +255,12 @@ async def test_key_whose_memory_is_lost_waits_until_enough_members_answer(
     await made(tmp_path, chain, Others(chain, {}), 4).prepare(ADDRESS)
     (tmp_path / "comet" / SIGN_STATE).unlink()
     others = Others(chain, {"OperatorMSP": (1, 12)})
-    found = made(tmp_path, chain, others, 4)
-    preparing = asyncio.create_task(found.prepare(ADDRESS))
+    found, told = made(tmp_path, chain, others, 4), list[str]()
+    preparing = asyncio.create_task(found.prepare(ADDRESS, told.append))
     await until(lambda: "2 other members" in found.reason)
     assert not (tmp_path / "comet" / SIGN_STATE).exists()
+    assert told == [told[0], found.reason]
+    assert "3 other members" in told[0]
     others.heights["MakerMSP"] = (1, 14)
     await asyncio.wait_for(preparing, 10)
     assert '"16"' in (tmp_path / "comet" / SIGN_STATE).read_text()

@@ -158,21 +158,26 @@ class Beginning:
         self._others = others
         self._begin_with = begin_with
         self._relay = LightRelay(others)
+        self._tell: Callable[[str], None] = lambda _reason: None
         self._core_height: int | None = None
         self._gives_up = False
         self._begins = home / _BEGINS
         self._is_beginning = True
 
-    async def prepare(self, address: bytes) -> HowToBegin:
+    async def prepare(
+        self, address: bytes, tell: Callable[[str], None] = lambda _reason: None
+    ) -> HowToBegin:
         """Return how CometBFT begins; waits as long as that cannot be said.
 
         To be called before its folder is written and before it is started.
 
         Args:
             address: of the validator whose key CometBFT is given.
+            tell: hears for what is waited, in words.
         Raises:
             Refusal: it cannot begin at all; the message says why.
         """
+        self._tell = tell
         await self._guard_signing(address)
         how = await self._decide()
         self._core_height = None
@@ -398,6 +403,7 @@ class Beginning:
     def _wait_for(self, reason: str) -> None:
         if reason != self.reason:
             logger.warning("%s", reason)
+            self._tell(reason)
         self.reason = reason
 
 

@@ -194,7 +194,7 @@ class RunningComet:
         if self._beginning is None:
             return self.told
         address = address_of(self.told.consensus_key.public_key().public_bytes_raw())
-        how = await self._beginning.prepare(address)
+        how = await self._beginning.prepare(address, self._health.lost)
         await asyncio.to_thread(self._application.resume, how.comet_height)
         return replace(self.told, state_sync=how.state_sync)
 
