@@ -49,7 +49,8 @@ def verify_record(
     """
     signed = decode_record(record)
     ordered = _ordered(block, before)
-    finality = verify_signed_header(signed, chain_id, validators_of(before))
+    validators = validators_of(before)
+    finality = verify_signed_header(signed, chain_id, validators)
     if finality.height != ordered.comet_height + 1:
         raise FinalityError(
             f"block {block.number} was made at CometBFT's height {ordered.comet_height}, and its "
@@ -66,8 +67,8 @@ def verify_record(
             f"on {finality.app_hash.hex()}: block, verdicts or commit hash are not theirs; take "
             "them from another member's node"
         )
-    following = validators_hash(validators_of(before if after is None else after))
-    if finality.next_validators_hash != following:
+    following = validators if after is None else validators_of(after)
+    if finality.next_validators_hash != validators_hash(following):
         raise FinalityError(
             f"the record of block {block.number} names other validators for the height after it "
             "than the channel configuration: take the record from another member's node"

@@ -23,6 +23,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from ledger.validation.ranges import encode_varint
 from network.configuration import ChannelConfiguration
@@ -47,6 +48,9 @@ CONSENSUS_TYPE: Final = COMETBFT
 """Name of the engine in a channel configuration's ConsensusType."""
 VOTING_POWER: Final = 1
 """Of each validator: a member has one, and none has more weight than another."""
+
+# A configuration never changes; reading its certificates costs more than verifying a record.
+_KNOWN: Final[WeakKeyDictionary[ChannelConfiguration, tuple[Validator, ...]]] = WeakKeyDictionary()
 
 _ADDRESS_BYTES: Final = 20
 # Field 1 of a SimpleValidator: a PublicKey of 34 bytes, in it field 1: the key of 32.
@@ -111,7 +115,11 @@ def validators_of(configuration: ChannelConfiguration) -> tuple[Validator, ...]:
             f"channel {configuration.channel_id} is ordered by {configuration.consensus_type!r} "
             f"and has no validators: they come with the consensus type {CONSENSUS_TYPE!r}"
         )
-    return tuple(sorted(map(_validator, configuration.consenters), key=_place))
+    known = _KNOWN.get(configuration)
+    if known is None:
+        known = tuple(sorted(map(_validator, configuration.consenters), key=_place))
+        _KNOWN[configuration] = known
+    return known
 
 
 def _place(validator: Validator) -> tuple[int, bytes]:
