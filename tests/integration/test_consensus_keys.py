@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 import qist
 from ledger.errors import Refusal
 from network.certificates import Organisation, consensus, create_organisation, rotate_authorities
+from network.certificates.authority import identity_subject
 from network.certificates.consensus import (
     ConsensusKeys,
     add_consensus,
@@ -25,7 +27,12 @@ from network.certificates.consensus import (
 )
 from network.certificates.stored import issued_certificates
 from network.certificates.writing import move_file
-from network.configuration import ChannelConfiguration
+from network.configuration import (
+    ChannelConfiguration,
+    Consenter,
+    OrganisationSpec,
+    build_genesis,
+)
 from network.configuration.consenters import consensus_key, link_key
 from network.errors import CertificateError
 from network.msp import MSP, Certificate
@@ -37,13 +44,14 @@ from nodes.cli.node_identity import take_certificates
 from nodes.configuration import ConsensusSection, Endpoint, load_configuration
 from nodes.operations.backup import restore_backup, write_backup
 from tests.support.consenters import (
+    Ed25519,
     comet_genesis,
     consensus_certificate,
     consenter,
     four_members,
     link_certificate,
 )
-from tests.support.members import Member
+from tests.support.members import NOW, Member
 
 PORTS = NodePorts(client=Endpoint(listen="127.0.0.1:9050"), node=Endpoint(listen="127.0.0.1:9051"))
 
@@ -467,3 +475,59 @@ def test_backup_of_a_node_holds_its_consensus_keys(bank, node, tmp_path) -> None
     assert publics(consensus_keys(tmp_path / "restored")) == publics(consensus_keys(node))
     assert oct(place.stat().st_mode & 0o777) == "0o700"
     assert modes(place)["key.pem"] == modes(place)["p2p-key.pem"] == "0o600"
+
+
+def test_node_joins_a_channel_of_cometbft_only_with_the_keys_it_names(
+    bank, node, run, tmp_path
+) -> None:
+    """Said when the node is given the channel, not when it is to vote."""
+    place = tmp_path / "genesis.block"
+
+    def joins(public_key: bytes) -> Path:
+        """A genesis block in which the bank's own authorities count, and a key of it votes."""
+        others = four_members()[1:]
+        specs = [each.spec(orders=True) for each in others]
+        address = [("localhost", 7051)]
+        specs.append(OrganisationSpec("BankMSP", bank.msp_config(), address, address))
+        key = ed25519.Ed25519PublicKey.from_public_bytes(public_key)
+        subject = identity_subject("BankMSP", "consensus", "bank")
+        own = Consenter(
+            1,
+            "BankMSP",
+            bank.issue_identity(subject, key, {}, 0),
+            "localhost",
+            9052,
+            bank.issue_tls("bank", Ed25519.generate().public_key(), ["localhost"], 0),
+        )
+        block = build_genesis(
+            "qist",
+            specs,
+            orderers=[each.msp_id for each in specs],
+            when=NOW,
+            consensus="cometbft",
+            consenters=[own],
+        )
+        place.write_bytes(block.encode())
+        return place
+
+    stranger = Ed25519.generate().public_key().public_bytes_raw()
+    told = run("node", "join", node, "--genesis", joins(stranger), refused=True)
+    assert "has no section [consensus]" in told
+    add_consensus(bank, "bank")
+    take_consensus_keys(node, bank.node_folder("bank"), "127.0.0.1:9052")
+    told = run("node", "join", node, "--genesis", joins(stranger), refused=True)
+    assert f"the channel names the voting key {stranger.hex()} for BankMSP" in told
+    assert not (node / "genesis.block").exists()
+    (mine,) = publics(consensus_keys(node))
+    run("node", "join", node, "--genesis", joins(mine))
+
+
+def test_taken_consensus_port_is_said_before_the_node_is_started(bank, node, run) -> None:
+    """As for the other two ports: the start of CometBFT would fail much later."""
+    add_consensus(bank, "bank")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        take_consensus_keys(node, bank.node_folder("bank"), f"127.0.0.1:{port}")
+        (node / "genesis.block").write_bytes(comet_genesis(four_members()).encode())
+        told = run("node", "start", node, "--detach", refused=True)
+    assert f"the node cannot listen on 127.0.0.1:{port}" in told
