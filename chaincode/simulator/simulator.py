@@ -37,11 +37,12 @@ from chaincode.simulator.stub import RecordingStub
 from chaincode.simulator.watchdog import Watchdog
 from ledger.errors import Fatal, Refusal, Unavailable
 from ledger.state.ports import StateReader
-from ledger.transactions.rwset import encode_tx_rwset
+from ledger.transactions.rwset import TxRWSet, encode_tx_rwset
 
 log = logging.getLogger(__name__)
 INITIALIZED = "\x00\U0010ffffinitialized"
 """The key in a contract's namespace that holds the version last initialised (Fabric)."""
+_NO_SETS = TxRWSet()
 _MAX_MESSAGE = 4096
 """Characters of a refusal that reach the caller."""
 
@@ -93,6 +94,7 @@ class SimulationResult:
         private_reads: those of them of which it reads plain data, so that only a node that holds
             it can endorse.
         is_query: whether the called function may not write.
+        sets: what *rwset* says, before it was marshalled.
     """
 
     status: int
@@ -108,6 +110,7 @@ class SimulationResult:
     collections: tuple[tuple[str, str], ...] = ()
     private_reads: frozenset[tuple[str, str]] = frozenset()
     is_query: bool = False
+    sets: TxRWSet = _NO_SETS
 
 
 class Simulator:
@@ -335,7 +338,7 @@ class _Run:
         return SimulationResult(
             response.status, response.message, response.payload, encode_tx_rwset(sets.public),
             event, bool(written), written, asked.chaincode, self._version, sets.private,
-            sets.collections, sets.plain_reads, self._is_query,
+            sets.collections, sets.plain_reads, self._is_query, sets.public,
         )  # fmt: skip
 
 

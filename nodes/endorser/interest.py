@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from chaincode.simulator import SimulationResult
 from chaincode.system.definitions import LIFECYCLE, load_definition
 from ledger.state.ports import VALIDATION_PARAMETER, StateReader, VersionedValue
-from ledger.transactions.rwset import CollectionRWSet, decode_metadata, decode_tx_rwset
+from ledger.transactions.rwset import CollectionRWSet, decode_metadata
 from nodes.endorser.ports import PrivateData
 
 
@@ -52,7 +52,7 @@ def interest_of(state: StateReader, result: SimulationResult, private: PrivateDa
     keys: set[bytes] = set()
     touched = set(result.private_reads)
     called_writes = False
-    for record in decode_tx_rwset(result.rwset).namespaces:
+    for record in result.sets.namespaces:
         namespace = record.namespace
         written = [write.key for write in record.writes]
         written += [write.key for write in record.metadata_writes]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,9 +43,9 @@ from nodes.endorser.interest import Interest
 from nodes.endorser.proposals import UnpackedProposal
 from nodes.gateway.disclosure import verify_answer, verify_simulated
 from nodes.gateway.layouts import (
+    FirstLayouts,
     LayoutRefusal,
     Requirement,
-    layouts,
     requirement_of_policy,
     requirement_of_signature_policy,
 )
@@ -64,10 +64,11 @@ _REQUIREMENTS = 4096
 
 @dataclass(slots=True)
 class _Collection:
-    """Endorsements gathered for one proposal, all over the same payload."""
+    """Endorsements gathered for one proposal, all over the same payload; *others* can be asked."""
 
     proposal: UnpackedProposal
     signed: Any
+    others: Mapping[str, Member]
     payload: bytes = b""
     height: int = 0
     endorsements: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class Endorsing:
         self._members = members
         self._address = address
         self._timeout_s = timeout_s
+        self._layouts = FirstLayouts()
         self._requirements: dict[tuple[ChannelConfiguration, bytes, bool], Requirement] = {}
 
     async def prepare(
@@ -102,7 +104,7 @@ class Endorsing:
         Raises:
             RpcFailure: with Fabric's code and words, and a detail for each node that refused.
         """
-        collection = _Collection(proposal, signed)
+        collection = _Collection(proposal, signed, self._members.others())
         if organisations:
             await self._collect_from(collection, organisations)
         else:
@@ -110,7 +112,7 @@ class Endorsing:
         return _envelope(collection)
 
     async def _collect_from(self, collection: _Collection, organisations: Sequence[str]) -> None:
-        others, own = self._members.others(), self._endorser.msp_id
+        others, own = collection.others, self._endorser.msp_id
         missing = [each for each in organisations if each != own and each not in others]
         if missing:
             raise RpcFailure(
@@ -136,7 +138,7 @@ class Endorsing:
         simulated = await self._endorse_here(collection, with_interest=True)
         interest = simulated.interest
         requirements = self._requirements_of(interest)
-        endorsers = self._askable(collection.proposal, interest)
+        endorsers = self._askable(collection, interest)
         tried = False
         while True:
             layout = self._best_layout(requirements, endorsers, collection)
@@ -159,14 +161,14 @@ class Endorsing:
             )
         raise RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, collection.details)
 
-    def _askable(self, proposal: UnpackedProposal, interest: Interest | None) -> list[str]:
+    def _askable(self, collection: _Collection, interest: Interest | None) -> list[str]:
         """The members that can endorse, and that may see the transient data if there are any."""
         own = self._endorser.msp_id
-        others = list(self._members.others())
+        others = list(collection.others)
         readers = None if interest is None else interest.readers
         if readers is not None:
             others = [each for each in others if each in readers]
-        if proposal.transient:
+        if collection.proposal.transient:
             trusted = None if interest is None else interest.trusted
             others = [each for each in others if trusted is not None and each in trusted]
         return [own, *others]
@@ -191,12 +193,12 @@ class Endorsing:
         self, requirements: Sequence[Requirement], endorsers: Sequence[str], state: _Collection
     ) -> tuple[str, ...] | None:
         """The first layout without members that failed; with none that is down, if possible."""
-        others = self._members.others()
+        others, own = state.others, self._endorser.msp_id
         usable = [each for each in endorsers if each not in state.failed]
         up = [each for each in usable if each not in others or others[each].is_up]
         rotation = int(state.proposal.tx_id[:8], 16)
         for candidates in (up, usable):
-            found = next(layouts(requirements, candidates, self._endorser.msp_id, rotation), None)
+            found = self._layouts.find(requirements, candidates, own, rotation)
             if found is not None:
                 return found
         return None
@@ -231,8 +233,7 @@ class Endorsing:
 
     async def _ask(self, collection: _Collection, msp_ids: Sequence[str]) -> bool:
         """Ask members at once; True if all gave the same payload as is there already."""
-        others = self._members.others()
-        asked = [others[each] for each in msp_ids if each in others]
+        asked = [collection.others[each] for each in msp_ids if each in collection.others]
         for attempt in range(_ROUNDS):
             answers = await asyncio.gather(
                 *(self._ask_one(collection, each, attempt > 0) for each in asked)

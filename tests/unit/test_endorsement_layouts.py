@@ -7,6 +7,7 @@ import pytest
 from network.configuration import ChannelConfiguration
 from network.policy import parse_policy
 from nodes.gateway.layouts import (
+    FirstLayouts,
     LayoutRefusal,
     Requirement,
     layouts,
@@ -101,3 +102,16 @@ def test_layouts_of_a_channel_policy_ask_as_many_members_as_its_rule_says(
     found_layouts = found([requirement], "BankMSP")
     assert {len(each) for each in found_layouts} == {size}
     assert "BankMSP" in found_layouts[0]
+
+
+@pytest.mark.parametrize("words", [ANY_TWO, "AND('BankMSP.peer', 'PtaMSP.peer')"])
+def test_first_layout_that_is_remembered_is_that_which_is_found(words: str) -> None:
+    """For each turn, and for whoever can be asked; also where there is none."""
+    first = FirstLayouts()
+    rules = (policy(words), policy("OR('PtaMSP.peer', 'MakerMSP.peer')"))
+    for _ in range(2):
+        for members in (MEMBERS, MEMBERS[:2], MEMBERS[1:], ()):
+            for requirements in ([], rules[:1], rules):
+                for rotation in (0, 1, 2, 3, 4, 2**32 - 1):
+                    expected = next(layouts(requirements, members, "BankMSP", rotation), None)
+                    assert first.find(requirements, members, "BankMSP", rotation) == expected
