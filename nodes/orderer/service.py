@@ -1,7 +1,8 @@
 """``orderer.AtomicBroadcast`` (fabric-protos orderer/ab.proto), on the node port.
 
 Broadcast: each envelope is answered in the order in which it came, once its block is durable here;
-many are under way at once on one stream. Only the node that orders takes any: another one names it.
+many are under way at once on one stream. Only a node that orders takes any, under CometBFT that of
+every member with a consenter: another one names one that does.
 
 Deliver: committed blocks with this node's codes and commit hash in their metadata, so that a
 follower can compare. Access is /Channel/Readers, as with Fabric's orderers; requests must be bound
@@ -36,6 +37,8 @@ READERS_POLICY = "/Channel/Readers"
 SUCCESS = 200
 INTERNAL_SERVER_ERROR = 500
 SERVICE_UNAVAILABLE = 503
+
+_FOLLOWING = ("follower", "full node")
 
 UNDER_WAY = 5_000
 """Envelopes of one stream that may wait for their block; further ones are not read meanwhile."""
@@ -137,7 +140,7 @@ class OrdererService:
 
     async def _order(self, envelope: bytes) -> Any:
         status = self._engine.status()
-        if status.role == "follower":
+        if status.role in _FOLLOWING:
             return ab_pb2.BroadcastResponse(
                 status=SERVICE_UNAVAILABLE,
                 info=f"this node does not order; send the envelope to {status.endpoint}",
