@@ -51,6 +51,12 @@ from network.ordering.cometbft.proof_file import (
     encode_part,
     encode_proof,
 )
+from network.ordering.cometbft.snapshot_format import (
+    SnapshotDescription,
+    StoredBlock,
+    encode_content,
+)
+from network.ordering.cometbft.snapshot_plan import TARGETS_BYTES
 from nodes.private_data import transient
 from tests.structure.tree import ROOT, read
 
@@ -121,6 +127,8 @@ MADE = {
     ),
     "proof": encode_proof(Proof(ITEM, (SIGNED,), RECORDED)),
     "proof-part-by-a-later-record": encode_part(COVERED),
+    "snapshot": SnapshotDescription(ITEM, 1, 1000, TARGETS_BYTES[0]).encode(),
+    "snapshot-chunk": encode_content([StoredBlock(b"one", b"r1"), StoredBlock(b"two", b"r2")]),
 }
 """Examples that one call makes; the others have tests of their own below."""
 OTHERS = {"segment-header", "segment-record", "commit-hash-input", "query-read"}

@@ -47,6 +47,7 @@ __all__ = [
     "StoredBlock",
     "decode_chunk",
     "encode_chunk",
+    "encode_content",
     "format_of",
     "tail_of",
 ]
@@ -138,13 +139,18 @@ def tail_of(number: int) -> int | None:
 
 def encode_chunk(blocks: Iterable[StoredBlock]) -> bytes:
     """Return the bytes of a chunk; they may be more than CometBFT can carry."""
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True)
+    return compressor.compress(encode_content(blocks))
+
+
+def encode_content(blocks: Iterable[StoredBlock]) -> bytes:
+    """Return what a chunk expands to."""
     parts: list[bytes] = []
     count = 0
     for each in blocks:
         parts += (_U32.pack(len(each.raw)), each.raw, _U32.pack(len(each.record)), each.record)
         count += 1
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True)
-    return compressor.compress(_CHUNK_TAG + _U32.pack(count) + b"".join(parts))
+    return _CHUNK_TAG + _U32.pack(count) + b"".join(parts)
 
 
 def decode_chunk(raw: bytes) -> Sequence[StoredBlock]:
