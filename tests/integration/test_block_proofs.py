@@ -164,6 +164,9 @@ class Late:
     def now(self) -> datetime:
         return self.time
 
+    def seconds_until(self, moment: datetime) -> float | None:
+        return (moment - self.time).total_seconds()
+
 
 class Caller:
     """A call over a connection on which the caller shows no certificate."""
@@ -192,7 +195,7 @@ def service(network: LocalNetwork, when: datetime | None = None, most: int = 1) 
     channel = network.node("BankMSP").channel
     return ProofService(
         lambda channel_id: channel if channel_id == CHANNEL else None,
-        Late(when or datetime.now(UTC)),  # type: ignore[arg-type]  it only has to tell the time
+        Late(when or datetime.now(UTC)),
         ConcurrencyLimit("proofs", most),
     )
 
@@ -243,10 +246,11 @@ async def test_bytes_that_are_no_request_are_answered(network: LocalNetwork) -> 
         with grpc.secure_channel(
             endpoint.address, endpoint.credentials(), options=endpoint.options()
         ) as channel:
-            call = channel.unary_unary(METHOD)
+            call = channel.unary_unary(METHOD, bytes, bytes)
             with pytest.raises(grpc.RpcError) as refused:
                 call(raw, timeout=20)
-            code: grpc.StatusCode = refused.value.code()  # type: ignore[attr-defined]  a Call
+            assert isinstance(refused.value, grpc.Call)
+            code: grpc.StatusCode = refused.value.code()
             return code
 
     asked = [await asyncio.to_thread(ask, raw) for raw in (b"\xff", b"", b"\x0a\x01\xff")]
