@@ -74,6 +74,18 @@ async def test_comet_process_that_ends_is_started_again_whatever_its_code(
     assert not made.process.running
 
 
+async def test_comet_process_puts_aside_in_its_own_folder_which_is_empty_at_each_start(
+    tmp_path: Path,
+) -> None:
+    """What a killed one has left, up to a whole snapshot, does not pile up."""
+    made = Pretended(tmp_path, 'ls "$TMPDIR" | wc -l; touch "$TMPDIR/chunk"; echo "$TMPDIR"')
+    await made.process.start()
+    await made.ended(2)
+    await made.process.stop()
+    said = [each.message for each in made.lines]
+    assert said[:4] == ["0", str(tmp_path / "tmp")] * 2
+
+
 async def test_comet_process_that_ends_at_once_is_started_after_longer_and_longer(
     tmp_path: Path,
 ) -> None:

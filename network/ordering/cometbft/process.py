@@ -23,6 +23,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -39,6 +40,8 @@ __all__ = ["CometProcess", "Exit", "LogLine", "Restarts", "log_line"]
 
 logger = logging.getLogger(__name__)
 comet_logger = logging.getLogger(f"{__package__}.comet")
+
+SCRATCH: Final = "tmp"
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
 # What they call an error is that another node went away or does not answer.
@@ -270,7 +273,7 @@ class CometProcess:
                 *launch,
                 *command,
                 cwd=self._home,
-                env=_environment(),
+                env=_environment(_emptied(self._home / SCRATCH)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -307,9 +310,21 @@ class CometProcess:
         self._on_line(line)
 
 
-def _environment() -> dict[str, str]:
-    """Return this process's environment without what would change CometBFT's settings unseen."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
+def _environment(scratch: Path) -> dict[str, str]:
+    """Return this process's environment without what would change CometBFT's settings unseen.
+
+    What CometBFT puts aside, the chunks of a snapshot, goes into *scratch*: it may be as much as
+    the whole chain, and the machine's own place for such files may be small.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_PREFIXES)}
+    return {**kept, "TMPDIR": str(scratch)}
+
+
+def _emptied(scratch: Path) -> Path:
+    """Return the folder without what a killed process has left in it."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
+    return scratch
 
 
 class _Lines:
