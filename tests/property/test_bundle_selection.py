@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import replace
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from network.ordering.cometbft.bundle import BundleKind, BundleLimits, limits_of, open_bundle
@@ -124,7 +124,6 @@ OPENED = {
 }
 
 
-@settings(max_examples=60)
 @given(
     loads=st.dictionaries(
         st.sampled_from(IDS), st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1

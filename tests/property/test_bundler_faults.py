@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from functools import cache
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.errors import OrderingRefusal, OrderingUnavailable
@@ -180,7 +180,7 @@ class FaultyRun:
         assert succeeded <= len(made)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=min(40, settings().max_examples))
 @given(steps)
 def test_outcomes_are_as_they_are_told(found) -> None:
     """Success: in a block. Definite failure: in none, then and later. And everybody is told."""
