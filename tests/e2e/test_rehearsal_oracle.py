@@ -141,14 +141,23 @@ def test_rehearsal_with_a_wrong_expectation_ends_with_1_and_names_the_row(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("added", [SILENT_MAKER, NO_OF_THE_OPERATOR], ids=["silent", "no"])
-def test_rehearsal_under_another_policy_equals_the_oracle(tmp_path: Path, added: str) -> None:
-    """What a policy file says of votes, parameters and the regulator decides the cases."""
+@pytest.mark.parametrize(
+    ("added", "ordering"),
+    [(SILENT_MAKER, "solo"), (NO_OF_THE_OPERATOR, "cometbft")],
+    ids=["silent", "no"],
+)
+def test_rehearsal_under_another_policy_equals_the_oracle(
+    tmp_path: Path, added: str, ordering: str
+) -> None:
+    """What a policy file says of votes, parameters and the regulator decides the cases, whichever
+    engine puts the records in order.
+    """
     policy = tmp_path / "policy.toml"
     usual = (ODDITIES / "policy.toml").read_text("utf-8")
     policy.write_text(usual.replace('"next_day"', '"never"') + added, encoding="utf-8")
     output = tmp_path / "out"
-    done = rehearse(ODDITIES, output, "--until", str(UNTIL), "--policy", str(policy))
+    words = ("--until", str(UNTIL), "--policy", str(policy), "--ordering", ordering)
+    done = rehearse(ODDITIES, output, *words)
     assert done.returncode == 0, done.stderr + done.stdout
     oracle = check_against_oracle(ODDITIES, policy, output)
     ends = {case.ended_as for case in oracle.cases}
