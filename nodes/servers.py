@@ -31,7 +31,7 @@ from nodes.gateway.service import Gateway, add_gateway_service, gateway_endpoint
 from nodes.orderer.consensus import ConsensusService, ServedComet, add_consensus_service
 from nodes.orderer.service import OrdererService, add_orderer_service
 from nodes.private_data.room import PrivateDataRoom
-from nodes.private_data.service import add_private_data_service
+from nodes.private_data.service import add_private_data_service, private_data_endpoints
 from nodes.proofs import ProofService, add_proof_service
 from nodes.rpc.calls import CallService, add_call_service
 from nodes.rpc.concurrency import ConcurrencyLimit
@@ -184,8 +184,9 @@ class Servers:
         )
         endorsing = EndorserService(self._find_endorser, self.endorsements)
         add_endorser_service(server, endorsing, guard)
-        calls = CallService(endorser_endpoints(endorsing, guard))
-        add_call_service(server, calls, guard, guard.watch)
+        called = endorser_endpoints(endorsing, guard)
+        called |= private_data_endpoints(self._private.service, guard)
+        add_call_service(server, CallService(called), guard, guard.watch)
         add_orderer_service(server, self._orderer, guard)
         add_private_data_service(server, self._private.service, guard)
         add_consensus_service(server, self._consensus, guard)

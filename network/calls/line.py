@@ -2,8 +2,8 @@
 
 The stream is opened by the first call and again after it broke. What is ready to be sent while a
 frame is being sent goes with the next one, so the busier the line the less each call costs. Where
-the other side does not offer the stream, and for requests of some size, a gRPC call of its own is
-made: the caller sees no difference.
+the other side does not offer the stream, or does not take this method on it, and for requests of
+some size, a gRPC call of its own is made: the caller sees no difference.
 
 Invariants:
 - A call ends by its answer, by its failure, by its deadline, or with UNAVAILABLE when the stream
@@ -101,6 +101,7 @@ class CallLine:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self._alone: dict[str, Any] = {}
+        self._not_taken: set[str] = set()
         self._offered = True
         self._stream: _Stream | None = None
         self._opening: asyncio.Task[CallFailed | None] | None = None
@@ -125,10 +126,25 @@ class CallLine:
         Raises:
             grpc.RpcError: it failed; see the module's docstring.
         """
-        if self._stream is None and self._offered and len(request) <= ITEM_BYTES:
+        shares = method not in self._not_taken and len(request) <= ITEM_BYTES
+        if shares and self._stream is None and self._offered:
             await self._ready(timeout_s)
-        if self._stream is None or len(request) > ITEM_BYTES:
+        if not shares or self._stream is None:
             return await self._call_alone(method, request, timeout_s, height)
+        item = await self._call_on_stream(method, request, timeout_s, height)
+        if item.kind == FAILURE:
+            number, message, metadata = decode_failure(item.content)
+            code = _CODES.get(number, grpc.StatusCode.UNKNOWN)
+            if code is not grpc.StatusCode.UNIMPLEMENTED:
+                raise CallFailed(code, message, metadata)
+            # The port has other services than those that the stream takes calls of.
+            self._not_taken.add(method)
+            return await self._call_alone(method, request, timeout_s, height)
+        return item.content, item.height
+
+    async def _call_on_stream(
+        self, method: str, request: bytes, timeout_s: float, height: int
+    ) -> Item:
         loop = asyncio.get_running_loop()
         self._number = number = self._number % 0xFFFFFFFF + 1
         answer: asyncio.Future[Item] = loop.create_future()
@@ -136,7 +152,7 @@ class CallLine:
         self._send(encode_item(CALL, number, request, name=method.encode(), height=height))
         deadline = loop.call_later(timeout_s, self._expire, answer)
         try:
-            item = await answer
+            return await answer
         except BaseException:
             if self._waiting.get(number) is answer and self._stream is not None:
                 self._send(encode_item(CANCEL, number))
@@ -144,10 +160,6 @@ class CallLine:
         finally:
             deadline.cancel()
             self._waiting.pop(number, None)
-        if item.kind == FAILURE:
-            code, message, metadata = decode_failure(item.content)
-            raise CallFailed(_CODES.get(code, grpc.StatusCode.UNKNOWN), message, metadata)
-        return item.content, item.height
 
     async def close(self, grace_s: float | None = None) -> None:
         """End the stream after the calls at work, if they end in time; the others fail."""
@@ -182,12 +194,12 @@ class CallLine:
             made = self._alone[method] = self._channel.unary_unary(
                 method, request_serializer=bytes, response_deserializer=bytes
             )
-        call = made(
-            request,
-            timeout=timeout_s,
-            metadata=((HEIGHT_KEY, str(height)),) if height else None,
-        )
-        answer: bytes = await call
+        told = ((HEIGHT_KEY, str(height)),) if height else None
+        try:
+            call = made(request, timeout=timeout_s, metadata=told)
+            answer: bytes = await call
+        except grpc.aio.UsageError:
+            raise CallFailed(grpc.StatusCode.UNAVAILABLE, _CLOSED) from None
         for key, value in await call.trailing_metadata() or ():
             if key == HEIGHT_KEY and str(value).isdigit() and len(str(value)) < 19:
                 return answer, int(value)

@@ -71,7 +71,6 @@ class Member:
     _channel: grpc.aio.Channel
     _rests_on: object = None
     _line: CallLine = field(init=False)
-    _calls: dict[str, Any] = field(init=False, default_factory=dict)
     _down_until: float = 0.0
     _pause_s: float = 0.0
 
@@ -127,16 +126,9 @@ class Member:
             MemberUnavailable: no answer in time, or no connection.
             MemberRefused: the node refused.
         """
-        call = self._calls.get(method)
-        if call is None:
-            call = self._calls[method] = self._channel.unary_unary(
-                method, request_serializer=bytes, response_deserializer=bytes
-            )
         try:
-            answer: bytes = await call(request, timeout=timeout_s)
-        except grpc.aio.UsageError as error:
-            raise MemberUnavailable("the connection has been given up; ask again") from error
-        except grpc.aio.AioRpcError as error:
+            answer, _ = await self._line.call(method, request, timeout_s)
+        except grpc.RpcError as error:
             text = error.details() or error.code().name
             if error.code() in _DOWN:
                 self._mark_down(text)

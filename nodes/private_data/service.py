@@ -50,7 +50,7 @@ from nodes.private_data.transient import TransientFull, TransientStore
 from nodes.rpc.concurrency import ConcurrencyLimit, MemberShares
 from nodes.rpc.connections import calling_member
 from nodes.rpc.failures import RpcFailure, shorten
-from nodes.rpc.handlers import Guard, unary
+from nodes.rpc.handlers import Endpoint, Guard
 
 __all__ = ["PrivateDataService", "add_private_data_service"]
 
@@ -232,12 +232,19 @@ class PrivateDataService:
         return found
 
 
+def private_data_endpoints(service: PrivateDataService, guard: Guard) -> dict[str, Endpoint]:
+    """Return the RPCs of *service*, for callers that pass *guard*, by full name."""
+    found = (
+        Endpoint("Push", BoundedMessage(MOST_PUSH_BYTES), service.push, guard),
+        Endpoint("Pull", BoundedMessage(MOST_REQUEST_BYTES), service.pull, guard),
+    )
+    return {f"/{SERVICE}/{each.name}": each for each in found}
+
+
 def add_private_data_service(
     server: grpc.aio.Server, service: PrivateDataService, guard: Guard
 ) -> None:
     """Offer *service* on *server* to callers that pass *guard*."""
-    handlers = {
-        "Push": unary("Push", BoundedMessage(MOST_PUSH_BYTES), service.push, guard),
-        "Pull": unary("Pull", BoundedMessage(MOST_REQUEST_BYTES), service.pull, guard),
-    }
+    endpoints = private_data_endpoints(service, guard).values()
+    handlers = {each.name: each.handler() for each in endpoints}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -163,6 +163,24 @@ async def test_call_that_is_given_up_is_cancelled_at_the_other_end(offered: bool
         assert text_of((await line.call(ECHO, message("on"), DEADLINE_S))[0]) == "ON"
 
 
+async def test_method_that_the_stream_does_not_take_is_called_alone() -> None:
+    """A port has other services too; the stream is asked once."""
+    services = Services()
+    server = grpc.aio.server()
+    handlers = {each.name: each.handler() for each in services.endpoints.values()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
+    add_call_service(server, CallService({REFUSE: services.endpoints[REFUSE]}))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with line_to(port) as line:
+        for number in (1, 2):
+            assert text_of((await line.call(ECHO, message("x"), DEADLINE_S))[0]) == "X"
+            assert services.alone == number
+        with pytest.raises(CallFailed):
+            await line.call(REFUSE, message("on the stream"), DEADLINE_S)
+    await server.stop(None)
+
+
 async def test_large_request_is_made_by_a_call_of_its_own() -> None:
     """So that small ones need not wait behind it."""
     services = Services()
@@ -290,7 +308,7 @@ async def test_node_port_takes_calls_of_members_only(tmp_path: Path) -> None:
         credentials = endpoint.credentials()
         async with grpc.aio.secure_channel(endpoint.address, credentials) as channel:
             line = CallLine(channel)
-            with pytest.raises(CallFailed) as refused:
+            with pytest.raises(grpc.RpcError) as refused:
                 await line.call(PROCESS_PROPOSAL, request, DEADLINE_S)
             assert refused.value.code() is Code.UNIMPLEMENTED
             empty = gateway_pb2.SubmitRequest().SerializeToString()
