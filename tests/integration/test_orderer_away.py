@@ -12,12 +12,9 @@ from clients.gateway.asynchronous import AsyncContract, AsyncGateway
 from clients.gateway.errors import CommitStatusError, SubmitError
 from clients.gateway.messages import commit_request
 from clients.gateway.retry import RetryPolicy
-from ledger.state.database import ChannelDatabase
-from ledger.state.keys import decode_entry, encode_entry, public_prefix
-from ledger.state.version import Version
-from ledger.validation.updates import Update
 from tests.support.counter import Counter
 from tests.support.local_network import CHANNEL, DEADLINE_S, local_network, until
+from tests.support.tampering import tamper
 
 
 def counter(gateway: AsyncGateway) -> AsyncContract:
@@ -86,18 +83,6 @@ async def test_client_waiting_for_a_commit_is_told_when_its_node_goes(tmp_path: 
         assert told.value.code is grpc.StatusCode.UNAVAILABLE
         await network.start("BankMSP", "PtaMSP")
         await network.verify()
-
-
-def tamper(ledger: Path, namespace: str, key: str) -> None:
-    """Make a ledger believe that another transaction wrote *key* last."""
-    database = ChannelDatabase(ledger / "state")
-    place = public_prefix(namespace) + key.encode()
-    raw = database.get(place)
-    assert raw is not None
-    entry = decode_entry(raw)
-    changed = Update(key.encode(), entry.value, Version(0, 7), entry.metadata)
-    database.write([(place, encode_entry(changed))], [])
-    database.close()
 
 
 async def test_node_whose_state_was_changed_halts_at_the_first_difference_and_still_answers(

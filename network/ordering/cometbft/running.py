@@ -46,13 +46,16 @@ __all__ = ["RunningComet", "divergence_in"]
 
 _LOOK_EVERY_BLOCKS: Final = 100
 
-# What CometBFT says when more than two thirds decided on what this node's state contradicts:
-# at a new height, at one that is fetched from others, and when it compares itself with the node.
+# CometBFT says so when its consensus has stopped for good; its process goes on.
+_CONSENSUS_FAILED = "CONSENSUS FAILURE"
+# And when more than two thirds voted for what this node's state contradicts: at a new height, at
+# one that is fetched from others, and when it compares itself with the node.
 _DIVERGED = (
-    ("+2/3 committed an invalid block", "wrong Block.Header."),
+    (_CONSENSUS_FAILED, "wrong Block.Header."),
     ("Error in validation", "wrong Block.Header."),
     ("state.AppHash does not match AppHash after replay",),
 )
+_BRING_UP_AGAIN_S: Final = 5.0
 
 
 class RunningComet:
@@ -266,10 +269,19 @@ class RunningComet:
             self._on_failure(
                 Divergence(
                     "the validators agreed on another outcome than this node's: CometBFT says "
-                    f"{found!r}; compare this node's ledger with those of the other members, and "
-                    "restore the one that is wrong"
+                    f"{found!r}. Compare this node's ledger with those of the other members; if it "
+                    "is the one that is wrong, restore the node from a backup, without the folder "
+                    "of CometBFT, which remembers the wrong outcome"
                 )
             )
+        elif _CONSENSUS_FAILED in line.message:
+            self._health.lost(f"CometBFT's consensus failed and is brought up again: {line}")
+            self._spawn(self._bring_up_later(), "CometBFT: to be brought up again")
+
+    async def _bring_up_later(self) -> None:
+        """Bring CometBFT up again after a pause, in which what was wrong may end."""
+        await asyncio.sleep(_BRING_UP_AGAIN_S)
+        self._bring_up.set()
 
     def _ended_by_itself(self, ended: Exit) -> None:
         if self._beginning is not None and self._beginning.hear(ended.last_words):
