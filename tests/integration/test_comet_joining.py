@@ -6,11 +6,15 @@ Each case ends with equal heights, header hashes and commit hashes, and a clean 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from network.ordering.cometbft import running
+from network.ordering.cometbft.retention import retain_height
 from tests.support.comet_nodes import CometNetwork, comet_network
+from tests.support.local_network import MEMBERS
 
 LATE = "PtaMSP"
 INTERVAL = 5
@@ -96,5 +100,34 @@ async def test_ledger_that_is_behind_or_torn_gets_its_blocks_from_comet_again(
         await network.start(LATE)
         assert "never finished" in "; ".join(network.node(LATE).channel.ledger.recovered)
         await caught_up(network)
+        await network.add("k", 1, LATE)
+        await network.verify()
+
+
+async def test_old_ledger_beside_blocks_that_are_pruned_everywhere_takes_a_snapshot(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CometBFT's data begin behind what the ledger has, and nobody has what lies between."""
+    caplog.set_level("INFO", "network.ordering.cometbft.snapshots")
+    monkeypatch.setattr(running, "retain_height", partial(retain_height, kept=2))
+    monkeypatch.setattr(running, "KEPT_HEIGHTS", 0)
+    monkeypatch.setattr(running, "_LOOK_EVERY_BLOCKS", 1)
+    async with comet_network(tmp_path, interval=3) as network:
+        await network.stop(LATE)
+        kept = network.copy(LATE, "ledger", "earlier")
+        await network.start(LATE)
+        await caught_up(network)
+        await network.add("k", 12)
+        await network.settled()
+        for each in MEMBERS:
+            status = await network.asked(each, "status")
+            assert int(status["sync_info"]["earliest_block_height"]) > 4, each
+        await network.stop(LATE)
+        network.put_back(LATE, "ledger", kept)
+        await network.start(LATE)
+        await caught_up(network)
+        assert "they begin behind what the ledger of this node has" in caplog.text
+        assert "the snapshot is restored up to block" in caplog.text
+        assert "signs nothing up to" not in caplog.text
         await network.add("k", 1, LATE)
         await network.verify()
