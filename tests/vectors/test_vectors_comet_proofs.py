@@ -82,3 +82,23 @@ def test_recorded_proof_fails_with_a_byte_changed() -> None:
         changed[place] ^= 1 << place % 8
         with pytest.raises(FinalityError):
             verifier.verify(bytes(changed))
+
+
+def test_recorded_proof_leads_from_an_orderers_signature_to_votes() -> None:
+    """Of a channel that began as solo: block 3 moved it, block 4 is the first that was voted on."""
+    folder = FOLDER.parent / "migrated"
+    genesis = Block.decode((folder / "genesis.block").read_bytes())
+    raw = (folder / "4.proof").read_bytes()
+    proved = ProofVerifier(genesis).verify(raw)
+    assert proved.block.header.hash().hex() == (
+        "40adb630b26b0b53aab582a5a25e2fd0d4c7f227db43fd4be6de108e2f95c1e4"
+    )
+    assert (proved.basis, proved.codes) == (Basis.RECORD, (TxValidationCode.VALID,))
+    assert (len(proved.signers), proved.voters) == (4, 4)
+    (move,) = decode_proof(raw).configurations
+    assert (move.header.number, move.basis) == (3, Basis.SIGNATURES)
+    for place in range(0, len(raw), 3001):
+        changed = bytearray(raw)
+        changed[place] ^= 1 << place % 8
+        with pytest.raises(FinalityError):
+            ProofVerifier(genesis).verify(bytes(changed))
