@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,9 @@ from network.certificates.consensus import consensus_keys, public_bytes
 from network.configuration import ChannelConfiguration, config_of_block
 from network.configuration.consenters import consensus_key
 from network.ordering.cometbft.ordered import comet_height_of
+from network.ordering.cometbft.proof_file import Basis
+from network.ordering.cometbft.proof_making import make_proof
+from network.ordering.cometbft.proofs import ProofVerifier
 from tests.support.howto_pages import free_base, run_page
 from tests.support.processes import (
     network_down_at_the_end,
@@ -67,7 +70,7 @@ def test_chain_tells_who_ordered_at_every_height(folder: Path) -> None:
     qist("node", "stop", str(folder / "naya-node"))
     ledger = ChannelLedger.open(folder / "naya-node" / "ledger")
     try:
-        blocks: list[Block] = [ledger.block(number) for number in range(ledger.height)]
+        blocks = list(ledger.blocks())
     finally:
         ledger.close()
     configurations = [
@@ -107,3 +110,21 @@ def test_old_key_is_gone_and_the_one_that_is_left_is_named(folder: Path) -> None
     ):
         assert [public_bytes(each) for each in consensus_keys(place).voting] == [named["BankMSP"]]
         assert not (place / "consensus/next-cert.pem").exists()
+
+
+def test_every_block_is_proved_from_the_genesis_block(folder: Path) -> None:
+    """By the orderer up to the move, and by whoever the validators were at each block after it."""
+    qist("node", "stop", str(folder / "naya-node"))
+    with closing(ChannelLedger.open(folder / "naya-node" / "ledger")) as ledger:
+        blocks = list(ledger.blocks())
+        proofs = [make_proof(ledger, number) for number in range(1, len(blocks))]
+    verifier = ProofVerifier(Block.decode((folder / "naya-node" / "genesis.block").read_bytes()))
+    bases = []
+    for block, raw in zip(blocks[1:], proofs, strict=True):
+        proved = verifier.verify(raw)
+        assert (proved.block.header, proved.block.data) == (block.header, block.data)
+        bases.append(proved.basis)
+    solo = sum(comet_height_of(block) == 0 for block in blocks[1:])
+    assert bases[:solo] == [Basis.SIGNATURES] * solo
+    assert Basis.SIGNATURES not in bases[solo:]
+    assert bases[-1] is Basis.RECORD
