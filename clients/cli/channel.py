@@ -29,6 +29,7 @@ from clients.cli.channel_options import (
     OrdererEndpoint,
     Ordering,
     Policy,
+    RemoveConsenter,
     RemoveOrganisation,
     ReplaceCa,
     SetBatch,
@@ -47,11 +48,7 @@ from network.configuration import (
     describe_changes,
 )
 from network.configuration.agreement import Agreement, preview_update, read_agreement
-from network.configuration.consenters import (
-    COMETBFT,
-    SAFE_CONSENTERS,
-    verify_all_members_order,
-)
+from network.configuration.consenters import COMETBFT, SAFE_CONSENTERS
 from network.configuration.description import configuration_lines, describe_block
 from network.configuration.edited import decode_edited, encode_for_editing
 from network.configuration.edits import verify_access
@@ -146,6 +143,7 @@ def propose(
     consenter_key: ConsenterKey = None,
     consenter_link: ConsenterLink = None,
     consenter_address: ConsenterAddress = None,
+    remove_consenter: RemoveConsenter = None,
     set_batch: SetBatch = None,
     acl: Acl = None,
     policy: Policy = None,
@@ -164,6 +162,7 @@ def propose(
         consenter_key=consenter_key or (),
         consenter_link=consenter_link or (),
         consenter_address=consenter_address or (),
+        remove_consenter=remove_consenter or (),
         remove_organisation=remove_organisation or (),
         set_batch=set_batch or (),
         policy=policy or (),
@@ -198,7 +197,6 @@ def _look_ahead(caller: Caller, current: ChannelConfiguration, update: UpdateFil
         current.channel_id, preview_update(current, update.config_update)
     )
     verify_may_follow(current, following)
-    verify_all_members_order(following)
     verify_access(following)
     if caller.has_profile:
         _note_exclusion(caller, current, following)

@@ -42,3 +42,4 @@ ConsenterLink = Annotated[
 ConsenterAddress = Annotated[
     Many, typer.Option(help="MSPID=host:port, where its consensus process is reached.")
 ]
+RemoveConsenter = Annotated[Many, typer.Option(help="MSP id of a member that orders no longer.")]

@@ -6,7 +6,7 @@
     --set-batch max_message_count=200     --acl event/Block=/Channel/Application/Admins
     --policy /Channel/Application/Endorsement="MAJORITY Endorsement"
     --capability application=V2_5         --ordering cometbft
-    --consenter NayaMSP=naya.example:7052=naya/nodes/naya1
+    --consenter NayaMSP=naya.example:7052=naya/nodes/naya1   --remove-consenter NayaMSP
     --consenter-key NayaMSP=naya/nodes/naya1/consensus/next-cert.pem
     --consenter-address NayaMSP=naya.example:7152   --consenter-link NayaMSP=p2p-cert.pem
 
@@ -55,6 +55,7 @@ class Wishes:
     consenter_key: Sequence[str] = ()
     consenter_link: Sequence[str] = ()
     consenter_address: Sequence[str] = ()
+    remove_consenter: Sequence[str] = ()
     remove_organisation: Sequence[str] = ()
     set_batch: Sequence[str] = ()
     policy: Sequence[str] = ()
@@ -120,6 +121,8 @@ class Wishes:
             consenter_edits.replace_link_certificate(config, msp_id, read_file(Path(place)))
         for msp_id, text in _pairs(self.consenter_address, "NayaMSP=naya.example:7052"):
             consenter_edits.set_consenter_address(config, msp_id, read_endpoint(text, msp_id))
+        for msp_id in self.remove_consenter:
+            consenter_edits.remove_consenter(config, msp_id)
 
 
 def _certificates(folder: Path) -> tuple[bytes, bytes]:

@@ -15,8 +15,6 @@ Rules of a change, checked by the orderer's gate and by every committer:
   other share all but one; addresses and certificates of links are free;
 - a certificate that comes is of its member's own authority.
 
-Only the gate asks that every member of the channel has a consenter.
-
 Neither a certificate's end nor its revocation counts afterwards, nor that its authority retires:
 what takes a consenter out is a change that the members agree on, and never one member's own
 authorities or the passing of time. Hence nothing here looks at a clock.
@@ -47,7 +45,6 @@ __all__ = [
     "SOLO",
     "consensus_key",
     "link_key",
-    "verify_all_members_order",
     "verify_certificates",
     "verify_consenters",
     "verify_consenters_may_follow",
@@ -216,26 +213,6 @@ def verify_certificates(
                     f"the {kind} certificate of {_name(each)} is not one of the member's own "
                     f"{'TLS ' if tls else ''}authority: {reason}"
                 ) from reason
-
-
-def verify_all_members_order(configuration: ChannelConfiguration) -> None:
-    """Check that where CometBFT orders no member is without a consenter.
-
-    Blocks come to a member's node through the CometBFT process beside it, and only consenters'
-    processes are let in by the others. It is a rule of the gate, since a committer could commit on.
-
-    Raises:
-        ConfigurationError: a member would be cut off.
-    """
-    if configuration.consensus_type != COMETBFT:
-        return
-    ordering = {each.msp_id for each in configuration.consenters}
-    without = [msp_id for msp_id in configuration.organisations if msp_id not in ordering]
-    if without:
-        raise ConfigurationError(
-            f"{', '.join(without)} would be without a consenter, and get no block any more: under "
-            f"{COMETBFT} every member orders; give each one, or take the member out"
-        )
 
 
 def verify_consenters_may_follow(

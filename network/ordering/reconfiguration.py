@@ -24,7 +24,6 @@ from fabric_protos.common import common_pb2
 from fabric_protos.orderer import configuration_pb2
 
 from network.configuration import COMETBFT, SOLO, ChannelConfiguration, apply_update
-from network.configuration.consenters import verify_all_members_order
 from network.errors import ConfigurationError, OrderingRefusal, PolicyError
 from network.msp import SigningIdentity
 from network.ordering.admission import BAD_REQUEST, WRITERS_POLICY
@@ -114,7 +113,6 @@ def verify_orderable(current: ChannelConfiguration, following: ChannelConfigurat
             "that orders"
         )
     if following.consensus_type == COMETBFT:
-        verify_all_members_order(following)
         _verify_consenters_are_nodes(following)
     elif following.orderer_endpoints[0] != current.orderer_endpoints[0]:
         _verify_is_node(following, following.orderer_endpoints[0])

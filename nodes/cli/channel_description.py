@@ -151,7 +151,6 @@ class ChannelDescription(Section):
 
     @model_validator(mode="after")
     def _consenters_are_complete(self) -> ChannelDescription:
-        refuse_idle(self.ordering, self.orderers, [member.msp_id for member in self.members])
         for member in self.members:
             orders = self.ordering == COMETBFT and member.msp_id in self.orderers
             if orders and not member.is_consenter:
@@ -192,19 +191,6 @@ def refuse_strangers(named: tuple[str, ...], members: list[str], what: str = "or
         raise ValueError(
             f"{what} names {', '.join(strangers)}, which is no member; "
             f"name one of {', '.join(members)}"
-        )
-
-
-def refuse_idle(ordering: str, orderers: tuple[str, ...], members: list[str]) -> None:
-    """Check that where CometBFT orders every member does: blocks come to no other.
-
-    Raises:
-        ValueError: one does not.
-    """
-    idle = [msp_id for msp_id in members if msp_id not in orderers]
-    if ordering == COMETBFT and idle:
-        raise ValueError(
-            f"orderers lacks {', '.join(idle)}, and with {COMETBFT} every member orders; name all"
         )
 
 

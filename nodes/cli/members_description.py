@@ -37,7 +37,6 @@ from nodes.cli.channel_description import (
     BatchDescription,
     ChannelId,
     MspId,
-    refuse_idle,
     refuse_strangers,
     refuse_twice,
 )
@@ -136,8 +135,6 @@ class MembersDescription(Section):
     def _orderers_are_members(self) -> MembersDescription:
         known = [member.msp_id for member in self.members]
         refuse_strangers(self.orderers, known)
-        if self.orderers:
-            refuse_idle(self.ordering, self.orderers, known)
         for member in self.members:
             refuse_strangers(member.terms_with or (), known, f"terms_with of {member.msp_id}")
             refuse_strangers(

@@ -10,7 +10,6 @@ import typer
 
 from ledger.errors import Refusal
 from network.configuration import COMETBFT, SOLO
-from nodes.cli.channel_description import refuse_idle
 from nodes.cli.members_description import USUAL_MEMBERS, MembersDescription
 from nodes.cli.network_folder import USUAL_PORT, NetworkFolder, create_network
 from nodes.cli.network_run import (
@@ -80,15 +79,7 @@ def create(
 def _ordered_by(description: MembersDescription, ordering: str) -> MembersDescription:
     if ordering not in ("", SOLO, COMETBFT):
         raise Refusal(f"{ordering[:40]!r} orders nothing: give {SOLO} or {COMETBFT}")
-    if not ordering:
-        return description
-    if description.orderers:
-        try:
-            members = [each.msp_id for each in description.members]
-            refuse_idle(ordering, description.orderers, members)
-        except ValueError as reason:
-            raise Refusal(str(reason)) from reason
-    return description.model_copy(update={"ordering": ordering})
+    return description.model_copy(update={"ordering": ordering}) if ordering else description
 
 
 @app.command("up")

@@ -229,25 +229,23 @@ def _verify_membership(
 def _verify_consensus(
     folder: Path, configuration: NodeConfiguration, channel: ChannelConfiguration
 ) -> None:
-    """Check that the node can do its part where CometBFT orders."""
-    if channel.consensus_type != COMETBFT:
+    """Check that the node of a member that orders by CometBFT can do its part."""
+    own = [each for each in channel.consenters if each.msp_id == configuration.msp_id]
+    if channel.consensus_type != COMETBFT or not own:
         return
     if configuration.consensus is None:
         raise Refusal(
-            f"channel {channel.channel_id} is ordered by CometBFT, and node.toml in {folder} has "
-            "no section [consensus]: give the node its keys and a port with `qist node consensus "
+            f"{configuration.msp_id} has a consenter on channel {channel.channel_id}, and node.toml"
+            f" in {folder} has no section [consensus]: give the node its keys and a port with "
+            f"`qist node consensus {folder}`"
+        )
+    named = consensus_key(own[0])
+    if consensus_keys(folder).voting_key(named) is None:
+        raise Refusal(
+            f"the channel names the voting key {named.hex()} for {configuration.msp_id}, and the "
+            f"node in {folder} has another: give it the right one with `qist node consensus "
             f"{folder}`"
         )
-    keys = consensus_keys(folder)
-    for each in channel.consenters:
-        if each.msp_id != configuration.msp_id:
-            continue
-        if keys.voting_key(consensus_key(each)) is None:
-            raise Refusal(
-                f"the channel names the voting key {consensus_key(each).hex()} for {each.msp_id}, "
-                f"and the node in {folder} has another: give it the right one with `qist node "
-                f"consensus {folder}`"
-            )
 
 
 def _host_of(address: str) -> str:
