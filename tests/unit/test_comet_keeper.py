@@ -10,7 +10,7 @@ import pytest
 
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import with_validation
-from ledger.errors import CorruptionError, Fatal, Unavailable
+from ledger.errors import CorruptionError, Fatal, Refusal, Unavailable
 from ledger.transactions.codes import TxValidationCode
 from network.errors import Divergence, FinalityError
 from network.ordering.cometbft.errors import CometUnavailable
@@ -137,6 +137,27 @@ async def test_record_that_came_another_way_is_not_asked_for(chain: VotedChain) 
     channel.filed[3] = chain.records[3]
     assert await keeper.catch_up() == 1
     assert comet.asked == [2, 4, 8]
+
+
+async def test_record_that_comes_another_way_meanwhile_stays(chain: VotedChain) -> None:
+    """Two records of a block may differ in whose votes they hold; the first one is kept."""
+    channel = Channel(chain, height=2)
+
+    async def come_first(number: int, kind: str, data: bytes) -> None:
+        channel.filed[number] = b"another record"
+        raise Refusal("block 1 has other evidence of this kind already")
+
+    async def refuse(number: int, kind: str, data: bytes) -> None:
+        raise Refusal("there is no such block")
+
+    channel.add_evidence = come_first  # type: ignore[method-assign]
+    keeper = keeper_of(chain, channel, Comet(chain))
+    await keeper.catch_up()
+    assert (channel.filed, keeper.recorded) == ({1: b"another record"}, 1)
+    channel = Channel(chain, height=2)
+    channel.add_evidence = refuse  # type: ignore[method-assign]
+    with pytest.raises(Refusal, match="no such block"):
+        await keeper_of(chain, channel, Comet(chain)).catch_up()
 
 
 async def test_headers_that_were_pruned_are_passed_over(chain: VotedChain) -> None:

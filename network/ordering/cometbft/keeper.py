@@ -26,7 +26,7 @@ from typing import Final
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import codes_of, last_config_of
 from ledger.blocks.structure import is_config_block
-from ledger.errors import CorruptionError
+from ledger.errors import CorruptionError, Refusal
 from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration
 from network.errors import Divergence, FinalityError
@@ -154,7 +154,12 @@ class FinalityKeeper:
             )
             self._sink.halt(diverged)
             raise diverged from other
-        await self._sink.add_evidence(block.number, FINALITY, record)
+        try:
+            await self._sink.add_evidence(block.number, FINALITY, record)
+        except Refusal:
+            # A snapshot may have brought another record of the block meanwhile; each proves it.
+            if not await asyncio.to_thread(self._sink.evidence, block.number, FINALITY):
+                raise
         self.problem = ""
 
     def _resume(self) -> int:
