@@ -78,7 +78,6 @@ def compare(
 
 
 def _compare_row(made: Sequence[Bench], row: Row, timing: Timing, say: Say) -> Compared:
-    timing = timing.of(row)
     with made[0].row(row) as here, made[1].row(row) as there:
         pairs = []
         for number in range(timing.rounds):

@@ -13,11 +13,14 @@ JSON on standard input, answers leave as lines of JSON on standard output:
 |---|---|
 | – | `{"ready": true}` once connected |
 | `{"warm_s", "seconds"}` | `{"began": true}`, `{"ended": true}`, then `{"seconds", "latencies_ms", "errors"}` |
+| `{"seconds", "whole": true}` | the same |
 | `{"all": true}` | the last alone, when every call of a finite work has been made |
 
 A caller makes its next call when the last one has ended. A call counts in a window if it *ended* in
-it, so a window that begins under load and ends under load has neither ramp. A call that failed is
-counted by its error and never made again.
+it, so a window that begins under load and ends under load has neither ramp. A *whole* window begins
+with the first call and ends with the last one, and no call is begun after its seconds: for calls
+that take so long that few end in any second. A call that failed is counted by its error, also where
+it failed before or after the window, and is never made again.
 
 The journal has a line `[caller, number, told]` for every transaction that was submitted: *told* is
 `a` acknowledged, `d` failed and certainly not in the ledger as valid, `o` open. What the call was
@@ -141,13 +144,12 @@ class Callers:
         self._next = [0] * task.callers
         self._stopping = False
         self._ended: list[tuple[float, float]] = []
-        self._errors: list[tuple[float, str]] = []
+        self._errors: Counter[str] = Counter()
         self._handed_out = 0
 
     async def window(self, warm_s: float, seconds: float) -> dict[str, Any]:
         """Keep the callers at work; measure *seconds* after *warm_s*."""
-        self._begin()
-        callers = [asyncio.create_task(self._call_on(each)) for each in range(self._task.callers)]
+        callers = self._start()
         await asyncio.sleep(warm_s)
         began = time.perf_counter()
         _tell({"began": True})
@@ -158,15 +160,31 @@ class Callers:
         await asyncio.gather(*callers)
         return self._told(began, ended)
 
+    async def whole_window(self, seconds: float) -> dict[str, Any]:
+        """Have calls begun for *seconds*; measure from the first one until all have ended."""
+        began = time.perf_counter()
+        _tell({"began": True})
+        callers = self._start()
+        await asyncio.sleep(seconds)
+        self._stopping = True
+        await asyncio.gather(*callers)
+        ended = time.perf_counter()
+        _tell({"ended": True})
+        return self._told(began, ended)
+
     async def all(self) -> dict[str, Any]:
         """Make every call of a finite work."""
-        self._begin()
+        self._forget()
         began = time.perf_counter()
         self._handed_out = 0
         await asyncio.gather(*(self._work_off() for _ in range(self._task.callers)))
         return self._told(began, time.perf_counter())
 
-    def _begin(self) -> None:
+    def _start(self) -> list[asyncio.Task[None]]:
+        self._forget()
+        return [asyncio.create_task(self._call_on(each)) for each in range(self._task.callers)]
+
+    def _forget(self) -> None:
         self._stopping = False
         self._ended.clear()
         self._errors.clear()
@@ -197,11 +215,10 @@ class Callers:
             else:
                 await self._contract.submit(self._function, *arguments)
         except LedgerError as error:
-            ended = time.perf_counter()
             kind = type(error).__name__
             is_open = isinstance(error, GatewayError) and not error.outcome_definite
             code = getattr(error, "code", None)
-            self._errors.append((ended, f"{kind} {getattr(code, 'name', '')}".strip()))
+            self._errors[f"{kind} {getattr(code, 'name', '')}".strip()] += 1
             self._note(caller, number, "o" if is_open else "d")
             sys.stderr.write(f"{error}\n")
             await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
@@ -218,11 +235,10 @@ class Callers:
         if self._journal is not None:
             self._journal.flush()
         inside = [took for at, took in self._ended if began <= at <= ended]
-        errors = Counter(kind for at, kind in self._errors if began <= at <= ended)
         return {
             "seconds": ended - began,
             "latencies_ms": [round(1000 * took, 3) for took in inside],
-            "errors": dict(errors),
+            "errors": dict(self._errors),
         }
 
 
@@ -248,6 +264,8 @@ async def serve(task: Task) -> None:
                 order = json.loads(line)
                 if order.get("all"):
                     _tell(await callers.all())
+                elif order.get("whole"):
+                    _tell(await callers.whole_window(order["seconds"]))
                 else:
                     _tell(await callers.window(order["warm_s"], order["seconds"]))
 

@@ -6,7 +6,7 @@ Absent: how a row is measured (`rounds.py`), and what Fabric reached (`fabric.py
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 ENGINES = ("solo", "cometbft")
 CLIENTS = ("sdk", "node")
@@ -40,6 +40,15 @@ class Row:
         return f"{self.engine} {self.client} {self.work} {self.batch} x {self.callers}"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether a round is measured from the first call to the end of the last.
+
+        Bulks of several callers end in clumps, seconds apart: in any shorter time there may be
+        none, or twice as many.
+        """
+        return self.batch >= BULK and self.callers > 1
+
+    @property
     def share(self) -> int:
         """Agreements of the pool that each caller has for itself."""
         return max(2 * self.batch, SHARE_LEAST)
@@ -62,14 +71,6 @@ class Timing:
     warm_first_s: float = 3.0
     warm_s: float = 1.0
     sampled_s: float = 3.0
-
-    def of(self, row: Row) -> Timing:
-        """Return how long a row is looked at: twice as long where many bulks are under way.
-
-        They end in clumps, seconds apart.
-        """
-        is_clumpy = row.batch >= BULK and row.callers > 1
-        return replace(self, seconds=2 * self.seconds) if is_clumpy else self
 
 
 @dataclass(frozen=True)

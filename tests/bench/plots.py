@@ -68,6 +68,8 @@ def write_plots(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
         staged = [row for row in own if row["cpu_ms_per_tx"]["stage"] and row["batch"] == 1]
         title = f"Processor time, milliseconds a transaction, {engine}"
         made[f"{engine}-stages.svg"] = bars(title, _stages(staged), legend=STAGES)
+    for old in folder.glob("*.svg"):
+        old.unlink()
     paths = []
     for name, content in made.items():
         paths.append(folder / name)

@@ -91,7 +91,9 @@ def profile(
             if with_perf:
                 watched.append(perf_record(list(names), output, seconds))
 
-        window = at_work.load.window(made.meter, warm_s=WARM_S, seconds=seconds, inside=begin)
+        window = at_work.load.window(
+            made.meter, warm_s=WARM_S, seconds=seconds, whole=row.is_whole, inside=begin
+        )
         (samples / "on").unlink()
         taken = dict(zip(names.values(), gather_samples(samples, list(names)), strict=True))
         for each in watched:

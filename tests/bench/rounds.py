@@ -39,7 +39,7 @@ class Window:
     Attributes:
         seconds: its length.
         latencies_ms: of every call that ended well in it.
-        errors: how often each kind of error ended a call in it.
+        errors: how often each kind of error ended a call, in it or in the load around it.
         used: processor time by process, and bytes on the wire.
     """
 
@@ -72,14 +72,17 @@ class Loads:
         *,
         warm_s: float,
         seconds: float,
+        whole: bool = False,
         inside: Callable[[], Any] = lambda: None,
     ) -> Window:
         """Let the load run for *warm_s*, measure it for *seconds*, and let it end.
 
         Args:
+            whole: measure from the first call to the end of the last, without warming up; no call
+                is begun after *seconds*.
             inside: is called while the window is measured.
         """
-        self._order({"warm_s": warm_s, "seconds": seconds})
+        self._order({"warm_s": warm_s, "seconds": seconds, "whole": whole})
         self._expect("began")
         before = meter.read()
         inside()

@@ -102,7 +102,9 @@ class RowAtWork:
     def measure(self, timing: Timing) -> Window:
         """Measure one more round."""
         warm_s = timing.warm_s if self.windows else timing.warm_first_s
-        window = self.load.window(self.bench.meter, warm_s=warm_s, seconds=timing.seconds)
+        window = self.load.window(
+            self.bench.meter, warm_s=warm_s, seconds=timing.seconds, whole=self.row.is_whole
+        )
         self.windows.append(window)
         return window
 
@@ -116,6 +118,7 @@ class RowAtWork:
             self.bench.meter,
             warm_s=timing.warm_s,
             seconds=timing.sampled_s,
+            whole=self.row.is_whole,
             inside=switch.touch,
         )
         switch.unlink()
@@ -161,7 +164,6 @@ def run(
 
 def measure_row(made: Bench, row: Row, timing: Timing) -> Measured:
     """Measure all rounds of one row."""
-    timing = timing.of(row)
     with made.row(row) as at_work:
         for _ in range(timing.rounds):
             at_work.measure(timing)

@@ -45,7 +45,7 @@ class Callers {
     #next;
     #stopping = false;
     #ended = [];
-    #errors = [];
+    #errors = {};
 
     constructor(task, contract, journal) {
         this.#task = task;
@@ -54,11 +54,27 @@ class Callers {
         this.#next = Array(task.callers).fill(0);
     }
 
-    async window(warmS, seconds) {
+    #start() {
         this.#stopping = false;
         this.#ended = [];
-        this.#errors = [];
-        const callers = this.#next.map((_, caller) => this.#callOn(caller));
+        this.#errors = {};
+        return this.#next.map((_, caller) => this.#callOn(caller));
+    }
+
+    async wholeWindow(seconds) {
+        const began = performance.now();
+        tell({ began: true });
+        const callers = this.#start();
+        await sleep(1000 * seconds);
+        this.#stopping = true;
+        await Promise.all(callers);
+        const ended = performance.now();
+        tell({ ended: true });
+        return this.#told(began, ended);
+    }
+
+    async window(warmS, seconds) {
+        const callers = this.#start();
         await sleep(1000 * warmS);
         const began = performance.now();
         tell({ began: true });
@@ -91,7 +107,7 @@ class Callers {
                 await this.#contract.submit(name, options);
             }
         } catch (error) {
-            this.#errors.push([performance.now(), error.name]);
+            this.#errors[error.name] = (this.#errors[error.name] ?? 0) + 1;
             this.#note(caller, number, isOpen(error) ? 'o' : 'd');
             console.error(error.message);
             await sleep(PAUSE_MS * (0.5 + Math.random()));
@@ -107,13 +123,9 @@ class Callers {
     }
 
     #told(began, ended) {
-        const inside = ([at]) => began <= at && at <= ended;
-        const errors = {};
-        for (const [, kind] of this.#errors.filter(inside)) {
-            errors[kind] = (errors[kind] ?? 0) + 1;
-        }
-        const latencies = this.#ended.filter(inside).map(([, took]) => Math.round(1000 * took) / 1000);
-        return { seconds: (ended - began) / 1000, latencies_ms: latencies, errors };
+        const inside = this.#ended.filter(([at]) => began <= at && at <= ended);
+        const latencies = inside.map(([, took]) => Math.round(1000 * took) / 1000);
+        return { seconds: (ended - began) / 1000, latencies_ms: latencies, errors: this.#errors };
     }
 }
 
@@ -126,7 +138,8 @@ const callers = new Callers(task, gateway.getNetwork(task.channel).getContract(t
 tell({ ready: true });
 for await (const line of readline.createInterface({ input: process.stdin })) {
     const order = JSON.parse(line);
-    tell(await callers.window(order.warm_s, order.seconds));
+    const { whole, warm_s: warmS, seconds } = order;
+    tell(await (whole ? callers.wholeWindow(seconds) : callers.window(warmS, seconds)));
 }
 gateway.close();
 client.close();
