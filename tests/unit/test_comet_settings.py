@@ -47,7 +47,7 @@ SETTINGS = EngineSettings(
 CONSENTERS = consenters_of(four_members())
 
 
-def own_certificates(keys: ConsensusKeys, voting: int = 0) -> dict[str, bytes]:
+def own_certificates(keys: ConsensusKeys, voting: int = 0) -> dict[str, Any]:
     member = four_members()[0]
     return {
         "identity": consensus_certificate(member, keys.voting[voting].public_key()),

@@ -13,6 +13,7 @@ import pytest
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import COMMIT_HASH
 from ledger.errors import Unavailable
+from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration
 from network.errors import OrderingUnavailable
 from network.ordering.cometbft.bundle import limits_of, open_bundle
@@ -106,7 +107,7 @@ async def test_node_that_finds_another_outcome_than_those_it_believes_halts(node
     """Its state is another one."""
     sink = sink_of(node)
     (block,) = await chain_of(sink.blocks[0], 1)
-    sink.judge = lambda _block: [254] * len(_block.data)
+    sink.judge = lambda found: [TxValidationCode.MVCC_READ_CONFLICT for _ in found.data]
     tasks = await given(node, ("BankMSP", block), ("PtaMSP", block))
     assert sink.halted is not None
     assert "engine stopped" in node.status().reason

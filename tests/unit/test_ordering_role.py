@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +11,7 @@ from ledger.errors import Unavailable
 from network.errors import ConfigurationError, OrderingUnavailable
 from network.ordering.ports import OrderingStatus
 from network.ordering.solo import SoloEngine
+from network.ordering.switch import Choice, EngineSwitch
 
 DEADLINE_S = 10.0
 
@@ -143,3 +144,43 @@ async def test_node_that_leaves_its_channel_keeps_its_part_to_the_end() -> None:
     assert made.engine.status().accepting
     await made.engine.stop()
     assert made.done == ["follower starts", "follower stops"]
+
+
+async def test_channel_that_gets_another_engine_stops_the_one_before_the_other_starts() -> None:
+    """Whatever part the first one had; an engine that is not there is said to be missing."""
+    done: list[str] = []
+    sink = Configured(1)
+    engine = EngineSwitch(
+        cast(Any, sink),
+        lambda configuration: configuration.consensus_type,
+        {
+            "solo": Choice(lambda: Engine("solo", done), "solo orders from here on"),
+            "cometbft": Choice(lambda: Engine("cometbft", done), "CometBFT orders from here on"),
+        },
+    )
+    await engine.start()
+    sink.consensus_type = "cometbft"
+    await sink.become(2)
+    async with asyncio.timeout(DEADLINE_S):
+        while done != ["solo starts", "solo stops", "cometbft starts"]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    sink.consensus_type = "etcdraft"
+    await sink.become(3)
+    async with asyncio.timeout(DEADLINE_S):
+        while "does not have" not in engine.status().reason:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+    with pytest.raises(OrderingUnavailable, match="ordered by 'etcdraft'"):
+        await engine.submit(b"x")
+    await engine.stop()
+
+
+async def test_part_in_a_solo_channel_stays_until_the_engine_is_stopped() -> None:
+    """Another engine takes over; beginning to order or to follow in between helps nobody."""
+    made = Made(1)
+    await made.engine.start()
+    made.sink.consensus_type = "cometbft"
+    await made.sink.become(2)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert made.done == ["follower starts"]
+    await made.engine.stop()
