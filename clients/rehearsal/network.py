@@ -80,7 +80,7 @@ class RehearsalNetwork:
 
 
 async def start_network(
-    folder: Path, plan: Plan, start: datetime, ordering: str
+    folder: Path, plan: Plan, start: datetime, ordering: str = SOLO
 ) -> RehearsalNetwork:
     """Make a rehearsal network in *folder* and start it, contracts and founding included.
 
