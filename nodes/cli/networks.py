@@ -9,9 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from ledger.errors import Refusal
+from network.certificates.writing import write_new
 from network.configuration import COMETBFT, SOLO
+from nodes.cli.lender_collections import collections_of, render_collections
 from nodes.cli.members_description import USUAL_MEMBERS, MembersDescription
-from nodes.cli.network_folder import USUAL_PORT, NetworkFolder, create_network
+from nodes.cli.network_folder import (
+    USUAL_PORT,
+    NetworkFolder,
+    create_network,
+    endorsement_policies,
+)
 from nodes.cli.network_run import (
     NodeState,
     disagreements,
@@ -29,15 +36,16 @@ from nodes.toml_file import load_toml
 app = typer.Typer(no_args_is_help=True, help="A whole network of several members on this machine.")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The network's folder.")]
+Members = Annotated[
+    Path | None, typer.Option(help="TOML file of the members; left out: the usual four.")
+]
 
 
 @app.command("create")
 def create(
     context: typer.Context,
     folder: Folder,
-    members: Annotated[
-        Path | None, typer.Option(help="TOML file of the members; left out: the usual four.")
-    ] = None,
+    members: Members = None,
     rehearsal: Annotated[
         bool, typer.Option("--rehearsal", help="Its time is set by its operator.")
     ] = False,
@@ -56,7 +64,7 @@ def create(
     """Make certificates, channel, nodes, profiles and keys of every member."""
     terminal = Terminal.of(context, as_json)
     terminal.speak_of_rehearsal(rehearsal)
-    description = USUAL_MEMBERS if members is None else load_toml(members, MembersDescription)
+    description = _described(members)
     made = create_network(
         folder,
         _ordered_by(description, ordering),
@@ -74,6 +82,10 @@ def create(
         rows,
     )
     terminal.progress(f"start it with `qist network up {folder}`")
+
+
+def _described(members: Path | None) -> MembersDescription:
+    return USUAL_MEMBERS if members is None else load_toml(members, MembersDescription)
 
 
 def _ordered_by(description: MembersDescription, ordering: str) -> MembersDescription:
@@ -119,6 +131,34 @@ def clock(
     terminal, network = _opened(context, folder, as_json)
     times = set_clocks(network, parse_time(time).isoformat())
     terminal.table({"clocks": times}, ("member", "clock"), times.items())
+
+
+@app.command("collections")
+def collections(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="The file to write, as collections.json.")],
+    members: Members = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the lenders' private collections, for members who have machines of their own.
+
+    Shown are the contracts with their endorsement policies; `network create` does the same for
+    one machine.
+    """
+    terminal = Terminal.of(context, as_json)
+    description = _described(members)
+    found = collections_of(description.members, description.policy)
+    write_new(out, render_collections(description.members, found).encode())
+    policies = endorsement_policies(description.members)
+    terminal.table(
+        {
+            "file": str(out),
+            "contracts": policies,
+            "collections": {name: list(circle) for name, circle in found.items()},
+        },
+        ("contract or collection", "endorsed or kept by"),
+        [*policies.items(), *((name, ", ".join(circle)) for name, circle in found.items())],
+    )
 
 
 def _opened(context: typer.Context, folder: Path, as_json: bool) -> tuple[Terminal, NetworkFolder]:

@@ -21,6 +21,7 @@ from nodes.cli.members_description import USUAL_MEMBERS, MembersDescription, Net
 from nodes.cli.network_folder import NetworkFolder, create_network
 from nodes.cli.node_folder import load_genesis
 from nodes.configuration import load_configuration
+from tests.support import processes
 
 USERS = {"admin", "lending", "enforcement", "executor", "governance", "auditor"}
 TWO = MembersDescription(
@@ -376,3 +377,16 @@ def test_user_of_an_unknown_role_is_refused(org: Path, capsys: pytest.CaptureFix
     assert qist.main(["org", "add-user", "x", "--role", "lendng", "--dir", str(org)]) == 1
     assert "lending" in capsys.readouterr().err
     assert not (org / "users" / "x").exists()
+
+
+def test_collections_for_machines_apart_are_those_of_a_network_on_one(
+    network: NetworkFolder, tmp_path: Path
+) -> None:
+    """The file is the same, and the policies shown are those that `network create` defines."""
+    out = tmp_path / "collections.json"
+    told = processes.qist("network", "collections", "--out", out, "--json").json
+    assert out.read_bytes() == (network.path / "collections.json").read_bytes()
+    assert told["contracts"] == {each.name: each.endorsement for each in network.content.contracts}
+    again = processes.qist("network", "collections", "--out", out, "--json")
+    assert again.code == 1
+    assert "exists" in again.error["message"]
