@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from network.ordering.cometbft import running
+from network.ordering.cometbft import beginning, running
 from network.ordering.cometbft.retention import retain_height
 from tests.support.comet_nodes import CometNetwork, comet_network
 from tests.support.local_network import MEMBERS
@@ -129,5 +129,23 @@ async def test_old_ledger_beside_blocks_that_are_pruned_everywhere_takes_a_snaps
         assert "they begin behind what the ledger of this node has" in caplog.text
         assert "the snapshot is restored up to block" in caplog.text
         assert "signs nothing up to" not in caplog.text
+        await network.add("k", 1, LATE)
+        await network.verify()
+
+
+async def test_two_of_four_that_lost_their_folders_on_an_idle_channel_vote_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither waits for a height that needs its own vote: nobody has a vote of theirs above."""
+    monkeypatch.setattr(beginning, "PATIENCE_S", 1.0)
+    async with comet_network(tmp_path) as network:
+        await network.add("k", 1)
+        await network.settled()
+        await network.stop("MakerMSP", LATE)
+        for each in ("MakerMSP", LATE):
+            network.remove(each, "comet")
+        await network.start("MakerMSP", LATE)
+        await caught_up(network)
+        assert caplog.text.count("so it signs nothing up to") == 2
         await network.add("k", 1, LATE)
         await network.verify()
