@@ -69,7 +69,7 @@ class ConsensusState:
     Attributes:
         height: of the agreement, which also counts what made no block; 0 before the first.
         round: attempts at the next height so far; 0 is the first.
-        lag: blocks that this node is known to be behind; 0 if none is known.
+        lag: heights that this node is known to be behind the others; 0 if none is known.
         validators: members whose votes count.
         reachable: those of them that are connected to this node, itself included.
         peers: MSP ids of the members that are connected.

@@ -91,7 +91,7 @@ async def test_comet_rpc_tells_headers_commits_and_validators(tmp_path: Path) ->
         assert validators.total_voting_power == 1
         assert await node.rpc.signed_header(1_000) is None
         assert await node.rpc.validators(1_000) is None
-        assert await node.rpc.round() == 0
+        assert (await node.rpc.progress()).round == 0
         assert await node.rpc.peers() == ()
 
 

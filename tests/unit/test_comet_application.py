@@ -187,15 +187,20 @@ async def test_proposal_that_breaks_the_rules_is_rejected_and_does_no_harm(
     assert await node.process(bundle()) == ACCEPT
 
 
-async def test_proposal_that_cannot_be_judged_is_rejected(monkeypatch) -> None:
+async def test_what_cannot_be_judged_is_rejected_and_not_proposed(monkeypatch) -> None:
     """An error of ours over others' bytes must not stop this node."""
     node = Node()
 
-    def broken(raws: Any, time: Any) -> Any:
+    def broken(*_arguments: Any) -> Any:
         raise ZeroDivisionError("a mistake")
 
-    monkeypatch.setattr(node.application.rules, "verify_proposal", broken)
+    for name in ("verify_proposal", "check", "select"):
+        monkeypatch.setattr(node.application.rules, name, broken)
     assert await node.process(bundle()) == REJECT
+    checked = await node.application.check_tx(abci_pb2.RequestCheckTx(tx=bundle()))
+    assert checked.code == BundleCode.MALFORMED
+    request = abci_pb2.RequestPrepareProposal(txs=[bundle()], max_tx_bytes=100_000, time=now())
+    assert list((await node.application.prepare_proposal(request)).txs) == []
 
 
 async def test_block_that_no_honest_validator_accepts_ends_the_engine() -> None:

@@ -14,7 +14,7 @@ from network.ordering.cometbft import health
 from network.ordering.cometbft.errors import CometUnavailable
 from network.ordering.cometbft.health import CometHealth
 from network.ordering.cometbft.process import LogLine
-from network.ordering.cometbft.rpc import CometStatus
+from network.ordering.cometbft.rpc import CometProgress, CometStatus
 from network.ordering.cometbft.running import divergence_in
 from network.ordering.cometbft.validators import validators_of
 from tests.support.bundles import comet_channel
@@ -54,8 +54,8 @@ class View:
         ids = {each.msp_id: each.node_id for each in self.validators}
         return (*(ids[each] for each in self.linked), "f" * 40)
 
-    async def round(self) -> int:
-        return 2
+    async def progress(self) -> CometProgress:
+        return CometProgress(2, 21)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Watch until a condition holds."""
@@ -112,6 +112,9 @@ async def test_node_that_catches_up_takes_nothing() -> None:
     """It would not see what becomes of it."""
     view = View(catching_up=True)
     await view.until(lambda: "catching up" in view.health.reason)
+    seen = view.health.observed
+    assert seen is not None
+    assert (seen.height, seen.decided) == (12, 20)
     view.catching_up = False
     await view.until(lambda: not view.health.reason)
 

@@ -39,7 +39,7 @@ from network.configuration import ChannelConfiguration
 from network.errors import Divergence
 from network.ordering.cometbft.app_hash import app_hash_version, compute_app_hash
 from network.ordering.cometbft.begun import BegunBundles
-from network.ordering.cometbft.bundle import Bundle, BundleError
+from network.ordering.cometbft.bundle import Bundle, BundleCode, BundleError
 from network.ordering.cometbft.changes import tell_changes
 from network.ordering.cometbft.genesis import APP_VERSION, chain_id_of
 from network.ordering.cometbft.messages import abci_pb2
@@ -252,6 +252,10 @@ class CometApplication(SnapshotAnswers):
                 self.rules.forget(bundle_ids)
                 self._begun.forget(bundle_ids)
             return abci_pb2.ResponseCheckTx(code=int(refused.code), log=str(refused))
+        except Exception as error:
+            # Others' bytes must not stop this node; the proposal that holds them is rejected, too.
+            logger.exception("a bundle cannot be judged")
+            return abci_pb2.ResponseCheckTx(code=int(BundleCode.MALFORMED), log=repr(error))
         return abci_pb2.ResponseCheckTx()
 
     def _check(self, raw: bytes, repeated: bool) -> None:
@@ -263,7 +267,11 @@ class CometApplication(SnapshotAnswers):
     ) -> abci_pb2.ResponsePrepareProposal:
         """Choose the bundles of this node's proposal."""
         raws, most, time = list(request.txs), request.max_tx_bytes, request.time.ToDatetime(UTC)
-        chosen = await self._in_thread(lambda: self.rules.select(raws, most, time))
+        try:
+            chosen = await self._in_thread(lambda: self.rules.select(raws, most, time))
+        except Exception:
+            logger.exception("nothing is proposed: what waits cannot be judged")
+            chosen = []
         return abci_pb2.ResponsePrepareProposal(txs=chosen)
 
     async def process_proposal(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ledger.errors import LedgerError
-from network.ordering.cometbft.rpc import CometStatus
+from network.ordering.cometbft.rpc import CometProgress, CometStatus
 from network.ordering.cometbft.validators import Validator
 
 __all__ = ["CometHealth", "CometView", "Observed"]
@@ -40,8 +40,8 @@ class CometView(Protocol):
     async def peers(self) -> tuple[str, ...]:
         """Return the ids of the nodes that it is connected to."""
 
-    async def round(self) -> int:
-        """Return the round of the height that it is at."""
+    async def progress(self) -> CometProgress:
+        """Return where the agreement stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Observed:
     Attributes:
         catching_up: whether CometBFT fetches old blocks.
         height: CometBFT's.
+        decided: the highest height that is known to be decided.
         round: of the height that it is at.
         peers: MSP ids of the connected members.
         reachable: validators in touch, this node's member included.
@@ -60,6 +61,7 @@ class Observed:
 
     catching_up: bool
     height: int
+    decided: int
     round: int
     peers: tuple[str, ...]
     reachable: int
@@ -125,16 +127,21 @@ class CometHealth:
         try:
             status = await self._view.status()
             peers = await self._view.peers()
-            round_ = await self._view.round() if self._waiting() or self.reason else 0
+            # While all is well nobody is ahead, and each height has one round.
+            progress = CometProgress(0, 0)
+            if self._waiting() or self.reason:
+                progress = await self._view.progress()
         except LedgerError as away:
             self.observed = None
             if not self.reason:
                 self._say(str(away))
             return
-        self.observed = self._observe(status, peers, round_)
+        self.observed = self._observe(status, peers, progress)
         self._say(self._why_not(self.observed))
 
-    def _observe(self, status: CometStatus, peers: Sequence[str], round_: int) -> Observed:
+    def _observe(
+        self, status: CometStatus, peers: Sequence[str], progress: CometProgress
+    ) -> Observed:
         validators = self._validators()
         names = {each.node_id: each.msp_id for each in validators}
         connected = {names[each] for each in peers if each in names}
@@ -144,7 +151,8 @@ class CometHealth:
         return Observed(
             catching_up=status.catching_up,
             height=status.height,
-            round=round_,
+            round=progress.round,
+            decided=max(status.height, progress.highest - 1),
             peers=tuple(sorted(connected)),
             reachable=sum(msp_id in present for msp_id in powers),
             missing=tuple(sorted(powers.keys() - present)),
@@ -160,7 +168,7 @@ class CometHealth:
                 f"{'is' if len(seen.missing) == 1 else 'are'} missing"
             )
         if seen.catching_up:
-            return f"this node is catching up with the others, at CometBFT's height {seen.height}"
+            return "this node is catching up with the others"
         now = asyncio.get_running_loop().time()
         if not self._waiting():
             self._progress = None

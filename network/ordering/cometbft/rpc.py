@@ -35,7 +35,7 @@ from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
 from network.ordering.cometbft.messages import types_pb2, validator_pb2
 from network.ordering.cometbft.sockets import connect
 
-__all__ = ["CometRpc", "CometStatus", "TxCheck"]
+__all__ = ["CometProgress", "CometRpc", "CometStatus", "TxCheck"]
 
 MAX_ANSWER_BYTES: Final = 192 * 1024 * 1024
 """A block has at most 100 MB, a third more in base64."""
@@ -82,6 +82,19 @@ class CometStatus:
     catching_up: bool
     app_hash: bytes
     block_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CometProgress:
+    """Where the agreement stands.
+
+    Attributes:
+        round: of the height that CometBFT is at: above 0, proposals have failed.
+        highest: the highest height that another node says it is at; 0 if none says so.
+    """
+
+    round: int
+    highest: int
 
 
 class CometRpc:
@@ -212,6 +225,16 @@ class CometRpc:
         found = await self.call("consensus_state")
         with _reading("consensus_state"):
             return int(found["round_state"]["height/round/step"].split("/")[1])
+
+    async def progress(self) -> CometProgress:
+        """Return where the agreement stands, as the others tell this node's CometBFT."""
+        found = await self.call("dump_consensus_state")
+        with _reading("dump_consensus_state"):
+            peers = [each["peer_state"]["round_state"] for each in found["peers"]]
+            return CometProgress(
+                round=int(found["round_state"]["round"]),
+                highest=max((int(each["height"]) for each in peers), default=0),
+            )
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """Call any method and return its result.

@@ -221,7 +221,7 @@ class RunningComet:
         return ConsensusState(
             height=height,
             round=0 if seen is None else seen.round,
-            lag=0 if seen is None else max(seen.height - height, 0),
+            lag=0 if seen is None else max(seen.decided - height, 0),
             validators=len(validators),
             reachable=0 if seen is None else seen.reachable,
             peers=() if seen is None else seen.peers,
