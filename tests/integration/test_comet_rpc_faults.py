@@ -281,7 +281,7 @@ async def test_comet_rpc_of_somebody_else_is_said_to_be_unavailable(
 
 
 @pytest.mark.parametrize(
-    "method", ["status", "peers", "round", "signed_header", "validators", "broadcast_tx"]
+    "method", ["status", "peers", "progress", "signed_header", "validators", "broadcast_tx"]
 )
 @pytest.mark.parametrize("found", [{}, [], None, "text", {"sync_info": {}, "peers": [{}]}])
 async def test_comet_rpc_given_another_form_of_answer_refuses_to_guess(

@@ -220,12 +220,6 @@ class CometRpc:
             validators=validators, total_voting_power=sum(each.voting_power for each in validators)
         )
 
-    async def round(self) -> int:
-        """Return the round of the height that CometBFT is at: above 0, proposals have failed."""
-        found = await self.call("consensus_state")
-        with _reading("consensus_state"):
-            return int(found["round_state"]["height/round/step"].split("/")[1])
-
     async def progress(self) -> CometProgress:
         """Return where the agreement stands, as the others tell this node's CometBFT."""
         found = await self.call("dump_consensus_state")
