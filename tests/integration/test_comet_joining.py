@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from ledger.blocks.block import Block
+from ledger.errors import StorageError
 from network.ordering.cometbft import beginning, running
 from network.ordering.cometbft.retention import retain_height
+from network.ordering.cometbft.snapshot_chain import SnapshotSettings
+from nodes import engines
+from nodes.channel import Channel
 from tests.support.comet_nodes import CometNetwork, comet_network
-from tests.support.local_network import MEMBERS
+from tests.support.local_network import MEMBERS, until
 
 LATE = "PtaMSP"
 INTERVAL = 5
@@ -147,5 +152,40 @@ async def test_two_of_four_that_lost_their_folders_on_an_idle_channel_vote_on(
         await network.start("MakerMSP", LATE)
         await caught_up(network)
         assert caplog.text.count("so it signs nothing up to") == 2
+        await network.add("k", 1, LATE)
+        await network.verify()
+
+
+async def test_node_that_fails_in_the_middle_of_a_snapshot_goes_on_where_it_stopped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its CometBFT has folders and nothing in them; its ledger has the blocks that were taken."""
+    caplog.set_level("INFO", "network.ordering.cometbft.snapshots")
+    small = partial(SnapshotSettings, targets_bytes=(20_000,))
+    monkeypatch.setattr(engines, "SnapshotSettings", small)
+    restore = Channel.restore
+
+    async def failing(channel: Channel, block: Block) -> None:
+        if block.number == INTERVAL and INTERVAL not in failed:
+            failed.append(block.number)
+            raise StorageError("no room is left")
+        await restore(channel, block)
+
+    failed: list[int] = []
+    monkeypatch.setattr(Channel, "restore", failing)
+    async with comet_network(tmp_path, interval=INTERVAL) as network:
+        await network.stop(LATE)
+        for part in ("ledger", "comet"):
+            network.remove(LATE, part)
+        await network.add("k", 2 * INTERVAL + 2)
+        network.set(LATE, "begin_with", '"snapshot"')
+        await network.start(LATE)
+        late = network.node(LATE)
+        await until(lambda: "no room is left" in late.engine.status().reason)
+        await network.stop(LATE)
+        await network.start(LATE)
+        await caught_up(network)
+        assert f"the blocks below {INTERVAL} are here" in caplog.text
+        assert f"the snapshot is restored up to block {2 * INTERVAL}" in caplog.text
         await network.add("k", 1, LATE)
         await network.verify()
