@@ -29,7 +29,16 @@ from clients.gateway.drafting import (
 from clients.gateway.errors import EventsError, GatewayError
 from clients.gateway.events import ChaincodeEvent, checked_delivery, events_of
 from clients.gateway.messages import CommitRequest, ProposalDraft, TransactionDraft
-from clients.gateway.operations import METHODS, Call, CommitStatus, Operation, Outcome, Pause, T
+from clients.gateway.operations import (
+    METHODS,
+    Call,
+    CommitStatus,
+    Operation,
+    Outcome,
+    Pause,
+    StandIns,
+    T,
+)
 from clients.gateway.ports import Checkpointer, Signer
 from clients.gateway.profile import ConnectionProfile
 from clients.gateway.requests import BlocksRequest, EventsRequest
@@ -60,12 +69,15 @@ class AsyncGateway(OfflineDrafting):
         *,
         timeouts: Timeouts | None = None,
         clock: Clock | None = None,
+        stand_ins: Sequence[Endpoint] = (),
     ) -> None:
         super().__init__(signer)
         self.identity = signer
         self._timeouts = timeouts or Timeouts()
         self._clock = clock
         self._rota = Rota([Line(each, _Stubs(each)) for each in endpoints_of(endpoint)])
+        self._others = [Line(each, _Stubs(each)) for each in stand_ins]
+        self._stand_ins = StandIns(len(self._others), self._timeouts.withheld_s)
 
     @classmethod
     def from_profile(
@@ -75,9 +87,15 @@ class AsyncGateway(OfflineDrafting):
         *,
         timeouts: Timeouts | None = None,
         clock: Clock | None = None,
+        stand_ins: Sequence[str] = (),
     ) -> AsyncGateway:
-        """Connect as a user of a profile to the gateways of its member, in the profile's order."""
-        return cls(profile.endpoints(), profile.user(user), timeouts=timeouts, clock=clock)
+        """Connect as a user of a profile to the gateways of its member, in the profile's order.
+
+        Args:
+            stand_ins: members whose gateways get what the member's own do not pass on.
+        """
+        own, others = profile.endpoints(), profile.stand_ins(stand_ins)
+        return cls(own, profile.user(user), timeouts=timeouts, clock=clock, stand_ins=others)
 
     async def __aenter__(self) -> AsyncGateway:
         """The gateway itself."""
@@ -94,7 +112,7 @@ class AsyncGateway(OfflineDrafting):
 
     async def close(self) -> None:
         """Close the connection; streams end."""
-        for line in self._rota.lines:
+        for line in (*self._rota.lines, *self._others):
             await line.stubs.calls.close()
             await line.stubs.channel.close(None)
 
@@ -127,11 +145,15 @@ class AsyncGateway(OfflineDrafting):
 
     async def submit(self, transaction: TransactionDraft) -> CommitRequest:
         """Hand an endorsed transaction to the orderer; it is not yet committed."""
-        return await self._run(operations.submit(transaction))
+        return await self._run(operations.submit(transaction, self._stand_ins))
 
     async def commit_status(self, request: CommitRequest) -> CommitStatus:
         """Wait for the commit; an invalid transaction is a result, not an error."""
-        return await self._run(operations.commit_status(request))
+        return await self._run(operations.commit_status(request, self._stand_ins))
+
+    async def commit(self, transaction: TransactionDraft) -> CommitStatus:
+        """Submit and wait for the commit, through gateways that stand in if need be."""
+        return await self._run(operations.commit(transaction, self._stand_ins))
 
     async def _run(self, operation: Operation[T]) -> T:
         answer: Any = None
@@ -153,9 +175,9 @@ class AsyncGateway(OfflineDrafting):
                 failure = error
 
     async def _call(self, call: Call) -> Any:
-        timeout_s = self._timeouts.of(call.rpc)
+        timeout_s = self._timeouts.of(call.rpc) if call.within_s is None else call.within_s
         failure: GatewayError | None = None
-        for line in self._rota.attempts():
+        for line in [self._others[call.stand_in - 1]] if call.stand_in else self._rota.attempts():
             try:
                 method, answer = METHODS[call.rpc]
                 raw, _ = await line.stubs.calls.call(
@@ -338,6 +360,7 @@ class AsyncContract(ContractDrafting):
                     is_init=is_init,
                 ),
                 retry,
+                self._gateway._stand_ins,
             )
         )
 
@@ -372,4 +395,6 @@ class AsyncContract(ContractDrafting):
                 endorsing_organisations=endorsing_organisations,
             )
 
-        return await self._gateway._run(bulk.submit_bulk(new_draft, len(records), most, retry))
+        return await self._gateway._run(
+            bulk.submit_bulk(new_draft, len(records), most, retry, self._gateway._stand_ins)
+        )

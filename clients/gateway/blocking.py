@@ -29,7 +29,7 @@ from clients.gateway.drafting import (
 from clients.gateway.errors import EventsError, GatewayError
 from clients.gateway.events import ChaincodeEvent, checked_delivery, events_of
 from clients.gateway.messages import CommitRequest, ProposalDraft, TransactionDraft
-from clients.gateway.operations import Call, CommitStatus, Operation, Outcome, Pause, T
+from clients.gateway.operations import Call, CommitStatus, Operation, Outcome, Pause, StandIns, T
 from clients.gateway.ports import Checkpointer, Signer
 from clients.gateway.profile import ConnectionProfile
 from clients.gateway.requests import BlocksRequest, EventsRequest
@@ -58,12 +58,15 @@ class Gateway(OfflineDrafting):
         *,
         timeouts: Timeouts | None = None,
         clock: Clock | None = None,
+        stand_ins: Sequence[Endpoint] = (),
     ) -> None:
         super().__init__(signer)
         self.identity = signer
         self._timeouts = timeouts or Timeouts()
         self._clock = clock
         self._rota = Rota([Line(each, _Stubs(each)) for each in endpoints_of(endpoint)])
+        self._others = [Line(each, _Stubs(each)) for each in stand_ins]
+        self._stand_ins = StandIns(len(self._others), self._timeouts.withheld_s)
 
     @classmethod
     def from_profile(
@@ -73,9 +76,15 @@ class Gateway(OfflineDrafting):
         *,
         timeouts: Timeouts | None = None,
         clock: Clock | None = None,
+        stand_ins: Sequence[str] = (),
     ) -> Gateway:
-        """Connect as a user of a profile to the gateways of its member, in the profile's order."""
-        return cls(profile.endpoints(), profile.user(user), timeouts=timeouts, clock=clock)
+        """Connect as a user of a profile to the gateways of its member, in the profile's order.
+
+        Args:
+            stand_ins: members whose gateways get what the member's own do not pass on.
+        """
+        own, others = profile.endpoints(), profile.stand_ins(stand_ins)
+        return cls(own, profile.user(user), timeouts=timeouts, clock=clock, stand_ins=others)
 
     def __enter__(self) -> Gateway:
         """The gateway itself."""
@@ -92,7 +101,7 @@ class Gateway(OfflineDrafting):
 
     def close(self) -> None:
         """Close the connection; streams end."""
-        for line in self._rota.lines:
+        for line in (*self._rota.lines, *self._others):
             line.stubs.channel.close()
 
     def wait_until_ready(self, timeout_s: float) -> None:
@@ -124,11 +133,15 @@ class Gateway(OfflineDrafting):
 
     def submit(self, transaction: TransactionDraft) -> CommitRequest:
         """Hand an endorsed transaction to the orderer; it is not yet committed."""
-        return self._run(operations.submit(transaction))
+        return self._run(operations.submit(transaction, self._stand_ins))
 
     def commit_status(self, request: CommitRequest) -> CommitStatus:
         """Wait for the commit; an invalid transaction is a result, not an error."""
-        return self._run(operations.commit_status(request))
+        return self._run(operations.commit_status(request, self._stand_ins))
+
+    def commit(self, transaction: TransactionDraft) -> CommitStatus:
+        """Submit and wait for the commit, through gateways that stand in if need be."""
+        return self._run(operations.commit(transaction, self._stand_ins))
 
     def _run(self, operation: Operation[T]) -> T:
         answer: Any = None
@@ -150,9 +163,9 @@ class Gateway(OfflineDrafting):
                 failure = error
 
     def _call(self, call: Call) -> Any:
-        timeout_s = self._timeouts.of(call.rpc)
+        timeout_s = self._timeouts.of(call.rpc) if call.within_s is None else call.within_s
         failure: GatewayError | None = None
-        for line in self._rota.attempts():
+        for line in [self._others[call.stand_in - 1]] if call.stand_in else self._rota.attempts():
             try:
                 return getattr(line.stubs.gateway, call.rpc)(call.request, timeout=timeout_s)
             except grpc.RpcError as error:
@@ -328,6 +341,7 @@ class Contract(ContractDrafting):
                     is_init=is_init,
                 ),
                 retry,
+                self._gateway._stand_ins,
             )
         )
 
@@ -362,4 +376,6 @@ class Contract(ContractDrafting):
                 endorsing_organisations=endorsing_organisations,
             )
 
-        return self._gateway._run(bulk.submit_bulk(new_draft, len(records), most, retry))
+        return self._gateway._run(
+            bulk.submit_bulk(new_draft, len(records), most, retry, self._gateway._stand_ins)
+        )

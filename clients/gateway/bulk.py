@@ -19,7 +19,7 @@ import grpc
 
 from clients.gateway.errors import CommitError, GatewayError
 from clients.gateway.messages import ProposalDraft
-from clients.gateway.operations import Operation, Outcome, submit_and_wait
+from clients.gateway.operations import NOBODY, Operation, Outcome, StandIns, submit_and_wait
 from clients.gateway.retry import RetryPolicy, is_conflict, is_mismatch
 
 MOST_RECORDS = 500
@@ -87,12 +87,14 @@ def submit_bulk(
     count: int,
     most: int,
     retry: RetryPolicy | None,
+    stand_ins: StandIns = NOBODY,
 ) -> Operation[BulkOutcome]:
     """Submit *count* records, at most *most* in one transaction.
 
     Args:
         new_draft: makes a fresh proposal for ``records[start:stop]``.
         retry: for a function that writes nothing twice; None: one attempt, no halves.
+        stand_ins: as of `submit_and_wait`.
     """
     if most < 1:
         raise ValueError(f"a transaction takes at least one record, not {most}")
@@ -101,7 +103,7 @@ def submit_bulk(
     parts: list[BulkPart] = []
     while waiting:
         start, stop = waiting.pop()
-        part = yield from _submit_part(new_draft, start, stop, retry)
+        part = yield from _submit_part(new_draft, start, stop, retry, stand_ins)
         if part.error is not None and retry is not None and _is_for_halves(part):
             middle = (start + stop) // 2
             waiting += [(middle, stop), (start, middle)]
@@ -111,13 +113,17 @@ def submit_bulk(
 
 
 def _submit_part(
-    new_draft: Callable[[int, int], ProposalDraft], start: int, stop: int, retry: RetryPolicy | None
+    new_draft: Callable[[int, int], ProposalDraft],
+    start: int,
+    stop: int,
+    retry: RetryPolicy | None,
+    stand_ins: StandIns,
 ) -> Operation[BulkPart]:
     patience = retry
     if retry is not None and stop - start > 1:
         patience = retry.of_a_bulk()
     try:
-        outcome = yield from submit_and_wait(lambda: new_draft(start, stop), patience)
+        outcome = yield from submit_and_wait(lambda: new_draft(start, stop), patience, stand_ins)
     except (GatewayError, CommitError) as error:
         return BulkPart(start, stop, None, error)
     return BulkPart(start, stop, outcome, None)

@@ -80,12 +80,17 @@ MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds after which each stage is given up."""
+    """Seconds after which each stage is given up.
+
+    After ``withheld_s`` without a commit status a gateway to which others stand in is taken to keep
+    the transaction back.
+    """
 
     evaluate_s: float = 15.0
     endorse_s: float = 30.0
     submit_s: float = 15.0
     commit_status_s: float = 60.0
+    withheld_s: float = 10.0
 
     def of(self, rpc: str) -> float:
         """The deadline of the RPC named *rpc*."""

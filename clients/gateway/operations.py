@@ -5,16 +5,22 @@ Each operation is a generator: it yields a :class:`Call` to be made or a
 The blocking and the asyncio face (``blocking.py``, ``asynchronous.py``) only
 drive these generators, so both do exactly the same.
 
-Invariant: an operation that submits yields the same envelope at most once; a
-repeat after an MVCC conflict is a new proposal with a new transaction id.
+Where other members' gateways stand in (`StandIns`), the same signed envelope is
+handed to several gateways. It stays one transaction: its id is recorded once,
+whatever else is ordered of it is a duplicate without effect, and every gateway
+tells the status of the one that counts.
+
+Invariant: an operation that submits yields the same envelope at most once to a
+gateway; a repeat after an MVCC conflict is a new proposal with a new id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import grpc
 from fabric_protos.gateway import gateway_pb2
 
 from clients.gateway import messages
@@ -41,6 +47,8 @@ class Call:
         error: class to raise when the RPC fails.
         tx_id: transaction concerned.
         is_repeatable: whether it changes nothing, so that another gateway may be asked instead.
+        stand_in: which of the other members' gateways is called, from 1; 0: the member's own.
+        within_s: after how long it is given up; None: the time of its stage.
     """
 
     rpc: str
@@ -48,6 +56,21 @@ class Call:
     error: type[GatewayError]
     tx_id: str
     is_repeatable: bool = True
+    stand_in: int = 0
+    within_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """Other members' gateways, for when one's own does not pass a transaction on.
+
+    Attributes:
+        count: how many there are.
+        withheld_s: how long a commit status is waited for before the next one gets the envelope.
+    """
+
+    count: int = 0
+    withheld_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +101,8 @@ class Outcome:
     result: bytes
     status: CommitStatus
 
+
+NOBODY = StandIns()
 
 METHODS = {
     "Evaluate": ("/gateway.Gateway/Evaluate", gateway_pb2.EvaluateResponse),
@@ -117,26 +142,97 @@ def endorse(draft: ProposalDraft) -> Operation[TransactionDraft]:
     )
 
 
-def submit(draft: TransactionDraft) -> Operation[CommitRequest]:
+def submit(draft: TransactionDraft, stand_ins: StandIns = NOBODY) -> Operation[CommitRequest]:
     """Hand the envelope to the orderer. Returns what to ask the commit status with."""
+    failures: list[GatewayError] = []
+    for stand_in in range(stand_ins.count + 1):
+        try:
+            yield _submission(draft, stand_in)
+            return messages.commit_request(draft.signer, draft.channel_id, draft.tx_id)
+        except GatewayError as error:
+            failures.append(error)
+            if not _may_be_kept_back(error):
+                break
+    raise _told(failures)
+
+
+def commit_status(request: CommitRequest, stand_ins: StandIns = NOBODY) -> Operation[CommitStatus]:
+    """Wait until the transaction is committed; an invalid one is a result, not an error."""
+    failures: list[GatewayError] = []
+    for stand_in in range(stand_ins.count + 1):
+        try:
+            return (yield from _status(request, stand_in))
+        except GatewayError as error:
+            failures.append(error)
+            if error.code is not grpc.StatusCode.UNAVAILABLE:
+                break
+    raise _told(failures)
+
+
+def commit(draft: TransactionDraft, stand_ins: StandIns = NOBODY) -> Operation[CommitStatus]:
+    """Submit the envelope and wait for its commit, through another member's gateway if need be.
+
+    The next one gets it when a gateway is out of reach, or has no commit status to tell in time.
+    """
+    if not stand_ins.count:
+        return (yield from commit_status((yield from submit(draft))))
+    request = messages.commit_request(draft.signer, draft.channel_id, draft.tx_id)
+    failures: list[GatewayError] = []
+    for stand_in in range(stand_ins.count + 1):
+        try:
+            yield _submission(draft, stand_in)
+            return (yield from _status(request, stand_in, stand_ins.withheld_s))
+        except GatewayError as error:
+            failures.append(error)
+            if not _may_be_kept_back(error):
+                raise _told(failures) from error
+    if all(each.outcome_definite for each in failures):
+        raise _told(failures)
+    # Everybody has it who could: what is left is to wait.
+    return (yield from commit_status(request, stand_ins))
+
+
+def _submission(draft: TransactionDraft, stand_in: int) -> Call:
     request = gateway_pb2.SubmitRequest(
         transaction_id=draft.tx_id,
         channel_id=draft.channel_id,
         prepared_transaction=draft.signed(),
     )
-    yield Call("Submit", request, SubmitError, draft.tx_id, is_repeatable=False)
-    return messages.commit_request(draft.signer, draft.channel_id, draft.tx_id)
+    return Call("Submit", request, SubmitError, draft.tx_id, is_repeatable=False, stand_in=stand_in)
 
 
-def commit_status(request: CommitRequest) -> Operation[CommitStatus]:
-    """Wait until the transaction is committed; an invalid one is a result, not an error."""
-    answer = yield Call("CommitStatus", request.signed(), CommitStatusError, request.tx_id)
+def _status(
+    request: CommitRequest, stand_in: int, within_s: float | None = None
+) -> Operation[CommitStatus]:
+    answer = yield Call(
+        "CommitStatus",
+        request.signed(),
+        CommitStatusError,
+        request.tx_id,
+        stand_in=stand_in,
+        within_s=within_s,
+    )
     code = TxValidationCode(answer.result)
     return CommitStatus(request.tx_id, code, int(answer.block_number))
 
 
+def _may_be_kept_back(error: GatewayError) -> bool:
+    return error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def _told(failures: Sequence[GatewayError]) -> GatewayError:
+    """The last failure, as open as the most open of them, with what the others said."""
+    *before, last = failures
+    last.outcome_definite = all(each.outcome_definite for each in failures)
+    for each in before:
+        last.add_note(f"before, through another gateway: {each}")
+    return last
+
+
 def submit_and_wait(
-    new_draft: Callable[[], ProposalDraft], retry: RetryPolicy | None = None
+    new_draft: Callable[[], ProposalDraft],
+    retry: RetryPolicy | None = None,
+    stand_ins: StandIns = NOBODY,
 ) -> Operation[Outcome]:
     """Endorse, submit and wait for the commit; acknowledged only by CommitStatus.
 
@@ -144,6 +240,7 @@ def submit_and_wait(
         new_draft: makes a fresh proposal; called again for every attempt.
         retry: how often a call that its caller declares idempotent is endorsed
             again after a conflict, or while its gateway is out of reach; None: never.
+        stand_ins: other members' gateways, which get the same envelope where one's own fails.
     Raises:
         EndorseError, SubmitError, CommitStatusError: by stage.
         CommitError: committed as invalid, for another reason or once too often.
@@ -152,7 +249,7 @@ def submit_and_wait(
     while True:
         failure: GatewayError | CommitError
         try:
-            return (yield from _attempt(new_draft()))
+            return (yield from _attempt(new_draft(), stand_ins))
         except GatewayError as error:
             failure = error
             again = retry is not None and retry.allows_after(error, attempt, paused_s)
@@ -167,10 +264,9 @@ def submit_and_wait(
         paused_s += pause_s
 
 
-def _attempt(draft: ProposalDraft) -> Operation[Outcome]:
+def _attempt(draft: ProposalDraft, stand_ins: StandIns) -> Operation[Outcome]:
     transaction = yield from endorse(draft)
-    request = yield from submit(transaction)
-    status = yield from commit_status(request)
+    status = yield from commit(transaction, stand_ins)
     if not status.is_valid:
         raise CommitError(status.tx_id, status.code, status.block_num)
     return Outcome(transaction.result, status)

@@ -8,6 +8,7 @@ Paths in a profile are relative to its file.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ class ConnectionProfile:
         """Gateways of a member, in the profile's order; of the profile's own member by default."""
         organisation = self._organisation(msp_id or self.msp_id)
         return tuple(self.endpoint(str(name)) for name in self._field(organisation, "peers"))
+
+    def stand_ins(self, msp_ids: Iterable[str]) -> tuple[Endpoint, ...]:
+        """Gateways of other members, in the order of *msp_ids*."""
+        return tuple(each for msp_id in msp_ids for each in self.endpoints(msp_id))
 
     def endpoint(self, peer: str) -> Endpoint:
         """The gateway named *peer*."""

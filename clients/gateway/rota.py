@@ -1,9 +1,9 @@
 """Several gateways of one member, and which of them is spoken to now.
 
-A call moves on to the next gateway only where nothing can happen twice by it: a query, an
-endorsement and the question for a commit status change nothing. A submission that broke off may
-have reached the orderer, so it is never handed to a second gateway; its error says that the outcome
-is open.
+A call moves on to the next gateway of the member only where it changes nothing: a query, an
+endorsement and the question for a commit status. A submission that broke off is handed to another
+gateway only where those of other members stand in (``operations.StandIns``); else its error says
+that the outcome is open.
 """
 
 from __future__ import annotations

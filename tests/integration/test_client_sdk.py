@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -16,8 +15,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from clients.gateway.asynchronous import AsyncGateway
-from clients.gateway.blocking import Gateway
 from clients.gateway.connection import Timeouts
 from clients.gateway.errors import (
     CommitError,
@@ -36,9 +33,9 @@ from clients.gateway.retry import RetryPolicy
 from ledger.errors import Refusal
 from ledger.transactions.codes import TxValidationCode
 from network.msp.keys import CURVE_ORDERS, low_s_signature
+from tests.support.client_faces import CHANNEL, Asynchronous, Blocking
 from tests.support.fake_gateway import Call, FakeGateway, Member, Refused
 
-CHANNEL = "qist"
 QUICK = RetryPolicy(attempts=5, first_pause_s=0.001, longest_pause_s=0.002)
 MVCC = TxValidationCode.MVCC_READ_CONFLICT
 STAGES = {
@@ -105,64 +102,6 @@ def fake(member: Member, book: Book) -> Iterator[FakeGateway]:
     }
     with FakeGateway(member, functions) as gateway:
         yield gateway
-
-
-class Blocking:
-    """Drives the blocking face."""
-
-    def __init__(self, *endpoints: Any, signer: Any, **options: Any) -> None:
-        self.gateway = Gateway(endpoints, signer, **options)
-        self.contract = self.gateway.network(CHANNEL).contract("book")
-
-    def call(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        """Call a method of the face."""
-        return method(*args, **named)
-
-    def take(self, events: Any, count: int) -> list[Any]:
-        """The next events of a stream, which is closed then."""
-        taken = [next(events) for _ in range(count)]
-        events.close()
-        return taken
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.gateway.close()
-
-
-class Asynchronous:
-    """Drives the asyncio face, on a loop of its own."""
-
-    def __init__(self, *endpoints: Any, signer: Any, **options: Any) -> None:
-        self._runner = asyncio.Runner()
-        self.gateway: Any = self.call(self._open, endpoints, signer, options)
-        self.contract = self.gateway.network(CHANNEL).contract("book")
-
-    async def _open(self, endpoints: Any, signer: Any, options: dict[str, Any]) -> AsyncGateway:
-        return AsyncGateway(endpoints, signer, **options)
-
-    def call(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        """Await a method of the face."""
-
-        async def awaited() -> Any:
-            return await method(*args, **named)
-
-        return self._runner.run(awaited())
-
-    def take(self, events: Any, count: int) -> list[Any]:
-        """The next events of a stream, which is closed then."""
-
-        async def taken() -> list[Any]:
-            try:
-                return [await anext(events) for _ in range(count)]
-            finally:
-                await events.aclose()
-
-        return self.call(taken)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.call(self.gateway.close)
-        self._runner.close()
 
 
 @pytest.fixture(params=[Blocking, Asynchronous], ids=["blocking", "asyncio"])
@@ -370,7 +309,7 @@ def test_call_without_its_gateway_goes_to_the_next_one_where_nothing_can_happen_
     assert book.values == {"k": "1"}
 
 
-def test_submission_is_never_handed_to_a_second_gateway(
+def test_submission_is_never_handed_to_a_second_gateway_unless_others_stand_in(
     connect: Callable[..., Any], fake: FakeGateway, member: Member, book: Book
 ) -> None:
     """What broke off may have been ordered: the next gateway gets only what follows."""

@@ -128,8 +128,14 @@ class FakeChannel:
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def commit(self, transaction: Transaction, envelope: bytes) -> None:
-        """Make a block of one transaction."""
+        """Make a block of one transaction; one that is recorded already is a duplicate there."""
         with self.changed:
+            if transaction.block_num >= 0:
+                again = Transaction(transaction.tx_id, None, None, envelope)
+                again.code, again.block_num = TxValidationCode.DUPLICATE_TXID, len(self.blocks)
+                self.blocks.append([again])
+                self.changed.notify_all()
+                return
             transaction.code = self.codes.popleft() if self.codes else TxValidationCode.VALID
             transaction.envelope = envelope
             transaction.block_num = len(self.blocks)
@@ -152,7 +158,13 @@ class FakeChannel:
 
 
 class FakeGateway:
-    """One gateway on a port of its own; several may share a channel."""
+    """One gateway on a port of its own; several may share a channel.
+
+    Attributes:
+        calls: how many of each stage came.
+        withholds: whether it takes submissions and drops them.
+        takes_duplicates: whether it orders again what is recorded, as orderers do, or refuses it.
+    """
 
     def __init__(
         self,
@@ -168,6 +180,8 @@ class FakeGateway:
         self.calls: dict[str, int] = defaultdict(int)
         self.proposals: list[Call] = []
         self.timestamps: list[Any] = []
+        self.withholds = False
+        self.takes_duplicates = False
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
         self._gates: dict[str, threading.Event] = {}
         self._server = grpc.server(ThreadPoolExecutor(max_workers=24))
@@ -350,7 +364,9 @@ class _Gateway(gateway_pb2_grpc.GatewayServicer):  # type: ignore[misc]  # has n
         header = common_pb2.SignatureHeader.FromString(payload.header.signature_header)
         verify(header.creator, envelope.payload, envelope.signature, context)
         transaction = self._channel.transactions[request.transaction_id]
-        if transaction.block_num >= 0:
+        if self._gateway.withholds:
+            return gateway_pb2.SubmitResponse()
+        if transaction.block_num >= 0 and not self._gateway.takes_duplicates:
             context.abort(grpc.StatusCode.ABORTED, "submitted twice")
         self._channel.commit(transaction, envelope.SerializeToString())
         if fault is not None:
