@@ -172,3 +172,11 @@ def test_only_what_two_thirds_decided_proves_another_state(
     """A single member's word must not stop a node."""
     line = LogLine(logging.ERROR, "consensus", message, {"err": error})
     assert bool(divergence_in(line)) == bool(diverged)
+
+
+def test_words_of_another_state_leave_out_where_cometbft_s_program_stood() -> None:
+    """They go into the status, for an operator."""
+    fields = {"err": f"+2/3 committed an invalid block: {WRONG}", "stack": "goroutine 85 [running]"}
+    line = LogLine(logging.ERROR, "consensus", "CONSENSUS FAILURE!!!", fields)
+    assert WRONG in divergence_in(line)
+    assert "goroutine" not in divergence_in(line)
