@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,15 @@ from tests.support.delays import DelayingProxy
 from tests.support.links import Links
 from tests.support.mortal_node import Fault
 from tests.support.node_network import MEMBERS, NodeNetwork
+from tests.support.odd_node import Oddity, start_odd
 from tests.support.payment_load import MEMBERS_FILE
 from tests.support.processes import process_of, qist, wait_for
 
 BASE_PORT = 7050
 CONSENSUS_PORT = BASE_PORT + 2
 SMALL_DISK = "96m"
+TWIN = "twin"
+"""Where a second process with a member's keys runs, if the links have a place of that name."""
 
 
 @dataclass
@@ -88,20 +91,66 @@ class PerturbedNetwork(NodeNetwork):
             self._start(msp_id)
 
     def _start(self, msp_id: str) -> None:
+        self.started[msp_id] = self._run(msp_id, self.node(msp_id))
+
+    def _run(self, name: str, folder: Path) -> StartedNode:
+        """Start the node of a folder in a namespace."""
         assert self.links is not None
-        place = self.node(msp_id).resolve()
+        place = folder.resolve()
         words = (sys.executable, "-P", "-m", "qist", "node", "start", str(place))
         with (place / LOG_FILE).open("ab") as output:
             size = output.tell()
             process = subprocess.Popen(
-                [*self.links.inside(msp_id), *words],
+                [*self.links.inside(name), *words],
                 cwd=place,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        self.started[msp_id] = StartedNode(self.node(msp_id), process, size)
+        return StartedNode(folder, process, size)
+
+    def start_odd(
+        self, msp_id: str, oddity: Oddity, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start a node that lies, or whose clock is wrong, in its namespace; wait till it serves.
+
+        Args:
+            environment: variables for it, beside those of the test.
+        """
+        assert self.links is not None
+        inside = self.links.inside(msp_id)
+        self.started[msp_id] = start_odd(self.node(msp_id), oddity, inside, environment)
+        self.ready(msp_id)
+
+    @contextmanager
+    def twin(self, msp_id: str) -> Iterator[Callable[[], None]]:
+        """Copy a member's stopped node, and give what starts the copy; it is killed at the end.
+
+        The copy has the member's keys and CometBFT's data, and the address of TWIN.
+        """
+        assert self.links is not None
+        links, place = self.links, self.folder / TWIN
+        shutil.copytree(
+            self.node(msp_id), place, ignore=lambda _, names: [n for n in names if ".sock" in n]
+        )
+        settings = place / "node.toml"
+        text = settings.read_text("utf-8")
+        assert links.addresses[msp_id] in text
+        settings.write_text(text.replace(links.addresses[msp_id], links.addresses[TWIN]), "utf-8")
+        copies: list[subprocess.Popen[bytes]] = []
+        try:
+            yield lambda: copies.append(self._run(TWIN, place).process)
+        finally:
+            for process in copies:
+                process.kill()
+                process.wait()
+            shutil.rmtree(place)
+
+    def forget(self, msp_id: str) -> None:
+        """Take from a stopped node what it can get from the others: its ledger, CometBFT's data."""
+        for name in ("ledger", "comet"):
+            shutil.rmtree(self.node(msp_id) / name)
 
     def restart(self, *msp_ids: str) -> None:
         """Start nodes again and wait until they serve."""
@@ -119,6 +168,11 @@ class PerturbedNetwork(NodeNetwork):
 
         wait_for(runs, f"CometBFT of {msp_id}")
         return found[0]
+
+    def has_comet(self, msp_id: str) -> bool:
+        """Tell whether a member's CometBFT runs beside its node."""
+        node = psutil.Process(process_of(self.node(msp_id)))
+        return any("cometbft" in each.name() for each in node.children(recursive=True))
 
     def kill_comet(self, msp_id: str) -> None:
         """End a member's CometBFT by SIGKILL."""
@@ -157,7 +211,8 @@ class PerturbedNetwork(NodeNetwork):
         links = self.links
         assert links is not None
         with ExitStack() as proxies:
-            for msp_id, address in links.addresses.items():
+            for msp_id in MEMBERS:
+                address = links.addresses[msp_id]
                 proxy = DelayingProxy(links.own, (address, CONSENSUS_PORT), delay_s)
                 proxies.enter_context(proxy)
                 links.redirect(msp_id, CONSENSUS_PORT, proxy.port)
@@ -176,7 +231,8 @@ class PerturbedNetwork(NodeNetwork):
 def _with_hosts(links: Links) -> str:
     """The usual members, each with the address by which the others reach it."""
     text = MEMBERS_FILE
-    for msp_id, address in links.addresses.items():
+    for msp_id in MEMBERS:
+        address = links.addresses[msp_id]
         line = f'msp_id = "{msp_id}"\n'
         assert text.count(line) == 1
         text = text.replace(line, f'{line}host = "{address}"\n')
