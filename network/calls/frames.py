@@ -51,7 +51,9 @@ ANSWER: Final = 3
 FAILURE: Final = 4
 
 FRAME_BYTES: Final = 128 * 1024
-"""Items are put into a frame up to so many bytes; a larger one goes in a frame of its own."""
+"""Items are put into a frame up to so many bytes; a larger one goes in a frame of its own.
+
+What is longer and holds several is refused: taking a frame apart holds up all other calls."""
 ITEM_BYTES: Final = 256 * 1024
 """A larger request is made by a call of its own, so that the small ones do not wait for it."""
 
@@ -90,7 +92,7 @@ def decode_frame(raw: bytes) -> list[Item]:
     """Take a frame apart.
 
     Raises:
-        FrameError: it is cut short, or has an item of an unknown kind.
+        FrameError: it is cut short, has an item of an unknown kind, or too many.
     """
     items = []
     at, end = 0, len(raw)
@@ -103,6 +105,11 @@ def decode_frame(raw: bytes) -> list[Item]:
         at = middle + length
         if at > end or kind not in _KINDS:
             raise FrameError("a frame of calls is malformed; connect again")
+        if end > FRAME_BYTES and at != end:
+            raise FrameError(
+                f"a frame of calls has several items in {end} bytes, and {FRAME_BYTES} is the most "
+                "for that; connect again and send smaller ones"
+            )
         items.append(Item(kind, number, height, raw[begin:middle], raw[middle:at]))
     return items
 

@@ -5,8 +5,8 @@ task of its own, so with the same checks, limits, codes and words. Answers that 
 others are being sent go together in the next frame.
 
 Invariants:
-- What one stream has at work, or answered and not yet sent, is bounded; while it is at the bound
-  nothing more is read from it, so the caller waits.
+- What one stream has at work, or answered and not yet sent, is bounded by number and bytes; while
+  it is at a bound nothing more is read from it, so the caller waits.
 - When the stream ends the calls at work are given up, as gRPC gives up those of a caller who left.
 - Whoever may not open the stream opens none, and loses it with the right to it (*guard*, *watch*);
   the endpoints ask for each call again.
@@ -48,6 +48,8 @@ __all__ = ["CallService", "add_call_service"]
 
 UNANSWERED: Final = 2_500
 """Calls of one stream that may be at work, or answered and not sent."""
+HELD_BYTES: Final = 64 * 1024 * 1024
+"""Of their requests and answers; the call that goes beyond is the last one that is begun."""
 
 
 class CallContext:
@@ -106,6 +108,7 @@ class _Stream:
         self._certificate = certificate
         self._at_work: dict[int, asyncio.Task[None]] = {}
         self._outgoing: deque[bytes] = deque()
+        self._held_bytes = 0
         self._answered = asyncio.Event()
         self._room = asyncio.Event()
         self._writer = asyncio.create_task(self._write(), name="answers of a stream of calls")
@@ -114,12 +117,16 @@ class _Stream:
         """Begin each call as it comes; returns when no more will come."""
         async for raw in frames:
             for item in decode_frame(raw):
-                while len(self._at_work) + len(self._outgoing) >= UNANSWERED:
+                while self._is_full():
                     self._room.clear()
                     await self._room.wait()
                     self._verify_heard()
                 self._take(item)
             self._verify_heard()
+
+    def _is_full(self) -> bool:
+        calls = len(self._at_work) + len(self._outgoing)
+        return calls >= UNANSWERED or self._held_bytes >= HELD_BYTES
 
     def _verify_heard(self) -> None:
         if self._writer.done():
@@ -129,8 +136,17 @@ class _Stream:
         if item.kind == CALL and item.number not in self._at_work:
             task = asyncio.create_task(self._answer(item))
             self._at_work[item.number] = task
+            self._held_bytes += len(item.content)
+            # Also of one that is given up before its first step, of which nothing ever runs.
+            task.add_done_callback(lambda _task: self._give_back(item))
         elif item.kind == CANCEL and item.number in self._at_work:
             self._at_work[item.number].cancel()
+
+    def _give_back(self, item: Item) -> None:
+        """Give back the place of a call that has ended."""
+        del self._at_work[item.number]
+        self._held_bytes -= len(item.content)
+        self._room.set()
 
     async def _answer(self, item: Item) -> None:
         number = item.number
@@ -143,14 +159,10 @@ class _Stream:
             else:
                 content = await endpoint.answer(item.content, context)
                 answer = encode_item(ANSWER, number, content, height=context.height)
-        except asyncio.CancelledError:
-            self._room.set()
-            raise
         except Exception as error:  # noqa: BLE001 - the edge of the process
             name = "a call" if endpoint is None else endpoint.name
             answer = _failed(number, describe_failure(name, error))
-        finally:
-            self._at_work.pop(number, None)
+        self._held_bytes += len(answer)
         self._outgoing.append(answer)
         self._answered.set()
 
@@ -160,7 +172,9 @@ class _Stream:
                 await self._answered.wait()
                 self._answered.clear()
                 while self._outgoing:
-                    await self._caller.write(take_frame(self._outgoing))
+                    frame = take_frame(self._outgoing)
+                    await self._caller.write(frame)
+                    self._held_bytes -= len(frame)
                     self._room.set()
         except CallerLeft:
             return  # nobody hears the rest; the reading end sees the same

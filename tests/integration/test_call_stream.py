@@ -18,7 +18,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from clients.gateway.connection import gateway_error
 from clients.gateway.errors import SubmitError
 from network.calls import METHOD, CallFailed, CallLine
-from network.calls.frames import ANSWER, CALL, ITEM_BYTES, decode_frame, encode_item
+from network.calls.frames import ANSWER, CALL, CANCEL, ITEM_BYTES, decode_frame, encode_item
 from nodes.endorser.service import PROCESS_PROPOSAL, read_height
 from nodes.rpc import calls
 from nodes.rpc.calls import CallContext, CallService, add_call_service
@@ -249,6 +249,46 @@ async def test_caller_that_reads_no_answers_is_read_no_further(
             opened.cancel()
         await until(lambda: len(services.cancelled) == 20)
     assert len(services.begun) == 20
+
+
+async def test_calls_given_up_before_they_began_keep_no_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call and its cancellation in one frame, as of a caller who leaves at once."""
+    monkeypatch.setattr(calls, "UNANSWERED", 20)
+    services = Services()
+    async with (
+        served(services) as (_, port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        opened: Any = channel.stream_stream(METHOD, None, None)(None)
+        for number in range(1, 61):
+            hang = encode_item(CALL, number, message("gone"), name=HANG.encode())
+            await opened.write(hang + encode_item(CANCEL, number))
+        await opened.write(encode_item(CALL, 99, message("on"), name=ECHO.encode()))
+        async with asyncio.timeout(DEADLINE_S):
+            (answer,) = decode_frame(await opened.read())
+        assert (answer.number, text_of(answer.content)) == (99, "ON")
+        opened.cancel()
+    assert services.begun == services.cancelled
+
+
+async def test_stream_holds_no_more_bytes_than_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the requests are; what is at work ends, and the next ones are read."""
+    monkeypatch.setattr(calls, "HELD_BYTES", 10_000)
+    services = Services()
+    async with served(services) as (_, port):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            opened: Any = channel.stream_stream(METHOD, None, None)(None)
+            for number in range(1, 11):
+                large = message(f"{number:04}" * 1000)
+                await opened.write(encode_item(CALL, number, large, name=HANG.encode()))
+            await until(lambda: len(services.begun) == 3)
+            await opened.write(b"")
+            assert len(services.begun) == 3
+            opened.cancel()
+        await until(lambda: len(services.cancelled) == 3)
+    assert len(services.begun) == 3
 
 
 async def test_number_in_use_is_not_taken_twice_and_garbage_ends_the_stream() -> None:

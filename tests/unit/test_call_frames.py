@@ -75,6 +75,18 @@ def test_random_bytes_are_a_frame_or_refused() -> None:
                 continue
 
 
+def test_frame_above_its_size_holds_one_item_or_is_refused() -> None:
+    """Else one message of small items would hold up everybody while it is taken apart."""
+    large = Item(CALL, 1, 0, b"/a/b", bytes(FRAME_BYTES))
+    assert decode_frame(frame_of(large)) == [large]
+    small = Item(CANCEL, 7, 0, b"", b"")
+    size = len(frame_of(small))
+    assert len(decode_frame(frame_of(small) * (FRAME_BYTES // size))) == FRAME_BYTES // size
+    for items in ((large, small), (small, large), (small,) * (FRAME_BYTES // size + 1)):
+        with pytest.raises(FrameError, match="several"):
+            decode_frame(frame_of(*items))
+
+
 def test_failure_keeps_code_words_and_metadata() -> None:
     """Text stays text; what a key ends with ``-bin`` are bytes."""
     metadata = (("qist-outcome", "nothing-was-done"), ("grpc-status-details-bin", b"\xff\x00"))
