@@ -21,10 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.support.lies import ALL, PLACES
 from tests.support.links import Links, why_not
 from tests.support.node_network import MEMBERS
 from tests.support.payment_load import open_book, payment_load
-from tests.support.perturbations import PERTURBATIONS, SMALL_DISK_MEMBER, Outcome, perturb
+from tests.support.perturbations import SMALL_DISK_MEMBER, Outcome, perturb
 from tests.support.perturbed_network import PerturbedNetwork
 
 PAUSE_S = 30.0
@@ -58,13 +59,13 @@ async def _perturb_for(
     told: Counter[str] = Counter()
     end = time.monotonic() + 60 * minutes
     with (
-        Links.between(MEMBERS) as links,
+        Links.between(PLACES) as links,
         PerturbedNetwork.serving(folder / "net", links, small_disks=[SMALL_DISK_MEMBER]) as network,
     ):
         open_book(network, folder)
         while time.monotonic() < end:
             # Each once, in an order of its own, before any comes again.
-            for perturbation in chance.sample(PERTURBATIONS, len(PERTURBATIONS)):
+            for perturbation in chance.sample(ALL, len(ALL)):
                 async with payment_load(network, f"R{len(outcomes)}X") as load:
                     outcome = await perturb(network, load, perturbation, chance, PAUSE_S)
                 load.verify(network.verify())
@@ -87,7 +88,7 @@ def _report(seed: int, minutes: float, outcomes: list[Outcome], told: Counter[st
         "| perturbation | times | others went on after, s | everybody went on after, s |",
         "|---|---|---|---|",
     ]
-    for perturbation in PERTURBATIONS:
+    for perturbation in ALL:
         those = [each for each in outcomes if each.name == perturbation.name]
         if not those:
             continue

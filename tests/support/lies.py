@@ -209,8 +209,10 @@ async def _withheld(scene: Scene) -> AsyncIterator[Faulty]:
     await asyncio.to_thread(network.stop, victim)
     await asyncio.to_thread(network.start_odd, victim, Oddity(("withholding",)))
     yield [victim]
+    # Nobody else posts payments of these agreements, so nothing comes between.
+    (own,) = [each for each in scene.load.clients if each.msp_id == victim]
     payment = {
-        "agreement": scene.chance.choice(scene.load.clients).agreements[0],
+        "agreement": own.agreements[0],
         "reference": f"W{network.height(victim)}",
         "paid_on": (pkt_date(datetime.now(UTC)) - timedelta(days=1)).isoformat(),
         "channel": "branch",
