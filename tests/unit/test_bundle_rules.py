@@ -383,6 +383,19 @@ def test_rule_9_block_within_the_limits_of_one() -> None:
         rules.verify_proposal(chosen, NOW)
 
 
+def test_rule_9_comes_before_any_bundle_is_expanded(monkeypatch) -> None:
+    """What a few bytes expand to costs nothing where it is more than a block: no proposer keeps the
+    others busy until the round is over.
+    """
+    counted = _count_examinations(monkeypatch)
+    same = envelopes(1)[0]
+    raws = [bundle(inside=[same] * 20) for _ in range(30)]
+    with pytest.raises(BundleError, match="600 envelopes") as refused:
+        rules_of(standing()).verify_proposal(raws, NOW)
+    assert refused.value.code is BundleCode.PROPOSAL
+    assert counted == [0]
+
+
 def test_proposal_of_nothing_is_no_fault() -> None:
     """CometBFT makes an empty block to prove an app hash."""
     assert rules_of(standing()).verify_proposal([], NOW) == ()

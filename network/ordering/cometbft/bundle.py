@@ -175,6 +175,11 @@ class BundleHead:
         """What the signature covers."""
         return self.raw[: self.signed_bytes]
 
+    @property
+    def envelope_bytes(self) -> int:
+        """Length of all envelopes together, as it says."""
+        return self.expanded_bytes - _U32.size * self.count
+
     def verify_size(self, limits: BundleLimits) -> None:
         """Check what the head says against the limits.
 
@@ -224,7 +229,7 @@ class Bundle:
     @property
     def envelope_bytes(self) -> int:
         """Length of all envelopes together."""
-        return self.head.expanded_bytes - _U32.size * len(self.envelopes)
+        return self.head.envelope_bytes
 
     @property
     def memory_bytes(self) -> int:

@@ -160,13 +160,25 @@ class BundleRules:
             BundleError: the first rule that is broken.
         """
         standing = self._standing()
+        limits = limits_of(standing.configuration.batch)
+        heads = []
+        for raw in raws:
+            head = self._head(raw, limits)
+            _verify_place(head, standing)
+            head.verify_size(limits)
+            heads.append(head)
+        # Before any of them is expanded: what a proposer makes of little must not cost much.
+        _verify_together(heads, limits)
         found = []
         for raw in raws:
             judged = self._judge(raw, standing)
             _verify_not_expired(judged, time, standing.configuration)
             found.append(judged.bundle)
-        _verify_together(found, limits_of(standing.configuration.batch))
         return tuple(found)
+
+    def _head(self, raw: bytes, limits: BundleLimits) -> BundleHead:
+        known = self._judged.get(hashlib.sha256(raw).digest())
+        return read_head(raw, limits) if known is None else known.bundle.head
 
     def open_decided(self, raws: Sequence[bytes]) -> tuple[Bundle, ...]:
         """Open the bundles of a block that the validators have decided on.
@@ -182,7 +194,7 @@ class BundleRules:
         for raw in raws:
             known = self._judged.get(hashlib.sha256(raw).digest())
             found.append(read_head(raw, limits).expand(limits) if known is None else known.bundle)
-        _verify_together(found, limits)
+        _verify_together([each.head for each in found], limits)
         return tuple(found)
 
     def adopt(self, judged: Judged) -> None:
@@ -377,8 +389,8 @@ def _verify_not_expired(
         )
 
 
-def _verify_together(bundles: Sequence[Bundle], limits: BundleLimits) -> None:
-    """Apply rules 8 and 9."""
+def _verify_together(bundles: Sequence[BundleHead], limits: BundleLimits) -> None:
+    """Apply rules 8 and 9, by what the bundles say of themselves."""
     if len({each.bundle_id for each in bundles}) != len(bundles):
         raise BundleError(BundleCode.PROPOSAL, "the proposal holds a bundle twice: leave one out")
     if len(bundles) > 1 and any(each.kind is BundleKind.CONFIGURATION for each in bundles):
@@ -386,7 +398,7 @@ def _verify_together(bundles: Sequence[Bundle], limits: BundleLimits) -> None:
             BundleCode.PROPOSAL,
             f"the proposal holds a configuration among {len(bundles)} bundles: let it stand alone",
         )
-    envelopes = sum(len(each.envelopes) for each in bundles)
+    envelopes = sum(each.count for each in bundles)
     size = sum(each.envelope_bytes for each in bundles)
     if envelopes > limits.envelopes or size > limits.envelope_bytes:
         raise BundleError(
