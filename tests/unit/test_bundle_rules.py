@@ -556,6 +556,24 @@ def test_all_that_waits_is_seen_by_whoever_proposes() -> None:
     assert total <= limits_of(comet_channel().batch).bundle_bytes
 
 
+def test_bundles_that_expand_to_much_wait_one_block_full_at_most(monkeypatch) -> None:
+    """However small they travel, so that what waits is judged once and not for every block."""
+    rules, quotas = rules_of(standing()), Quotas()
+    counted = _count_examinations(monkeypatch)
+    same = envelopes(1, size=LIMIT // 50)[0]
+    fitting = LIMIT // (20 * len(same))
+    for _ in range(fitting):
+        rules.check(bundle(inside=[same] * 20), NOW, quotas)
+    for _ in range(10):
+        raw = bundle(inside=[same] * 20)
+        assert len(raw) < LIMIT // 20
+        with pytest.raises(BundleError) as refused:
+            rules.check(raw, NOW, quotas)
+        assert refused.value.code is BundleCode.QUOTA
+    assert len(quotas) == fitting > 0
+    assert counted == [20 * fitting]
+
+
 def test_bundle_that_is_refused_takes_no_quota() -> None:
     """Only what waits counts."""
     rules, quotas = rules_of(standing()), Quotas()

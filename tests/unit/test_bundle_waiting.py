@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from network.ordering.cometbft.bundle import BundleCode, BundleError, limits_of, open_bundle
 from network.ordering.cometbft.ordered import make_block
-from network.ordering.cometbft.quota import LENT_S, WANING, Quotas
+from network.ordering.cometbft.quota import LENT_S, WANING, Part, Quotas
 from network.ordering.cometbft.window import WINDOW, SeenBundles
 from tests.support.bundles import BATCH, bundle
 from tests.support.consenters import four_members
@@ -48,13 +48,45 @@ def test_members_share_counts_bytes_and_one_bundle_always_fits() -> None:
 def test_members_share_is_no_more_than_its_part_of_a_block() -> None:
     """Else what waits could lie behind another member's bundles where no proposer sees it."""
     quotas = Quotas(bundles=10, size_bytes=100)
-    quotas.add(bundle_id(1), "BankMSP", 30, 20, part=50)
-    quotas.verify_room(bundle_id(2), "BankMSP", 20, part=50)
+    quotas.add(bundle_id(1), "BankMSP", 30, 20, part=Part(50, 10**6))
+    quotas.verify_room(bundle_id(2), "BankMSP", 20, part=Part(50, 10**6))
     with pytest.raises(BundleError, match="10 with 50 bytes may"):
-        quotas.add(bundle_id(2), "BankMSP", 21, 20, part=50)
+        quotas.add(bundle_id(2), "BankMSP", 21, 20, part=Part(50, 10**6))
     with pytest.raises(BundleError, match="10 with 100 bytes may"):
-        quotas.verify_room(bundle_id(2), "BankMSP", 71, part=500)
-    quotas.add(bundle_id(3), "PtaMSP", 51, 20, part=50)
+        quotas.verify_room(bundle_id(2), "BankMSP", 71, part=Part(500, 10**6))
+    quotas.add(bundle_id(3), "PtaMSP", 51, 20, part=Part(50, 10**6))
+
+
+def test_members_share_counts_what_its_bundles_expand_to() -> None:
+    """One alone always fits; what is in a block, or expired, counts no longer."""
+    quotas, part = Quotas(), Part(1000, 100)
+    quotas.add(bundle_id(1), "BankMSP", 10, 20, part, 150)
+    with pytest.raises(BundleError, match="150 bytes in them") as refused:
+        quotas.verify_room(bundle_id(2), "BankMSP", 10, part, 1)
+    assert refused.value.code is BundleCode.QUOTA
+    quotas.add(bundle_id(3), "PtaMSP", 10, 20, part, 60)
+    with pytest.raises(BundleError):
+        quotas.add(bundle_id(4), "PtaMSP", 10, 20, part, 41)
+    quotas.add(bundle_id(4), "PtaMSP", 10, 20, part, 40)
+    quotas.remove([bundle_id(1), bundle_id(3)])
+    quotas.add(bundle_id(5), "BankMSP", 10, 20, part, 100)
+    quotas.add(bundle_id(6), "PtaMSP", 10, 20, part, 60)
+
+
+def test_work_that_ends_by_another_error_is_charged_too() -> None:
+    """Whatever a member's bytes lead to."""
+    worked = [0.0]
+    quotas = Quotas(clock=lambda: 1.0, work=lambda: worked[0])
+
+    def work() -> None:
+        with quotas.charged("BankMSP"):
+            worked[0] += LENT_S + 0.1
+            raise RecursionError
+
+    with pytest.raises(RecursionError):
+        work()
+    with pytest.raises(BundleError):
+        quotas.verify_credit("BankMSP")
 
 
 def test_member_whose_bundles_waste_work_is_no_longer_looked_at() -> None:

@@ -6,6 +6,10 @@ And CometBFT shows whoever proposes only the oldest that wait, as much as a bloc
 shares together must not be more, or a member's bundles could lie behind another one's unseen until
 they expire. So a member's share is its part of a block, as far as that is known.
 
+What a member's waiting bundles expand to is bounded, too, by what a block takes: a few bytes may
+expand to much, and every proposer looks at all that waits, which is kept at hand as far as that is
+no more than this (`judged.py`).
+
 Judging a bundle costs far more than making a bad one. So the processor time that went into bundles
 of a member that were refused is its debt, which wanes slowly; while it is beyond what is lent,
 further ones are refused without a look. A member's node that lies costs the others a small part of
@@ -27,7 +31,7 @@ from typing import Final
 
 from network.ordering.cometbft.bundle import BundleCode, BundleError
 
-__all__ = ["BUNDLES_PER_MEMBER", "BYTES_PER_MEMBER", "Quotas"]
+__all__ = ["BUNDLES_PER_MEMBER", "BYTES_PER_MEMBER", "Part", "Quotas"]
 
 BUNDLES_PER_MEMBER: Final = 64
 """A node has a few of its own on their way; the rest is for those that expire unnoticed."""
@@ -45,6 +49,7 @@ WANING: Final = 0.05
 class _Waiting:
     msp_id: str
     size_bytes: int
+    expanded_bytes: int
     valid_until: int
 
 
@@ -52,6 +57,20 @@ class _Waiting:
 class _Share:
     bundles: int = 0
     size_bytes: int = 0
+    expanded_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a block each member may have waiting.
+
+    Attributes:
+        size_bytes: of its bundles as they travel.
+        expanded_bytes: of what is in them.
+    """
+
+    size_bytes: int
+    expanded_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +113,12 @@ class Quotas:
         return bundle_id in self._waiting
 
     def verify_room(
-        self, bundle_id: bytes, msp_id: str, size_bytes: int, part: int | None = None
+        self,
+        bundle_id: bytes,
+        msp_id: str,
+        size_bytes: int,
+        part: Part | None = None,
+        expanded_bytes: int = 0,
     ) -> None:
         """Check that a member's bundle may wait; one that waits already has its place.
 
@@ -102,20 +126,27 @@ class Quotas:
             bundle_id: its id.
             msp_id: whose it is.
             size_bytes: of the bundle as it travels.
-            part: bytes of a block that are each member's; left out, they are not asked for.
+            part: what of a block is each member's; left out, it is not asked for.
+            expanded_bytes: what the bundle says that it expands to.
         Raises:
             BundleError: with code QUOTA; it may be sent again when others are in a block.
         """
         with self._lock:
-            self._verify_room(bundle_id, msp_id, size_bytes, part)
+            self._verify_room(bundle_id, msp_id, size_bytes, part, expanded_bytes)
 
     def _verify_room(
-        self, bundle_id: bytes, msp_id: str, size_bytes: int, part: int | None
+        self, bundle_id: bytes, msp_id: str, size_bytes: int, part: Part | None, expanded_bytes: int
     ) -> None:
         share = self._shares.get(msp_id)
         if bundle_id in self._waiting or share is None:
             return
-        most = self._size_bytes if part is None else min(part, self._size_bytes)
+        most = self._size_bytes if part is None else min(part.size_bytes, self._size_bytes)
+        if part is not None and share.expanded_bytes + expanded_bytes > part.expanded_bytes:
+            raise BundleError(
+                BundleCode.QUOTA,
+                f"bundles of {msp_id} with {share.expanded_bytes} bytes in them wait already, and "
+                f"{part.expanded_bytes} may: send it again when some of them are in a block",
+            )
         if share.bundles >= self._bundles or share.size_bytes + size_bytes > most:
             raise BundleError(
                 BundleCode.QUOTA,
@@ -140,11 +171,11 @@ class Quotas:
 
     @contextmanager
     def charged(self, msp_id: str) -> Iterator[None]:
-        """Put the work inside on a member's account if it ends by a BundleError."""
+        """Put the work inside on a member's account if it ends by an error."""
         begun = self._work()
         try:
             yield
-        except BundleError:
+        except Exception:
             with self._lock:
                 debt = self._debt(msp_id) + self._work() - begun
                 self._debts[msp_id] = _Debt(min(debt, 2 * LENT_S), self._clock())
@@ -162,7 +193,8 @@ class Quotas:
         msp_id: str,
         size_bytes: int,
         valid_until: int,
-        part: int | None = None,
+        part: Part | None = None,
+        expanded_bytes: int = 0,
     ) -> bool:
         """Count a bundle as waiting.
 
@@ -171,20 +203,21 @@ class Quotas:
             msp_id: whose it is.
             size_bytes: of the bundle as it travels.
             valid_until: number of the last block that may hold it.
-            part: as in `verify_room`.
+            part, expanded_bytes: as in `verify_room`.
         Returns:
             whether it is new; False if it waits already.
         Raises:
             BundleError: as `verify_room`.
         """
         with self._lock:
-            self._verify_room(bundle_id, msp_id, size_bytes, part)
+            self._verify_room(bundle_id, msp_id, size_bytes, part, expanded_bytes)
             if bundle_id in self._waiting:
                 return False
-            self._waiting[bundle_id] = _Waiting(msp_id, size_bytes, valid_until)
+            self._waiting[bundle_id] = _Waiting(msp_id, size_bytes, expanded_bytes, valid_until)
             share = self._shares.setdefault(msp_id, _Share())
             share.bundles += 1
             share.size_bytes += size_bytes
+            share.expanded_bytes += expanded_bytes
             return True
 
     def remove(self, bundle_ids: Iterable[bytes]) -> None:
@@ -214,5 +247,6 @@ class Quotas:
         share = self._shares[waiting.msp_id]
         share.bundles -= 1
         share.size_bytes -= waiting.size_bytes
+        share.expanded_bytes -= waiting.expanded_bytes
         if not share.bundles:
             del self._shares[waiting.msp_id]

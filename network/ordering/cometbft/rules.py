@@ -63,7 +63,7 @@ from network.ordering.cometbft.bundle import (
 )
 from network.ordering.cometbft.judged import Judged, JudgedBundles
 from network.ordering.cometbft.ports import Standing
-from network.ordering.cometbft.quota import Quotas
+from network.ordering.cometbft.quota import Part, Quotas
 from network.ordering.cometbft.selection import Candidate, choose
 from network.ordering.cometbft.window import WINDOW
 from network.ordering.reconfiguration import verify_orderable
@@ -115,7 +115,9 @@ class BundleRules:
         if quotas is not None:
             head = judged.bundle.head
             part = _part_of_a_block(standing.configuration)
-            quotas.add(head.bundle_id, judged.msp_id, len(raw), head.valid_until, part)
+            quotas.add(
+                head.bundle_id, judged.msp_id, len(raw), head.valid_until, part, head.envelope_bytes
+            )
         return judged.bundle
 
     def select(self, raws: Iterable[bytes], max_tx_bytes: int, time: datetime) -> list[bytes]:
@@ -219,7 +221,9 @@ class BundleRules:
         with ExitStack() as account:
             if quotas is not None:
                 part = _part_of_a_block(configuration)
-                quotas.verify_room(head.bundle_id, signer.msp_id, len(raw), part)
+                quotas.verify_room(
+                    head.bundle_id, signer.msp_id, len(raw), part, head.envelope_bytes
+                )
                 quotas.verify_credit(signer.msp_id)
                 account.enter_context(quotas.charged(signer.msp_id))
             bundle = head.expand(limits) if known is None else known.bundle
@@ -259,9 +263,10 @@ def _admission(configuration: ChannelConfiguration) -> Admission:
     return Admission(configuration.channel_id, lambda: configuration, _NoTime())
 
 
-def _part_of_a_block(configuration: ChannelConfiguration) -> int:
-    """Return how many bytes of CometBFT's block are each member's that orders."""
-    return limits_of(configuration.batch).bundle_bytes // len(configuration.consenters)
+def _part_of_a_block(configuration: ChannelConfiguration) -> Part:
+    """Return what of a block each member that orders may have waiting."""
+    limits = limits_of(configuration.batch)
+    return Part(limits.bundle_bytes // len(configuration.consenters), limits.envelope_bytes)
 
 
 class _NoTime:
