@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure what each stage of a transaction costs in CPU, by stage and by process.
 
-    .venv/bin/python tools/stages.py [--callers 64] [--count 600] [--rounds 5]
+    .venv/bin/python tools/stages.py [--callers 64] [--count 200] [--rounds 8]
     .venv/bin/python tools/stages.py --against COMMIT    the same for two states, in turns: ratios
     .venv/bin/python tools/stages.py --profile BankMSP   where the Python of one node's loop goes
 
