@@ -22,6 +22,7 @@ from network.ordering.cometbft.ordered import comet_height_of
 from network.ordering.cometbft.snapshot_chain import Snapshot, SnapshotSettings
 from network.ordering.cometbft.snapshot_format import (
     SnapshotDescription,
+    SnapshotError,
     StoredBlock,
     decode_chunk,
     encode_chunk,
@@ -294,6 +295,42 @@ async def test_ledger_of_another_history_than_the_validators_signed_diverges(
     taker = snapshots_of(chain, StoredChain(chain, 15, range(1, 15)))
     with pytest.raises(Divergence, match="another history"):
         await taker.offer(whole, bytes(32))
+
+
+async def relabelled(chain: VotedChain, giver: Snapshots, last: int) -> Snapshot:
+    """A true height, with what its snapshot says of itself replaced."""
+    whole = next(each for each in await giver.list_snapshots() if each.format == format_of(0))
+    other = SnapshotDescription(chain.genesis.header.hash(), 1, last, 9_000)
+    return replace(whole, hash=other.hash, metadata=other.encode(), chunks=1)
+
+
+async def test_snapshot_that_names_another_block_than_that_of_its_height_is_a_lie(
+    chain: VotedChain,
+) -> None:
+    """Whoever offers it is asked no more; it says nothing about the ledger that is here."""
+    giver = giver_of(chain)
+    lie = await relabelled(chain, giver, 3)
+    stored = StoredChain(chain, 6, range(1, 6))
+    taker = snapshots_of(chain, stored)
+    app_hash = app_hash_at(chain, lie.height)
+    assert await taker.offer(lie, app_hash) is OfferResult.REJECT_SENDER
+    assert (await taker.apply_chunk(0, b"", "liar")).result is ApplyResult.ABORT
+
+    joining = snapshots_of(chain, StoredChain(chain, 1))
+    assert await joining.offer(lie, app_hash) is OfferResult.ACCEPT
+    blocks = [StoredBlock(chain.blocks[n].encode(), chain.records[n]) for n in range(1, 4)]
+    applied = await joining.apply_chunk(0, encode_chunk(blocks), "liar")
+    assert applied.result is ApplyResult.REJECT_SNAPSHOT
+    assert applied.reject_senders == ("liar",)
+    assert joining.restored is None
+    whole = next(each for each in await giver.list_snapshots() if each.format == format_of(0))
+    assert set(await taken(chain, giver, joining, whole)) == {ApplyResult.ACCEPT}
+
+
+async def test_chunk_of_empty_blocks_without_end_is_refused_as_it_is_read() -> None:
+    """No block is so short, and each would take far more memory than it has bytes."""
+    with pytest.raises(SnapshotError, match="short"):
+        decode_chunk(encode_chunk([StoredBlock(b"", b"")] * 100_000))
 
 
 async def test_chunk_is_given_after_newer_snapshots_came_and_nothing_beside(

@@ -62,6 +62,8 @@ _TAG: Final = b"qist/snapshot/1\x00"
 _CHUNK_TAG: Final = b"qist/snapshot-chunk/1\x00"
 _DESCRIPTION = struct.Struct(">32sQQI")
 _U32 = struct.Struct(">I")
+_LEAST_BLOCK_BYTES: Final = 64
+"""A block has two hashes at least, so what is read takes little more memory than its bytes."""
 _TAIL_BITS: Final = 16
 _LEVEL: Final = 3
 """Of zstd: blocks repeat their members' certificates, so more work finds little more."""
@@ -168,6 +170,8 @@ def decode_chunk(raw: bytes) -> Sequence[StoredBlock]:
     for _ in range(count):
         block, at = _part(content, at)
         record, at = _part(content, at)
+        if len(block) < _LEAST_BLOCK_BYTES:
+            raise SnapshotError(f"a block in a chunk has {len(block)} bytes: too short for one")
         blocks.append(StoredBlock(block, record))
     if at != len(content):
         raise SnapshotError(f"{len(content) - at} bytes follow the last block of a chunk")

@@ -222,7 +222,11 @@ class Snapshots:
             return OfferResult.REJECT
         sync = _Sync(description, Restored(snapshot.height, app_hash), snapshot.chunks)
         if description.last < self._chain.height:
-            await asyncio.to_thread(self._verify_end, sync)
+            try:
+                await asyncio.to_thread(self._verify_end, sync)
+            except SnapshotError as error:
+                log.warning("a snapshot was offered that is none: %s", error)
+                return OfferResult.REJECT_SENDER
         self._sync = sync
         log.info(
             "taking the snapshot of blocks %d to %d in %d chunks; the blocks below %d are here",
@@ -257,19 +261,33 @@ class Snapshots:
             return _refuse(sync, index, sender, error)
         sync.previous = index, sender
         if is_last:
-            await asyncio.to_thread(self._verify_end, sync)
+            try:
+                await asyncio.to_thread(self._verify_end, sync)
+            except SnapshotError as error:
+                # What was taken is true all the same, each block by its record.
+                log.warning("the snapshot of %s is refused: %s", sender, error)
+                self._sync = None
+                return AppliedChunk(ApplyResult.REJECT_SNAPSHOT, reject_senders=(sender,))
             await asyncio.to_thread(self._on_restored, sync.target.height)
             self.restored, self._sync = sync.target, None
             log.info("the snapshot is restored up to block %d", sync.description.last)
         return AppliedChunk(ApplyResult.ACCEPT)
 
     def _verify_end(self, sync: _Sync) -> None:
+        """Compare the last block with what the light client verified.
+
+        Raises:
+            SnapshotError: it is of another height, so whoever made the snapshot lied about it.
+            Divergence: it is another one than the validators signed at its height.
+        """
         last = sync.description.last
         block = block_of(self._chain, last)
-        if (
-            comet_height_of(block) != sync.target.height
-            or compute_app_hash(block) != sync.target.app_hash
-        ):
+        if comet_height_of(block) != sync.target.height:
+            raise SnapshotError(
+                f"a snapshot of CometBFT's height {sync.target.height} ends with block {last}, "
+                f"which was ordered at height {comet_height_of(block)}"
+            )
+        if compute_app_hash(block) != sync.target.app_hash:
             raise Divergence(
                 f"block {last} of this node is not the one that the validators signed at height "
                 f"{sync.target.height} of CometBFT: this ledger is of another history. Move it "
