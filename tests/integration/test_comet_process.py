@@ -86,6 +86,20 @@ async def test_comet_process_puts_aside_in_its_own_folder_which_is_empty_at_each
     assert said[:4] == ["0", str(tmp_path / "tmp")] * 2
 
 
+async def test_comet_process_of_a_relative_folder_is_told_where_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node may be started from anywhere, by a path from there."""
+    (tmp_path / "node/comet").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    made = Pretended(Path("node/comet"), 'echo "$3"; echo "$TMPDIR"')
+    await made.process.start()
+    await made.ended(1)
+    await made.process.stop()
+    home = tmp_path / "node/comet"
+    assert [each.message for each in made.lines][:2] == [str(home), str(home / "tmp")]
+
+
 async def test_comet_process_that_ends_at_once_is_started_after_longer_and_longer(
     tmp_path: Path,
 ) -> None:

@@ -153,8 +153,9 @@ class CometProcess:
         on_exit: Callable[[Exit], None] = lambda _: None,
         restarts: Restarts = Restarts(),
     ) -> None:
-        self._binary = binary
-        self._home = home
+        # It runs in its folder, from where a path that is relative to ours leads elsewhere.
+        self._binary = binary.absolute()
+        self._home = home.absolute()
         self._rpc_socket = rpc_socket
         self._on_line = on_line
         self._on_exit = on_exit
