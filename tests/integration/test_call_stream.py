@@ -142,7 +142,7 @@ async def test_failure_says_the_same_on_a_stream_and_alone(offered: bool) -> Non
     assert broke.value.code() is Code.INTERNAL
     assert broke.value.details() == "Refuse failed; the node's log says why"
     assert garbled.value.code() is Code.INTERNAL
-    assert "error unmarshalling request" in garbled.value.details()
+    assert "error unmarshalling request" in str(garbled.value.details())
     assert unknown.value.code() is Code.UNIMPLEMENTED
 
 

@@ -111,7 +111,7 @@ def test_first_layout_that_is_remembered_is_that_which_is_found(words: str) -> N
     rules = (policy(words), policy("OR('PtaMSP.peer', 'MakerMSP.peer')"))
     for _ in range(2):
         for members in (MEMBERS, MEMBERS[:2], MEMBERS[1:], ()):
-            for requirements in ([], rules[:1], rules):
+            for requirements in ((), rules[:1], rules):
                 for rotation in (0, 1, 2, 3, 4, 2**32 - 1):
                     expected = next(layouts(requirements, members, "BankMSP", rotation), None)
                     assert first.find(requirements, members, "BankMSP", rotation) == expected
