@@ -155,7 +155,9 @@ class OtherMembersComets:
             if error is None:
                 return answer["result"]
             code, data = int(error["code"]), str(error["data"])
-        except (ValueError, KeyError, TypeError, AttributeError) as broken:
+        except (
+            ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
+        ) as broken:  # fmt: skip
             raise CometUnavailable(f"{msp_id} does not answer {method} in its form") from broken
         raise CometRefusal(f"{msp_id}'s CometBFT refuses {method}: {data}", code=code, data=data)
 

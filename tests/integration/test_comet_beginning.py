@@ -14,9 +14,12 @@ from ledger.errors import Refusal, Unavailable
 from network.configuration import ChannelConfiguration
 from network.ordering.cometbft import beginning
 from network.ordering.cometbft.beginning import Beginning, HowToBegin, With
-from network.ordering.cometbft.finality import decode_record, header_hash
+from network.ordering.cometbft.finality import decode_record, header_hash, vote_sign_bytes
 from network.ordering.cometbft.home import SIGN_STATE
+from network.ordering.cometbft.messages import types_pb2
 from network.ordering.cometbft.proof_making import make_proof
+from network.ordering.cometbft.validators import validators_of
+from tests.support.comet_json import signed_header_json
 from tests.support.local_network import until
 from tests.support.voted_chain import MEMBERS, VotedChain
 
@@ -41,6 +44,8 @@ class Others:
         self.asked += 1
         if msp_id not in self.heights:
             raise Unavailable(f"{msp_id} is away")
+        if method == "commit":
+            return {"signed_header": signed_header_json(self.chain.signed[int(params["height"])])}
         earliest, newest = map(str, self.heights[msp_id])
         if method == "consensus_state":
             votes = {"prevotes": self.votes, "precommits": []}
@@ -320,6 +325,77 @@ async def test_lie_about_the_first_block_only_costs_time(tmp_path: Path, chain: 
     await found.stop()
     assert asked == list(OTHERS[:2])
     assert how.state_sync is not None
+
+
+@pytest.mark.parametrize("number", [float("inf"), 10**400, "9" * 5000, None, [], {}, 1e300])
+async def test_numbers_without_sense_are_no_answer(
+    tmp_path: Path, chain: VotedChain, number: Any
+) -> None:
+    """A member may say anything; the others' answers are gone by."""
+    others = Others(chain, dict.fromkeys(OTHERS, (1, 14)))
+    honest = others.ask
+
+    async def ask(msp_id: str, method: str, params: Mapping[str, Any]) -> Any:
+        if msp_id != OTHERS[0]:
+            return await honest(msp_id, method, params)
+        if method == "consensus_state":
+            return {"round_state": {"height/round/step": f"{number}/0/1", "height_vote_set": [{}]}}
+        return {"sync_info": {"earliest_block_height": number, "latest_block_height": number}}
+
+    others.ask = ask  # type: ignore[method-assign]
+    others.votes = ["nil-Vote"]
+    await asyncio.wait_for(made(tmp_path, chain, others).prepare(ADDRESS), 10)
+    assert '"14"' in (tmp_path / "comet" / SIGN_STATE).read_text()
+
+
+def lie_about(chain: VotedChain, height: int, kind: str) -> types_pb2.SignedHeader:
+    """A commit that a lying member shows for a height that the chain has not reached."""
+    lie = types_pb2.SignedHeader()
+    lie.CopyFrom(chain.signed[14])
+    if kind == "another height":
+        return lie
+    lie.header.height = lie.commit.height = height
+    known = validators_of(chain.configuration)
+    for place, entry in enumerate(lie.commit.signatures):
+        if kind == "its own votes":
+            entry.validator_address = known[0].address
+        signer = next(each for each in known if each.address == entry.validator_address)
+        chain_id = "another-chain" if kind == "another chain" else chain.chain_id
+        if kind != "other votes":
+            signed = vote_sign_bytes(chain_id, lie.commit, place)
+            entry.signature = chain.keys[signer.public_key].sign(signed)
+    return lie
+
+
+LIES = ["other votes", "another height", "its own votes", "another chain"]
+
+
+@pytest.mark.parametrize("kind", LIES)
+async def test_height_that_only_a_liar_is_at_silences_no_key(
+    tmp_path: Path, chain: VotedChain, kind: str
+) -> None:
+    """Else one member could keep a key from voting for ever; where two agree one is honest."""
+    height = 1_000_000
+    others = Others(chain, {OTHERS[0]: (1, height), **dict.fromkeys(OTHERS[1:], (1, 12))})
+    honest = others.ask
+
+    async def ask(msp_id: str, method: str, params: Mapping[str, Any]) -> Any:
+        if (msp_id, method) == (OTHERS[0], "commit"):
+            return {"signed_header": signed_header_json(lie_about(chain, height, kind))}
+        return await honest(msp_id, method, params)
+
+    others.ask = ask  # type: ignore[method-assign]
+    await asyncio.wait_for(made(tmp_path, chain, others).prepare(ADDRESS), 10)
+    assert '"14"' in (tmp_path / "comet" / SIGN_STATE).read_text()
+
+
+async def test_height_above_the_others_counts_if_the_votes_for_it_are_shown(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """Of two that lost their data the third alone knows how far they were."""
+    others = Others(chain, {OTHERS[0]: (1, 14), **dict.fromkeys(OTHERS[1:], (1, 0))})
+    await asyncio.wait_for(made(tmp_path, chain, others).prepare(ADDRESS), 10)
+    assert '"16"' in (tmp_path / "comet" / SIGN_STATE).read_text()
 
 
 async def test_only_validator_cannot_recover_what_nobody_else_has(

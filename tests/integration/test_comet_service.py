@@ -117,6 +117,7 @@ async def test_node_without_comet_says_so_and_proves_nothing(network: LocalNetwo
         json.dumps({"method": "commit", "params": {"height": "5 "}}).encode(),
         json.dumps({"method": "status", "params": {"height": "5"}}).encode(),
         b"{" + b" " * 2000 + b"}",
+        b"[" * 1024,
     ],
 )
 async def test_what_may_not_be_asked_never_reaches_comet(
@@ -153,6 +154,40 @@ async def test_member_that_answers_out_of_form_counts_as_away(
     asking = others(network)
     comet.answer = "x" * (5 * 1024 * 1024)
     with pytest.raises(CometUnavailable, match="bytes"):
+        await asking.ask(PTA, "status", {})
+
+
+class Liar:
+    """Stands for a member's node that answers with any bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+    def others(self) -> dict[str, Liar]:
+        return {PTA: self}
+
+    async def ask(self, *_call: Any) -> bytes:
+        return BytesValue(value=self.answer).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\xff",
+        b"[" * 200_000,
+        b'{"result": ' + b'{"a":' * 200_000,
+        b"[]",
+        b"{}",
+        b'{"error": {"code": Infinity, "data": ""}}',
+        b'{"error": {"code": ' + b"9" * 5000 + b', "data": ""}}',
+        b'{"error": 5}',
+    ],
+)
+async def test_member_that_answers_anything_counts_as_away(answer: bytes) -> None:
+    """Its bytes end nothing here: the node that asks goes on to the next one."""
+    asking = OtherMembersComets(lambda: Liar(answer))  # type: ignore[arg-type, return-value]
+    with pytest.raises(CometUnavailable):
         await asking.ask(PTA, "status", {})
 
 

@@ -46,8 +46,9 @@ from ledger.blocks.block import Block
 from ledger.errors import CorruptionError, LedgerError, Refusal, Unavailable
 from network.configuration import ChannelConfiguration
 from network.ordering.cometbft.finality import decode_record, header_hash
+from network.ordering.cometbft.height_claims import believed
 from network.ordering.cometbft.home import StateSync
-from network.ordering.cometbft.light_rpc import OtherComets
+from network.ordering.cometbft.light_rpc import OtherComets, read_height
 from network.ordering.cometbft.ordered import comet_height_of
 from network.ordering.cometbft.proof_file import Recorded, decode_proof
 from network.ordering.cometbft.proofs import verify_proof
@@ -260,7 +261,8 @@ class Beginning:
         await asyncio.to_thread(guard.set_mark)
 
     async def _raise_guard(self, guard: SignGuard, ordered: int, address: bytes) -> None:
-        validators = len(validators_of(self._chain.configuration))
+        known = validators_of(self._chain.configuration)
+        validators = len(known)
         if validators == 1:
             raise Refusal(
                 "CometBFT's data are lost, and this member is the only one that orders: nobody has "
@@ -269,7 +271,9 @@ class Beginning:
         now = asyncio.get_running_loop().time
         patient_until = now() + PATIENCE_S
         while True:
-            answers = await self._ask_votes(address)
+            answers = await believed(
+                await self._ask_votes(address), self._others, self._chain_id, known
+            )
             needed = answers_needed(validators, patient=now() < patient_until)
             if len(answers) >= min(needed, validators - 1):
                 break
@@ -392,7 +396,9 @@ class Beginning:
             status = await self._others.ask(msp_id, "status", {})
             sync = status["sync_info"]
             return _Answer(
-                msp_id, int(sync["earliest_block_height"]), int(sync["latest_block_height"])
+                msp_id,
+                read_height(sync["earliest_block_height"]),
+                read_height(sync["latest_block_height"]),
             )
         except LedgerError as error:
             logger.debug("%s does not say how far its CometBFT is: %s", msp_id, error)

@@ -33,7 +33,7 @@ def parse_signed_header(found: Any) -> types_pb2.SignedHeader:
         return types_pb2.SignedHeader(
             header=_header(found["header"]), commit=_commit(found["commit"])
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _unreadable("signed header", error) from error
 
 
@@ -53,7 +53,7 @@ def parse_validator(found: Any) -> validator_pb2.Validator:
             voting_power=int(found["voting_power"]),
             proposer_priority=int(found["proposer_priority"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _unreadable("validator", error) from error
 
 

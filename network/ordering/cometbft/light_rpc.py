@@ -25,6 +25,7 @@ __all__ = [
     "QuestionRefusal",
     "decode_question",
     "encode_question",
+    "read_height",
 ]
 
 ALLOWED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
@@ -41,6 +42,8 @@ MAX_QUESTION_BYTES: Final = 1024
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """A page of a hundred validators is a tenth of a megabyte, a commit of as many is no more."""
 _LONGEST_NUMBER: Final = 20
+_HIGHEST: Final = 2**62
+"""CometBFT counts heights in 63 bits; what is added to one must fit there, too."""
 
 
 class QuestionRefusal(DecodeError):
@@ -91,8 +94,23 @@ def decode_question(raw: bytes) -> tuple[str, Mapping[str, str]]:
         found = json.loads(raw)
         method, params = found["method"], found.get("params") or {}
         return method, _checked(method, params)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise QuestionRefusal("a question is JSON that names a method and parameters") from error
+
+
+def read_height(value: Any) -> int:
+    """Read a height in another CometBFT's answer.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    try:
+        height = int(value)
+    except OverflowError:
+        raise ValueError("a number without end is no height") from None
+    if not 0 <= height < _HIGHEST:
+        raise ValueError("no chain has such a height")
+    return height
 
 
 def _checked(method: str, params: Mapping[str, Any]) -> Mapping[str, str]:

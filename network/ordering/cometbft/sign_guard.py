@@ -16,6 +16,9 @@ file stands above all that it can have signed. How high that is, the other membe
     nothing was under way, and where the others went on meanwhile. Else it signs nothing up to
     X + 2, and the others decide these heights without it.
 
+A height that f or fewer of them are at counts only with votes for it (`height_claims.py`), so that
+none that lies silences the key for ever.
+
 So many must answer before CometBFT is started. A member that is down for good is one of the f that
 may be faulty: where some do not answer for a while, f + 1 answers will do, of which one is right if
 those that are silent are the faulty ones.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ledger.errors import DecodeError
-from network.ordering.cometbft.light_rpc import OtherComets
+from network.ordering.cometbft.light_rpc import OtherComets, read_height
 
 __all__ = ["VoteMemory", "ask_votes"]
 
@@ -55,8 +55,8 @@ async def ask_votes(others: OtherComets, msp_id: str, address: bytes) -> VoteMem
 
 
 def _read(msp_id: str, state: Any, sync: Any, address: bytes) -> VoteMemory:
-    height = int(sync["latest_block_height"])
-    at = int(state["height/round/step"].split("/")[0])
+    height = read_height(sync["latest_block_height"])
+    at = read_height(state["height/round/step"].split("/")[0])
     if at <= height:
         return VoteMemory(msp_id, height, True, 0)
     rounds = state["height_vote_set"]
