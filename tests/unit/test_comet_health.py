@@ -15,7 +15,7 @@ from network.ordering.cometbft.errors import CometUnavailable
 from network.ordering.cometbft.health import CometHealth
 from network.ordering.cometbft.process import LogLine
 from network.ordering.cometbft.rpc import CometProgress, CometStatus
-from network.ordering.cometbft.running import divergence_in
+from network.ordering.cometbft.running import divergence_in, is_clock_behind, last_word
 from network.ordering.cometbft.validators import validators_of
 from tests.support.bundles import comet_channel
 
@@ -150,6 +150,18 @@ async def test_cometbft_that_is_away_is_a_reason_until_it_answers() -> None:
     await view.until(lambda: not view.health.reason)
 
 
+async def test_cometbft_that_takes_no_part_any_more_is_a_reason_until_another_is_started() -> None:
+    """It goes on answering, so only what it said when it failed tells."""
+    view = View()
+    await view.until(lambda: not view.health.reason)
+    view.health.failed("its consensus failed: no space left on device")
+    looks = view.looks
+    await view.until(lambda: view.looks > looks + 2)
+    assert view.health.reason == "its consensus failed: no space left on device"
+    view.health.begins()
+    await view.until(lambda: not view.health.reason)
+
+
 WRONG = "wrong Block.Header.AppHash.  Expected F6, got 80"
 
 
@@ -180,3 +192,47 @@ def test_words_of_another_state_leave_out_where_cometbft_s_program_stood() -> No
     line = LogLine(logging.ERROR, "consensus", "CONSENSUS FAILURE!!!", fields)
     assert WRONG in divergence_in(line)
     assert "goroutine" not in divergence_in(line)
+
+
+async def test_cause_that_is_known_is_the_reason_whatever_is_seen_until_it_is_taken_back() -> None:
+    """While CometBFT comes and goes it looks well now and then."""
+    view = View()
+    await view.until(lambda: not view.health.reason)
+    view.health.blame("the clock is behind")
+    view.health.lost("CometBFT ended")
+    looks = view.looks
+    await view.until(lambda: view.looks > looks + 2)
+    assert view.health.reason == "the clock is behind"
+    view.health.blame("")
+    await view.until(lambda: not view.health.reason)
+    assert view.reasons == ["", "the clock is behind", ""]
+
+
+FUTURE = "block time 2026-11-25 23:17:15 UTC is too far in the future (wall clock 22:17:17)"
+
+
+@pytest.mark.parametrize(
+    ("message", "behind"),
+    [
+        (f"CONSENSUS FAILURE!!! err=+2/3 committed an invalid block: {FUTURE}", 1),
+        (f"panic: +2/3 committed an invalid block: {FUTURE}", 1),
+        (f"Error in validation err={FUTURE}", 1),
+        # One proposer may say anything.
+        (f"prevote step: consensus deems this block invalid; prevoting nil err={FUTURE}", 0),
+        (f"panic: +2/3 committed an invalid block: {WRONG}", 0),
+    ],
+)
+def test_only_what_two_thirds_decided_proves_that_the_clock_is_behind(
+    message: str, behind: int
+) -> None:
+    """A single member's block must not have an operator set a clock that is right."""
+    assert is_clock_behind(LogLine(logging.ERROR, "", message)) == bool(behind)
+
+
+def test_last_word_of_a_program_that_broke_is_why() -> None:
+    """The places where it stood, which follow, tell an operator nothing; else it is the last."""
+    trace = ["panic: no room", "goroutine 30 [running]:", "reactor.go:145 +0x85"]
+    assert last_word(["earlier", *trace]) == "panic: no room"
+    assert last_word([*trace, "it ends"]) == "it ends"
+    assert last_word(["store.go:12 +0x1"]) == "store.go:12 +0x1"
+    assert last_word([]) == "nothing"

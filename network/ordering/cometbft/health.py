@@ -98,7 +98,9 @@ class CometHealth:
         self._waiting = waiting
         self._on_change = on_change
         self._progress: float | None = None
+        self._failed = ""
         self._woken = asyncio.Event()
+        self._cause = ""
         self.observed: Observed | None = None
         self.reason = "CometBFT is being started"
 
@@ -106,10 +108,28 @@ class CometHealth:
         """Hear that a block was committed."""
         self._progress = None
 
+    def begins(self) -> None:
+        """Hear that a CometBFT is started, with which what an earlier one met is over."""
+        self._failed = ""
+
+    def failed(self, reason: str) -> None:
+        """Hear that CometBFT answers, and takes no part any more until it is started anew."""
+        self._failed = reason
+        self.lost(reason)
+
     def lost(self, reason: str) -> None:
         """Hear that CometBFT is away."""
         self.observed = None
         self._say(reason)
+        self._woken.set()
+
+    def blame(self, cause: str) -> None:
+        """Hear what keeps CometBFT from going on, to be said whatever is seen; empty: nothing."""
+        if cause == self._cause:
+            return
+        self._cause = cause
+        if cause:
+            self._say(cause)
         self._woken.set()
 
     async def run(self) -> None:
@@ -160,6 +180,8 @@ class CometHealth:
         )
 
     def _why_not(self, seen: Observed) -> str:
+        if self._failed:
+            return self._failed
         count = seen.reachable + len(seen.missing)
         if not seen.has_quorum:
             return (
@@ -182,6 +204,7 @@ class CometHealth:
         return ""
 
     def _say(self, reason: str) -> None:
+        reason = self._cause or reason
         if reason == self.reason:
             return
         if reason and not self.reason:

@@ -17,7 +17,8 @@ Absent: when to start anew because of another configuration, what an error means
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +43,7 @@ from network.ordering.cometbft.validators import address_of, validators_of
 from network.ordering.ports import Clock, ConsensusState, StagingSink
 from network.ordering.reconfiguration import verify_orderable
 
-__all__ = ["RunningComet", "divergence_in"]
+__all__ = ["RunningComet", "divergence_in", "is_clock_behind", "last_word"]
 
 _LOOK_EVERY_BLOCKS: Final = 100
 
@@ -55,7 +56,15 @@ _DIVERGED = (
     ("Error in validation", "wrong Block.Header."),
     ("state.AppHash does not match AppHash after replay",),
 )
+# And when they agreed on a block whose time this machine's clock has not reached by far.
+_CLOCK_BEHIND = (
+    ("committed an invalid block", "is too far in the future"),
+    ("Error in validation", "is too far in the future"),
+)
 _BRING_UP_AGAIN_S: Final = 5.0
+# Lines of a Go program that broke: a place in it, and why.
+_STOOD: Final = re.compile(r"\.go:[0-9]+")
+_BROKE: Final = ("panic: ", "fatal error: ")
 
 
 class RunningComet:
@@ -182,6 +191,7 @@ class RunningComet:
                 on_line=self._heard,
                 on_exit=self._ended_by_itself,
             )
+            self._health.begins()
             watching = asyncio.create_task(self._watch_beginning(), name="CometBFT: beginning")
             try:
                 await process.start()
@@ -231,6 +241,7 @@ class RunningComet:
         )
 
     def _committed(self, decided: Decided) -> None:
+        self._health.blame("")
         if decided.staged is not None:
             self._health.progressed()
             self.bundler.ordered(decided.staged.block.number, decided.bundle_ids)
@@ -264,6 +275,12 @@ class RunningComet:
 
     def _heard(self, line: LogLine) -> None:
         log_line(line)
+        if is_clock_behind(line):
+            self._health.blame(
+                "the clock of this machine is a minute or more behind those of the other members, "
+                "so that CometBFT does not take what they agreed on; set the clock, and this node "
+                "goes on by itself"
+            )
         found = divergence_in(line)
         if found:
             self._on_failure(
@@ -275,7 +292,7 @@ class RunningComet:
                 )
             )
         elif _CONSENSUS_FAILED in line.message:
-            self._health.lost(f"CometBFT's consensus failed and is brought up again: {line}")
+            self._health.failed(f"CometBFT's consensus failed and is brought up again: {line}")
             self._spawn(self._bring_up_later(), "CometBFT: to be brought up again")
 
     async def _bring_up_later(self) -> None:
@@ -288,10 +305,9 @@ class RunningComet:
             self._health.lost("CometBFT's data do not fit the ledger, and it begins again")
             self._bring_up.set()
             return
-        words = ended.last_words[-1] if ended.last_words else "nothing"
         self._health.lost(
             f"CometBFT ended and is started again in {ended.pause_s:.1f} s; the last that it said "
-            f"was {words!r}"
+            f"was {last_word(ended.last_words)!r}"
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -318,6 +334,21 @@ def divergence_in(line: LogLine) -> str:
     # Where in CometBFT's program it happened helps no operator.
     told = {name: value for name, value in line.fields.items() if name != "stack"}
     text = str(replace(line, fields=told))
-    if any(all(words in text for words in signs) for signs in _DIVERGED):
-        return text
-    return ""
+    return text if _has(text, _DIVERGED) else ""
+
+
+def is_clock_behind(line: LogLine) -> bool:
+    """Tell whether CometBFT refuses what was agreed on, as it comes from its future."""
+    return _has(str(line), _CLOCK_BEHIND)
+
+
+def _has(text: str, signs: Sequence[Sequence[str]]) -> bool:
+    return any(all(words in text for words in each) for each in signs)
+
+
+def last_word(lines: Sequence[str]) -> str:
+    """Return what CometBFT said last: of a program that broke, why, and not where it stood."""
+    last = lines[-1] if lines else "nothing"
+    if _STOOD.search(last):
+        return next((each for each in reversed(lines) if each.startswith(_BROKE)), last)
+    return last
