@@ -12,8 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from chaincode.instalments.calendar import pkt_date
 from clients.gateway.connection import Timeouts
+from clients.gateway.errors import EvaluateError
 from clients.gateway.retry import RetryPolicy
 from ledger.transactions.codes import TxValidationCode
 from network.ordering.cometbft.quota import BUNDLES_PER_MEMBER
@@ -31,9 +34,13 @@ PLACES = (*MEMBERS, TWIN)
 
 LIES_SEEN = 6
 """Bad proposals of different kinds that every honest member must have rejected."""
-FLOODED_TIMES = 300
+FLOODED_TIMES = 100
+"""So often a flooding member has sent `odd_node.AT_ONCE` bundles."""
 AN_HOUR_S = 3600.0
 WITHHELD_S = 2.0
+NEAR_S = 60.0
+BEHIND = "the clock of this machine is a minute or more behind"
+"""What a node says where CometBFT finds the time of an agreed block too far ahead."""
 
 
 def _others(victim: str) -> list[str]:
@@ -48,9 +55,16 @@ def _said(network: PerturbedNetwork, msp_id: str, begin: str) -> list[str]:
 
 async def _waiting(network: PerturbedNetwork, msp_id: str) -> int:
     """How many bundles wait in the pool of a member's CometBFT."""
+    async with _rpc(network, msp_id) as rpc:
+        return int((await rpc.call("num_unconfirmed_txs"))["total"])
+
+
+@asynccontextmanager
+async def _rpc(network: PerturbedNetwork, msp_id: str) -> AsyncIterator[CometRpc]:
+    """A member's CometBFT."""
     rpc = CometRpc(network.node(msp_id) / "comet" / "rpc.sock")
     try:
-        return int((await rpc.call("num_unconfirmed_txs"))["total"])
+        yield rpc
     finally:
         await rpc.close()
 
@@ -184,9 +198,7 @@ async def _flood(scene: Scene) -> AsyncIterator[Faulty]:
     await asyncio.to_thread(network.stop, victim)
     await asyncio.to_thread(network.start_odd, victim, Oddity(("flood",)))
     sent = f"{SAID}it has sent {FLOODED_TIMES} times"
-    await scene.load.until(
-        f"{FLOODED_TIMES} bundles for nothing", lambda: bool(_said(network, victim, sent))
-    )
+    await scene.load.until("many bundles for nothing", lambda: bool(_said(network, victim, sent)))
     yield [victim]
     waiting = [await _waiting(network, each) for each in others]
     assert max(waiting) <= BUNDLES_PER_MEMBER * len(MEMBERS), waiting
@@ -243,19 +255,37 @@ async def _withheld(scene: Scene) -> AsyncIterator[Faulty]:
 
 @asynccontextmanager
 async def _clock_ahead(scene: Scene) -> AsyncIterator[Faulty]:
-    async with _clock_wrong(scene, AN_HOUR_S) as faulty:
-        yield faulty
+    """Its votes count, it endorses nothing, and it says for what."""
+    async with _clock_wrong(scene, AN_HOUR_S) as victim:
+        yield [victim]
+        network = scene.network
+        await scene.load.until(
+            "that it takes part", lambda: network.status(victim)["ordering"]["accepting"]
+        )
+        scene.notes.append(await _refused(network, victim))
 
 
 @asynccontextmanager
 async def _clock_behind(scene: Scene) -> AsyncIterator[Faulty]:
-    async with _clock_wrong(scene, -AN_HOUR_S) as faulty:
-        yield faulty
+    """For it the others' blocks come from the future: it takes none, and says so."""
+    async with _clock_wrong(scene, -AN_HOUR_S) as victim:
+        yield [victim]
+        network = scene.network
+        if not skewed_comet.why_not():
+            await scene.load.until(
+                "that it says why it takes no blocks",
+                lambda: BEHIND in network.status(victim)["ordering"]["reason"],
+            )
+            scene.notes.append(network.status(victim)["ordering"]["reason"])
+        scene.notes.append(await _refused(network, victim))
 
 
 @asynccontextmanager
-async def _clock_wrong(scene: Scene, offset_s: float) -> AsyncIterator[Faulty]:
-    """The clock of a member's machine is wrong; its node and its CometBFT take it for the time."""
+async def _clock_wrong(scene: Scene, offset_s: float) -> AsyncIterator[str]:
+    """The clock of a member's machine is wrong; its node and its CometBFT take it for the time.
+
+    Yields the member.
+    """
     network = scene.network
     (victim,) = scene.victims()
     environment: dict[str, str] = {}
@@ -269,11 +299,28 @@ async def _clock_wrong(scene: Scene, offset_s: float) -> AsyncIterator[Faulty]:
     await asyncio.to_thread(network.stop, victim)
     oddity = Oddity(clock_offset_s=offset_s)
     await asyncio.to_thread(network.start_odd, victim, oddity, environment)
-    yield [victim]
-    status = network.status(victim)
-    scene.notes.append(f"{victim}: {status['ordering']['reason'] or 'it orders'}")
+    yield victim
+    for each in _others(victim):
+        off = datetime.now(UTC) - (await _block_time(network, each))
+        assert abs(off.total_seconds()) < NEAR_S, f"blocks of {each} are {off} off"
     await asyncio.to_thread(network.stop, victim)
     await asyncio.to_thread(network.restart, victim)
+
+
+async def _block_time(network: PerturbedNetwork, msp_id: str) -> datetime:
+    """The time of a member's newest block of CometBFT."""
+    async with _rpc(network, msp_id) as rpc:
+        found = (await rpc.status()).block_time
+        assert found is not None
+        return found
+
+
+async def _refused(network: PerturbedNetwork, msp_id: str) -> str:
+    """What a node whose clock is wrong says to a client whose clock is right."""
+    async with network.gateway(msp_id) as gateway:
+        with pytest.raises(EvaluateError, match="more than 15 minutes off") as refused:
+            await gateway.network(CHANNEL).contract("enforcement").evaluate("Members")
+    return str(refused.value)
 
 
 LIES = (

@@ -24,7 +24,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -36,7 +35,6 @@ from network.msp import SigningIdentity
 from network.ordering.cometbft import engine, running
 from network.ordering.cometbft.application import CometApplication
 from network.ordering.cometbft.bundle import BundleKind, limits_of, make_bundle
-from network.ordering.cometbft.errors import CometUnavailable
 from network.ordering.cometbft.messages import abci_pb2
 from network.ordering.cometbft.window import WINDOW
 from nodes.cli.node_lock import hold
@@ -50,6 +48,7 @@ ROOT = Path(__file__).parents[2]
 Way = Literal["bad bundles", "flood", "withholding"]
 PAUSE_S = 0.05
 FLOOD_PAUSE_S = 0.01
+AT_ONCE = 10
 RIGHT_BY_ITSELF = "a bundle twice"
 BOMB_BYTES = 64 * 1024 * 1024
 SAID = "lying: "
@@ -274,14 +273,13 @@ class LyingComet(running.RunningComet):
         for number in count(1):
             await asyncio.sleep(FLOOD_PAUSE_S if floods else PAUSE_S)
             if floods:
-                raws = [application.honest()]
+                raws = [application.honest() for _ in range(AT_ONCE)]
             else:
                 kind, raws = application.lie(number)
                 if kind == RIGHT_BY_ITSELF:
                     continue
-            for raw in raws:
-                with suppress(CometUnavailable):
-                    await self._rpc.broadcast_tx(raw)
+            # What cannot be given to a CometBFT that is away is given up.
+            await asyncio.gather(*map(self._rpc.broadcast_tx, raws), return_exceptions=True)
             if number % 100 == 0:
                 log.warning("%sit has sent %d times", SAID, number)
 
