@@ -67,6 +67,7 @@ def refused(signed: types_pb2.SignedHeader, reason: str) -> None:
 @pytest.mark.parametrize(
     ("absent", "against", "signers"),
     [("", "", A + B + C + D), (D, "", A + B + C), ("", A, B + C + D), (C, "", A + B + D)],
+    ids=["all", "the last is absent", "the first votes for nothing", "the third is absent"],
 )
 def test_header_with_more_than_two_thirds_of_the_votes_is_proved(
     absent: str, against: str, signers: str
@@ -79,7 +80,9 @@ def test_header_with_more_than_two_thirds_of_the_votes_is_proved(
 
 
 @pytest.mark.parametrize(
-    ("absent", "against"), [(A + B, ""), ("", A + B), (A, B), (A + B + C + D, "")]
+    ("absent", "against"),
+    [(A + B, ""), ("", A + B), (A, B), (A + B + C + D, "")],
+    ids=["two absent", "two for nothing", "one of each", "nobody"],
 )
 def test_header_with_two_thirds_or_fewer_votes_is_refused(absent: str, against: str) -> None:
     """Two of four are not enough; votes for nothing do not count."""
