@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from network.ordering.cometbft.beginning import Beginning, HowToBegin, With
 from network.ordering.cometbft.finality import decode_record, header_hash, vote_sign_bytes
 from network.ordering.cometbft.home import SIGN_STATE
 from network.ordering.cometbft.messages import types_pb2
+from network.ordering.cometbft.process import LogLine
 from network.ordering.cometbft.proof_making import make_proof
 from network.ordering.cometbft.validators import validators_of
 from tests.support.comet_json import signed_header_json
@@ -396,6 +398,21 @@ async def test_height_above_the_others_counts_if_the_votes_for_it_are_shown(
     others = Others(chain, {OTHERS[0]: (1, 14), **dict.fromkeys(OTHERS[1:], (1, 0))})
     await asyncio.wait_for(made(tmp_path, chain, others).prepare(ADDRESS), 10)
     assert '"16"' in (tmp_path / "comet" / SIGN_STATE).read_text()
+
+
+async def test_others_words_do_not_give_up_data(tmp_path: Path, chain: VotedChain) -> None:
+    """CometBFT repeats in its lines what another node calls its network, and its chain."""
+    found = made(tmp_path, chain, Others(chain, {}))
+    for words in (
+        "app block height (9) is higher than core (3)",
+        "app block height (1) is too far below block store base (9)",
+    ):
+        for module, message in (
+            ("p2p", "Error dialing peer"),
+            ("consensus", "prevote step: consensus deems this block invalid"),
+        ):
+            line = LogLine(logging.ERROR, module, message, {"err": f"Got {words}"})
+            assert not found.hear([str(line)])
 
 
 async def test_only_validator_cannot_recover_what_nobody_else_has(

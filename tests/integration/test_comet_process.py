@@ -244,6 +244,7 @@ async def test_comet_process_is_told_nothing_by_the_environment(
 def test_comet_line_of_any_form_is_read() -> None:
     """A line is never lost because it is not as expected."""
     assert parse_line(b"[1, 2]").message == "[1, 2]"
+    assert parse_line(b"[" * 16_000).level == logging.ERROR
     assert parse_line(b"\xff\xfe").level == logging.ERROR
     assert parse_line(b'{"level":"odd","_msg":5}') == LogLine(logging.ERROR, "", "5")
 

@@ -186,6 +186,33 @@ def test_only_what_two_thirds_decided_proves_another_state(
     assert bool(divergence_in(line)) == bool(diverged)
 
 
+@pytest.mark.parametrize(
+    ("module", "message", "error"),
+    [
+        # A proposer names the chain of its block, and a caller that of its network, as it likes.
+        (
+            "consensus",
+            "prevote step: consensus deems this block invalid; prevoting nil",
+            "wrong Block.Header.ChainID. Expected qist, got CONSENSUS FAILURE!!!",
+        ),
+        (
+            "p2p",
+            "Error dialing peer",
+            f"incompatible: peer is on a different network. Got CONSENSUS FAILURE!!! {WRONG}",
+        ),
+        ("p2p", "Error dialing peer", f"Got Error in validation {WRONG}"),
+        ("p2p", "Error dialing peer", "state.AppHash does not match AppHash after replay"),
+    ],
+)
+def test_others_words_in_what_cometbft_says_stop_no_node(
+    module: str, message: str, error: str
+) -> None:
+    """CometBFT repeats them in its lines; only its own message counts for what has happened."""
+    assert divergence_in(LogLine(logging.ERROR, module, message, {"err": error})) == ""
+    future = f"+2/3 committed an invalid block: {FUTURE}; Error in validation; panic: "
+    assert not is_clock_behind(LogLine(logging.ERROR, module, message, {"err": future}))
+
+
 def test_words_of_another_state_leave_out_where_cometbft_s_program_stood() -> None:
     """They go into the status, for an operator."""
     fields = {"err": f"+2/3 committed an invalid block: {WRONG}", "stack": "goroutine 85 [running]"}
@@ -215,6 +242,7 @@ FUTURE = "block time 2026-11-25 23:17:15 UTC is too far in the future (wall cloc
     ("message", "behind"),
     [
         (f"CONSENSUS FAILURE!!! err=+2/3 committed an invalid block: {FUTURE}", 1),
+        ("CONSENSUS FAILURE!!! err=anything", 0),
         (f"panic: +2/3 committed an invalid block: {FUTURE}", 1),
         (f"Error in validation err={FUTURE}", 1),
         # One proposer may say anything.

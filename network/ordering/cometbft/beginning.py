@@ -82,6 +82,8 @@ _DATA: Final = ("blockstore.db", "state.db", "evidence.db", "tx_index.db", "cs.w
 _BEGINS: Final = "begins"
 # CometBFT's words when its data do not fit the ledger (state/errors.go).
 _BEHIND = re.compile(r"app block height \(\d+\) is higher than core \((\d+)\)")
+# Its parts whose lines repeat what other nodes have said.
+_ABOUT_OTHERS: Final = ("p2p: ", "pex: ", "consensus: ", "blockchain: ", "blocksync: ")
 _PRUNED = re.compile(r"app block height \(\d+\) is too far below block store base")
 
 
@@ -190,7 +192,8 @@ class Beginning:
 
         Then `prepare` is to be called again before it is started again.
         """
-        words = "\n".join(last_words)
+        own = (each for each in last_words if not each.startswith(_ABOUT_OTHERS))
+        words = "\n".join(own)
         if _PRUNED.search(words):
             self._give_up("they begin behind what the ledger of this node has")
             return True

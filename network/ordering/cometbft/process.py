@@ -360,7 +360,7 @@ def parse_line(raw: bytes) -> LogLine:
         found = json.loads(raw)
         if not isinstance(found, dict):
             raise ValueError("no object")
-    except ValueError:
+    except (ValueError, RecursionError):
         return LogLine(logging.ERROR, "", _bounded(raw.decode("utf-8", "replace")))
     level = _LEVELS.get(str(found.pop("level", "")), logging.ERROR)
     message, module = _bounded(found.pop("_msg", "")), _bounded(found.pop("module", ""))

@@ -50,7 +50,8 @@ _LOOK_EVERY_BLOCKS: Final = 100
 # CometBFT says so when its consensus has stopped for good; its process goes on.
 _CONSENSUS_FAILED = "CONSENSUS FAILURE"
 # And when more than two thirds voted for what this node's state contradicts: at a new height, at
-# one that is fetched from others, and when it compares itself with the node.
+# one that is fetched from others, and when it compares itself with the node. The first words must
+# stand in its own message: the rest of a line may repeat what another node has said.
 _DIVERGED = (
     (_CONSENSUS_FAILED, "wrong Block.Header."),
     ("Error in validation", "wrong Block.Header."),
@@ -58,7 +59,8 @@ _DIVERGED = (
 )
 # And when they agreed on a block whose time this machine's clock has not reached by far.
 _CLOCK_BEHIND = (
-    ("committed an invalid block", "is too far in the future"),
+    (_CONSENSUS_FAILED, "committed an invalid block", "is too far in the future"),
+    ("panic: ", "committed an invalid block", "is too far in the future"),
     ("Error in validation", "is too far in the future"),
 )
 _BRING_UP_AGAIN_S: Final = 5.0
@@ -333,17 +335,20 @@ def divergence_in(line: LogLine) -> str:
     """Return CometBFT's words for another state than this node's; empty if there are none."""
     # Where in CometBFT's program it happened helps no operator.
     told = {name: value for name, value in line.fields.items() if name != "stack"}
-    text = str(replace(line, fields=told))
-    return text if _has(text, _DIVERGED) else ""
+    shown = replace(line, fields=told)
+    return str(shown) if _says(shown, _DIVERGED) else ""
 
 
 def is_clock_behind(line: LogLine) -> bool:
     """Tell whether CometBFT refuses what was agreed on, as it comes from its future."""
-    return _has(str(line), _CLOCK_BEHIND)
+    return _says(line, _CLOCK_BEHIND)
 
 
-def _has(text: str, signs: Sequence[Sequence[str]]) -> bool:
-    return any(all(words in text for words in each) for each in signs)
+def _says(line: LogLine, signs: Sequence[Sequence[str]]) -> bool:
+    text = str(line)
+    return any(
+        event in line.message and all(words in text for words in rest) for event, *rest in signs
+    )
 
 
 def last_word(lines: Sequence[str]) -> str:
