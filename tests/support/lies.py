@@ -167,7 +167,8 @@ async def _bad_bundles(scene: Scene) -> AsyncIterator[Faulty]:
     others = _others(victim)
     before = network.height(others[0])
     await asyncio.to_thread(network.stop, victim)
-    await asyncio.to_thread(network.start_odd, victim, Oddity(("bad bundles",)))
+    oddity = Oddity(("bad bundles",), first=scene.chance.randrange(100))
+    await asyncio.to_thread(network.start_odd, victim, oddity)
     yield [victim]
 
     def rejected(msp_id: str) -> int:

@@ -64,10 +64,12 @@ class Oddity:
     Attributes:
         ways: in which it lies.
         clock_offset_s: by how much its clock is ahead.
+        first: number of the kind of bad proposals with which it begins.
     """
 
     ways: tuple[Way, ...] = ()
     clock_offset_s: float = 0.0
+    first: int = 0
 
 
 def start_odd(
@@ -114,15 +116,17 @@ class LyingApplication(CometApplication):
     Attributes:
         signer: the node's own key; set before the node is made.
         client: signs what it sends; set before, too.
+        first: number of the kind that it proposes first.
         kinds: of lies, by what they are in words.
     """
 
     signer: SigningIdentity
     client: SigningIdentity
+    first = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._proposed = 0
+        self._proposed = self.first
         self._ordered: list[bytes] = []
         self._waiting: list[bytes] = []
         self.kinds: dict[str, Callable[[], list[bytes]]] = {
@@ -312,6 +316,7 @@ def become(folder: Path, oddity: Oddity) -> None:
             client = folder.parent / "org" / "users" / "lending" / "msp"
             LyingApplication.signer = SigningIdentity.load(folder / "msp", member)
             LyingApplication.client = SigningIdentity.load(client, member)
+            LyingApplication.first = oddity.first
             replaced = running
             replaced.CometApplication = application
             replaced = engine
