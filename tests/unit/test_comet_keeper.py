@@ -249,6 +249,18 @@ async def test_keeper_sleeps_until_it_is_woken(chain: VotedChain) -> None:
         await until(lambda: channel.filed == chain.records)
 
 
+async def test_height_that_is_not_decided_yet_is_not_asked_for(chain: VotedChain) -> None:
+    """Who is told which height was decided knows whose record can be had."""
+    channel, comet = Channel(chain, height=2), Comet(chain)
+    keeper = keeper_of(chain, channel, comet)
+    keeper.wake(1)
+    assert await keeper.catch_up() == 0
+    assert (keeper.awaited, comet.asked) == (1, [])
+    keeper.wake(2)
+    assert await keeper.catch_up() == 1
+    assert (keeper.awaited, comet.asked) == (0, [2])
+
+
 async def test_channel_that_takes_nothing_ends_the_keeper(chain: VotedChain) -> None:
     """Whoever runs it decides what then."""
     channel = Channel(chain)

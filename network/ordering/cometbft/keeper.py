@@ -78,6 +78,8 @@ class FinalityKeeper:
         self._earliest = 0
         self._named = -1
         self._configuration: ChannelConfiguration | None = None
+        self._decided: int | None = None
+        self._looked: tuple[Block, bool] | None = None
         self._woken = asyncio.Event()
         self.recorded = 0
         self.problem = ""
@@ -87,8 +89,13 @@ class FinalityKeeper:
         """How many committed blocks have no record yet, as far as one will come."""
         return 0 if self._next is None else max(self._sink.height - self._next, 0)
 
-    def wake(self) -> None:
-        """Look again at once: CometBFT has a further height."""
+    def wake(self, decided: int | None = None) -> None:
+        """Look again at once: CometBFT has a further height.
+
+        Args:
+            decided: that height; CometBFT is asked for none above it.
+        """
+        self._decided = decided
         self._woken.set()
 
     async def run(self) -> None:
@@ -125,10 +132,13 @@ class FinalityKeeper:
         if self._next is None:
             self._next = await asyncio.to_thread(self._resume)
         while self._next < self._sink.height:
-            block = await asyncio.to_thread(self._stored, self._next)
+            if self._looked is None or self._looked[0].number != self._next:
+                self._looked = await asyncio.to_thread(self._look, self._next)
+            block, has_record = self._looked
             height = comet_height_of(block)
-            has_record = await asyncio.to_thread(self._sink.evidence, block.number, FINALITY)
             if not has_record and not self._is_pruned(height):
+                if self._decided is not None and height >= self._decided:
+                    break
                 signed = await self._headers.signed_header(height + 1)
                 if signed is not None:
                     await self._file(block, signed)
@@ -185,6 +195,10 @@ class FinalityKeeper:
             self._configuration = ChannelConfiguration.from_block(newest)
             self._named = named
         return self._configuration
+
+    def _look(self, number: int) -> tuple[Block, bool]:
+        """Return a block, and whether it has a record."""
+        return self._stored(number), bool(self._sink.evidence(number, FINALITY))
 
     def _stored(self, number: int) -> Block:
         block = self._sink.stored_block(number)

@@ -251,7 +251,7 @@ class RunningComet:
                 self._look_at_snapshots(decided.staged.block.number)
         if self._beginning is not None:
             self._beginning.began()
-        self._keeper.wake()
+        self._keeper.wake(decided.comet_height)
 
     def _retain(self, committed: int) -> int:
         return retain_height(committed, self._keeper.recorded, self._oldest_snapshot)
