@@ -76,7 +76,8 @@ class CallFailed(grpc.RpcError):
         return self._metadata
 
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+# What failed is never OK, whatever the other side says.
+_CODES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 
 
 def take_frame(items: deque[bytes]) -> bytes:
@@ -133,7 +134,10 @@ class CallLine:
             return await self._call_alone(method, request, timeout_s, height)
         item = await self._call_on_stream(method, request, timeout_s, height)
         if item.kind == FAILURE:
-            number, message, metadata = decode_failure(item.content)
+            try:
+                number, message, metadata = decode_failure(item.content)
+            except FrameError as malformed:
+                raise CallFailed(grpc.StatusCode.INTERNAL, str(malformed)) from malformed
             code = _CODES.get(number, grpc.StatusCode.UNKNOWN)
             if code is not grpc.StatusCode.UNIMPLEMENTED:
                 raise CallFailed(code, message, metadata)

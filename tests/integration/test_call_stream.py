@@ -18,7 +18,18 @@ from google.protobuf.wrappers_pb2 import StringValue
 from clients.gateway.connection import gateway_error
 from clients.gateway.errors import SubmitError
 from network.calls import METHOD, CallFailed, CallLine
-from network.calls.frames import ANSWER, CALL, CANCEL, ITEM_BYTES, decode_frame, encode_item
+from network.calls.frames import (
+    ANSWER,
+    CALL,
+    CANCEL,
+    FAILURE,
+    ITEM_BYTES,
+    SERVICE,
+    decode_frame,
+    encode_failure,
+    encode_item,
+)
+from network.calls.line import OFFERED
 from nodes.endorser.service import PROCESS_PROPOSAL, read_height
 from nodes.rpc import calls
 from nodes.rpc.calls import CallContext, CallService, add_call_service
@@ -310,6 +321,32 @@ async def test_number_in_use_is_not_taken_twice_and_garbage_ends_the_stream() ->
             assert await opened.code() is Code.INVALID_ARGUMENT
             assert "malformed" in await opened.details() or "cut short" in await opened.details()
         await until(lambda: services.cancelled == ["first"])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 7, encode_failure(0, "all is well"), encode_failure(99, "what?")]
+)
+async def test_failure_in_another_form_is_a_failure_all_the_same(content: bytes) -> None:
+    """Whoever answers may send anything; the caller sees the one kind of error, and never OK."""
+
+    async def exchange(frames: AsyncIterator[bytes], context: Any) -> None:
+        await context.send_initial_metadata((OFFERED,))
+        async for raw in frames:
+            for item in decode_frame(raw):
+                await context.write(encode_item(FAILURE, item.number, content))
+
+    server = grpc.aio.server()
+    handler = grpc.stream_stream_rpc_method_handler(exchange)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(SERVICE, {"Exchange": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with line_to(port) as line:
+        with pytest.raises(CallFailed) as failed:
+            await line.call(ECHO, b"", DEADLINE_S)
+    await server.stop(None)
+    assert failed.value.code() in (Code.INTERNAL, Code.UNKNOWN)
 
 
 async def test_limit_of_calls_counts_those_of_a_stream() -> None:
