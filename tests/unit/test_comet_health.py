@@ -170,6 +170,8 @@ WRONG = "wrong Block.Header.AppHash.  Expected F6, got 80"
     [
         ("CONSENSUS FAILURE!!!", f"precommit step; +2/3 prevoted for an invalid block: {WRONG}", 1),
         ("CONSENSUS FAILURE!!!", f"+2/3 committed an invalid block: {WRONG}", 1),
+        (f"panic: +2/3 committed an invalid block: {WRONG}", "", 1),
+        (f"panic: precommit step; +2/3 prevoted for an invalid block: {WRONG}", "", 1),
         ("Error in validation", WRONG, 1),
         ("panic: state.AppHash does not match AppHash after replay. Got 80, expected F6.", "", 1),
         # One proposer may say anything.
@@ -244,6 +246,7 @@ FUTURE = "block time 2026-11-25 23:17:15 UTC is too far in the future (wall cloc
         (f"CONSENSUS FAILURE!!! err=+2/3 committed an invalid block: {FUTURE}", 1),
         ("CONSENSUS FAILURE!!! err=anything", 0),
         (f"panic: +2/3 committed an invalid block: {FUTURE}", 1),
+        (f"panic: precommit step; +2/3 prevoted for an invalid block: {FUTURE}", 1),
         (f"Error in validation err={FUTURE}", 1),
         # One proposer may say anything.
         (f"prevote step: consensus deems this block invalid; prevoting nil err={FUTURE}", 0),

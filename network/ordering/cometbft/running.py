@@ -54,14 +54,16 @@ _CONSENSUS_FAILED = "CONSENSUS FAILURE"
 # stand in its own message: the rest of a line may repeat what another node has said.
 _DIVERGED = (
     (_CONSENSUS_FAILED, "wrong Block.Header."),
+    # The same when it takes up again where it stopped.
+    ("panic: ", "+2/3", "an invalid block: wrong Block.Header."),
     ("Error in validation", "wrong Block.Header."),
     ("state.AppHash does not match AppHash after replay",),
 )
 # And when they agreed on a block whose time this machine's clock has not reached by far.
 _CLOCK_BEHIND = (
-    (_CONSENSUS_FAILED, "committed an invalid block", "is too far in the future"),
-    ("panic: ", "committed an invalid block", "is too far in the future"),
-    ("Error in validation", "is too far in the future"),
+    (_CONSENSUS_FAILED, "an invalid block: block time", "is too far in the future"),
+    ("panic: ", "+2/3", "an invalid block: block time", "is too far in the future"),
+    ("Error in validation", "block time", "is too far in the future"),
 )
 _BRING_UP_AGAIN_S: Final = 5.0
 # Lines of a Go program that broke: a place in it, and why.
