@@ -151,6 +151,10 @@ async def _wrong_state(scene: Scene) -> AsyncIterator[Faulty]:
     assert (after["height"], after["halted"]) == (status["height"], status["halted"])
     assert not network.has_comet(victim), "CometBFT was started again though the channel halted"
     scene.notes.append(status["halted"])
+    # A restart alone mends nothing, and says the same.
+    await asyncio.to_thread(network.stop, victim)
+    await asyncio.to_thread(network.restart, victim)
+    await scene.load.until("that it halts again", lambda: bool(network.status(victim)["halted"]))
     await asyncio.to_thread(network.stop, victim)
     network.forget(victim)
     await asyncio.to_thread(network.restart, victim)
