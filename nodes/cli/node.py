@@ -6,16 +6,16 @@ Imports stand in the commands: a node's process loads what a node needs, and ask
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ledger.errors import Refusal
 from nodes.cli.control_client import node_status, set_clock
 from nodes.cli.node_lock import already_running, hold, running_node
+from nodes.cli.status_lines import status_lines, warnings_in
 from nodes.cli.terminal import AsJson, Terminal, Wait
 
 app = typer.Typer(no_args_is_help=True, help="Create, join, run, watch and save one node.")
@@ -61,6 +61,7 @@ def init(
     """Make the folder of a node: configuration, identity, TLS key."""
     from network.certificates import Organisation
     from nodes.cli.node_folder import NodePorts, init_node, issue_node, refuse_existing
+    from nodes.cli.organisation_consensus import describe_keys
     from nodes.configuration import ConsensusSection, Endpoint
 
     terminal = Terminal.of(context, as_json)
@@ -83,6 +84,8 @@ def init(
     made = init_node(
         folder, msp_id=msp_id, name=name, channel_id=channel, ports=ports, identity=identity
     )
+    keys = describe_keys(folder) if made.consensus else {}
+    voting = f", and its voting key {keys['consensus_key']}" if keys else ""
     terminal.result(
         {
             "folder": str(folder),
@@ -92,10 +95,11 @@ def init(
             "client_address": made.client.reachable,
             "node_address": made.node.reachable,
             "consensus_address": made.consensus.reachable if made.consensus else "",
+            **keys,
         },
         [
             f"node {made.name} of {made.msp_id} is made in {folder}",
-            f"the channel's genesis block must name its node port, {made.node.reachable}; "
+            f"the channel's genesis block must name its node port, {made.node.reachable}{voting}; "
             f"then: qist node join {folder} --genesis FILE",
         ],
     )
@@ -244,74 +248,6 @@ def _show_status(terminal: Terminal, folder: Path) -> None:
         terminal.warn(warning)
     if not value["ready"]:
         raise typer.Exit(3)
-
-
-def status_lines(value: dict[str, Any]) -> Iterator[str]:
-    """Yield a node's status as people read it."""
-    ordering = value["ordering"]
-    yield f"node         {value['name']} of {value['msp_id']}, version {value['version']}"
-    yield f"serves       clients at {value['client_address']}, nodes at {value['node_address']}"
-    place = f"at height {value['height']}, configuration {value['configuration']}"
-    yield f"channel      {value['channel_id']} {place}"
-    yield f"header hash  {value['header_hash']}"
-    yield f"commit hash  {value['commit_hash'] or '- (there is none of the genesis block)'}"
-    state = (
-        "ready"
-        if value["ready"]
-        else f"NOT READY: {value['halted'] or value['outside'] or 'it is starting'}"
-    )
-    yield f"state        {state}, since {value['started']}"
-    if value["recovered"]:
-        yield f"recovered    {value['recovered']}"
-    whom = f" of {ordering['endpoint']}" if ordering["endpoint"] else ""
-    accepts = "takes transactions" if ordering["accepting"] else f"takes none: {ordering['reason']}"
-    yield (
-        f"ordering     {ordering['engine']}, {ordering['role']}{whom}; {accepts}, "
-        f"{ordering['queued']} waiting"
-    )
-    yield from _consensus_lines(ordering.get("consensus"))
-    for peer in value["peers"]:
-        state = "up" if peer["up"] else "DOWN"
-        yield f"member       {peer['msp_id']} at {peer['address']}: {state}"
-    for each in value["contracts"]:
-        served = f"served by {each['package_id']}" if each["package_id"] else "NOT RUN HERE"
-        name = f"{each['name']} {each['version']}, sequence {each['sequence']}"
-        yield f"contract     {name}: {served}"
-    private = value["private_data"]
-    if private["missing"] or private["last_success"]:
-        yield (
-            f"private data {private['missing']} write sets missing; {private['reconciled']} came "
-            f"late, the last {private['last_success'] or 'never'}"
-        )
-    for each in value["certificates"]:
-        yield f"certificate  {each['name']} until {each['expires'][:10]}, {each['days_left']} days"
-    yield f"clock        {value['clock']}{' (REHEARSAL)' if value['rehearsal'] else ''}"
-    yield f"memory       {value['memory_bytes'] / 1_000_000:.0f} MB"
-
-
-def _consensus_lines(consensus: dict[str, Any] | None) -> Iterator[str]:
-    """Yield how the agreement of several members stands, of an engine that has one."""
-    if consensus is None:
-        return
-    round_ = f", round {consensus['round']}" if consensus["round"] else ""
-    lag = f", {consensus['lag']} behind" if consensus["lag"] else ""
-    restarts = f"; started anew {consensus['restarts']} times" if consensus["restarts"] else ""
-    yield f"consensus    at height {consensus['height']}{round_}{lag}{restarts}"
-    linked = ", ".join(consensus["peers"]) or "nobody"
-    yield (
-        f"validators   {consensus['reachable']} of {consensus['validators']} in touch; linked with "
-        f"{linked}"
-    )
-    if consensus["unproven"]:
-        yield f"finality     {consensus['unproven']} blocks are not proven final here yet"
-    for msp_id, count in sorted(consensus["misbehaviour"].items()):
-        yield f"misbehaviour {msp_id}: double signing proven {count} times"
-
-
-def warnings_in(value: dict[str, Any]) -> list[str]:
-    """Return what the operator should look at in a node's status."""
-    warnings = [each["warning"] for each in value["certificates"] if each["warning"]]
-    return warnings + [each["reason"] for each in value["contracts"] if each["reason"]]
 
 
 @app.command("clock")

@@ -428,6 +428,7 @@ def test_node_is_made_with_consensus_by_one_command(tmp_path, run) -> None:
     )
     assert told["consensus_address"] == "naya.example:9052"
     issued = consensus_keys(tmp_path / "naya/nodes/naya1")
+    assert told["consensus_key"] == public_bytes(issued.voting[0]).hex()
     assert publics(consensus_keys(tmp_path / "node")) == publics(issued)
     certificate = x509.load_pem_x509_certificate((tmp_path / "node/tls/server.crt").read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

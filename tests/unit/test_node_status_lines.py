@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nodes.cli.node import status_lines
+from nodes.cli.status_lines import status_lines, warnings_in
 
 STATUS: dict[str, Any] = {
     "name": "bank1",
@@ -115,3 +115,28 @@ def test_status_tells_how_the_agreement_stands(
     lines = list(status_lines({**STATUS, "private_data": NOTHING_PRIVATE, "ordering": ordering}))
     begin = ("consensus", "validators", "finality", "misbehaviour")
     assert [each for each in lines if each.startswith(begin)] == expected
+
+
+def warned(changes: dict[str, Any]) -> list[str]:
+    """The warnings about an agreement that is as usual but for *changes*."""
+    ordering = {**STATUS["ordering"], "consensus": {**CONSENSUS, **changes}}
+    return warnings_in({**STATUS, "private_data": NOTHING_PRIVATE, "ordering": ordering})
+
+
+@pytest.mark.parametrize(
+    ("here", "validators", "one_more_stops_it"),
+    [(4, 4, False), (3, 4, True), (2, 4, False), (3, 3, False), (6, 7, False), (5, 7, True)],
+)
+def test_status_warns_when_nobody_more_may_be_away(
+    here: int, validators: int, one_more_stops_it: bool
+) -> None:
+    """While the last quorum stands; without it the status says that nothing is taken."""
+    found = warned({"reachable": here, "validators": validators})
+    assert bool(found) == one_more_stops_it
+    assert all("with one more away nothing can be ordered" in each for each in found)
+
+
+def test_status_warns_of_a_key_that_signed_twice() -> None:
+    """By the member's name, since it is proven."""
+    (found,) = warned({"misbehaviour": {"PtaMSP": 2}})
+    assert "the voting key of PtaMSP signed two things at one height" in found
