@@ -15,9 +15,14 @@ from typing import Any
 import pytest
 
 from network.ordering.cometbft.errors import AbciError, HomeError
-from network.ordering.cometbft.framing import FrameReader, encode_frame
+from network.ordering.cometbft.framing import MAX_FRAME_BYTES, FrameReader, encode_frame
 from network.ordering.cometbft.messages import abci_pb2
-from network.ordering.cometbft.server import AbciServer
+from network.ordering.cometbft.server import (
+    _READ_BYTES,
+    _WAITING_MESSAGES,
+    AbciServer,
+    _Connection,
+)
 from network.ordering.cometbft.sockets import connect
 from tests.support.comet import Listing, until
 
@@ -218,6 +223,24 @@ async def test_abci_server_reads_while_its_answers_are_not_read(tmp_path: Path) 
                 await caller.writer.drain()
         answers = await caller.answers(count)
         assert {len(each.echo.message) for each in answers} == {size}
+
+
+async def test_abci_connection_is_read_few_small_requests_ahead() -> None:
+    """CometBFT commits when all that it asked before is answered: a flood must not put it off."""
+    count, frame = 50_000, frames(check_tx(b"00000"))
+    reader = asyncio.StreamReader()
+    reader.feed_data(frame * count)
+    writer: Any = None  # nothing is answered here
+    connection = _Connection(reader, writer, MAX_FRAME_BYTES)
+    reading = asyncio.create_task(connection.read())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    ahead = len(connection._waiting)
+    assert 0 < ahead <= _WAITING_MESSAGES + _READ_BYTES // len(frame) + 1
+    for _ in range(count):
+        assert await connection.next() is not None
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
 
 
 async def test_abci_server_whose_application_fails_says_so_to_both_sides(tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ _WRITES: Final = frozenset(
 )
 _READ_BYTES = 256 * 1024
 # What may wait on a connection before it is read no further, and be answered before it is written.
+# CometBFT commits when all that it asked about its pool is answered, so it must not be long.
 _WAITING_BYTES = 16 * 1024 * 1024
+_WAITING_MESSAGES = 512
 _UNWRITTEN_BYTES = 256 * 1024
 _LAST_WORDS_S = 2.0
 
@@ -243,6 +245,10 @@ class _Connection:
         """Whether nothing waits to be answered."""
         return not self._waiting
 
+    @property
+    def _is_full(self) -> bool:
+        return self._waiting_bytes > _WAITING_BYTES or len(self._waiting) > _WAITING_MESSAGES
+
     async def read(self) -> None:
         """Read until the connection ends; what is complete waits for `next`."""
         while not self._ended:
@@ -264,7 +270,7 @@ class _Connection:
             self._waiting.extend(found)
             self._waiting_bytes += sum(map(len, found))
             self._changed.set()
-            while self._waiting_bytes > _WAITING_BYTES and not self._ended:
+            while self._is_full and not self._ended:
                 self._space.clear()
                 await self._space.wait()
 
