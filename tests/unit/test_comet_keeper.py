@@ -10,10 +10,10 @@ import pytest
 
 from ledger.blocks.block import Block
 from ledger.blocks.metadata import with_validation
-from ledger.errors import CorruptionError, Fatal, Refusal, Unavailable
+from ledger.errors import CorruptionError, DecodeError, Fatal, Refusal, Unavailable
 from ledger.transactions.codes import TxValidationCode
 from network.errors import Divergence, FinalityError
-from network.ordering.cometbft.errors import CometUnavailable
+from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
 from network.ordering.cometbft.finality import FINALITY
 from network.ordering.cometbft.keeper import FinalityKeeper
 from network.ordering.cometbft.messages import types_pb2
@@ -236,6 +236,28 @@ async def test_keeper_waits_for_a_comet_that_is_away(chain: VotedChain) -> None:
         assert channel.filed == {}
         comet.away = False
         await until(lambda: channel.filed == chain.records)
+
+
+@pytest.mark.parametrize(
+    "error", [CometRefusal("Internal error", code=-32603, data="no"), DecodeError("no header")]
+)
+async def test_answer_that_cometbft_refuses_or_garbles_ends_no_engine(
+    chain: VotedChain, error: Refusal
+) -> None:
+    """Nothing waits for a record; it is asked for again, and the status says why it lacks."""
+    channel, comet = Channel(chain), Comet(chain)
+    honest, broken = comet.signed_header, [error, error]
+
+    async def signed_header(height: int) -> types_pb2.SignedHeader | None:
+        if broken:
+            raise broken.pop()
+        return await honest(height)
+
+    comet.signed_header = signed_header  # type: ignore[method-assign]
+    keeper = keeper_of(chain, channel, comet)
+    async with Running(keeper):
+        await until(lambda: len(channel.filed) == 4)
+    assert keeper.problem == ""
 
 
 async def test_keeper_sleeps_until_it_is_woken(chain: VotedChain) -> None:

@@ -29,7 +29,7 @@ from ledger.blocks.structure import is_config_block
 from ledger.errors import CorruptionError, Refusal
 from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration
-from network.errors import Divergence, FinalityError
+from network.errors import Divergence
 from network.ordering.cometbft.errors import CometUnavailable
 from network.ordering.cometbft.finality import FINALITY, encode_record
 from network.ordering.cometbft.genesis import chain_id_of, configuration_blocks
@@ -111,7 +111,8 @@ class FinalityKeeper:
                 await self.catch_up()
             except CometUnavailable as away:
                 logger.debug("finality records wait for CometBFT: %s", away)
-            except FinalityError as refused:
+            except Refusal as refused:
+                # What CometBFT has proves nothing, or it answers with an error: nothing waits.
                 self._complain(str(refused))
             idle = self._next is not None and self._next >= self._sink.height
             try:
@@ -125,7 +126,7 @@ class FinalityKeeper:
 
         Raises:
             CometUnavailable: CometBFT does not answer.
-            FinalityError: what it has proves nothing.
+            Refusal: what it has proves nothing, or it answers with an error.
             Divergence: it proves another outcome; the channel has been halted.
         """
         filed = 0
