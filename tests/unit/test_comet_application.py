@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -50,6 +51,7 @@ class Node:
 
     sink: MemorySink = field(default_factory=lambda: MemorySink(the_genesis()))
     told: list[Decided] = field(default_factory=list)
+    decided: list[list[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.application = self.made()
@@ -63,6 +65,7 @@ class Node:
             rules=BundleRules,
             may_connect=lambda node_id: node_id == "known",
             snapshots=None,
+            on_decided=lambda bundle_ids: self.decided.append(list(bundle_ids)),
             on_committed=self.told.append,
             retain=lambda committed: committed,
         )
@@ -153,6 +156,15 @@ async def test_height_may_be_worked_out_any_number_of_times() -> None:
     assert node.sink.height == 1
     await node.application.commit(abci_pb2.RequestCommit())
     assert compute_app_hash(node.sink.blocks[1]) == once.app_hash
+
+
+async def test_bundles_are_told_as_soon_as_they_are_decided_on() -> None:
+    """Before their block is written, so that the next one may be on its way meanwhile."""
+    node = Node()
+    raws = bundle(), bundle(four_members()[2])
+    await node.finalize(*raws)
+    assert node.decided == [[hashlib.sha256(raw).digest() for raw in raws]]
+    assert node.told == []
 
 
 async def test_accepted_proposal_gives_what_it_gives_without_having_been_proposed() -> None:

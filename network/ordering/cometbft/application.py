@@ -108,6 +108,7 @@ class CometApplication(SnapshotAnswers):
         clock: what certificates of bundles that wait are compared with.
         may_connect: whether the CometBFT of that node id may.
         snapshots: what is given to joining nodes, and taken; None without any.
+        on_decided: told of the bundles of a height before it is worked on, on the loop.
         on_committed: told of each height after it is committed, on the loop.
         retain: tells from which height on CometBFT must keep its own blocks, when it has
             committed one (`retention.py`).
@@ -128,6 +129,7 @@ class CometApplication(SnapshotAnswers):
         may_connect: Callable[[str], bool],
         snapshots: Snapshots | None,
         on_committed: Callable[[Decided], None],
+        on_decided: Callable[[Sequence[bytes]], None] = lambda _: None,
         retain: Callable[[int], int],
     ) -> None:
         super().__init__(snapshots)
@@ -137,6 +139,7 @@ class CometApplication(SnapshotAnswers):
         self._recorded = RecordedHeights(starting.number, sink.stored_block)
         self._clock = clock
         self._may_connect = may_connect
+        self._on_decided = on_decided
         self._on_committed = on_committed
         self._retain = retain
         self.rules = rules(self._standing)
@@ -342,6 +345,7 @@ class CometApplication(SnapshotAnswers):
             reconfigured = found.reconfigured
             self._decided = Decided(request.height, found.app_hash)
         elif request.txs:
+            self._on_decided([hashlib.sha256(raw).digest() for raw in request.txs])
             before = self._sink.configuration
             self._decided = await self._decide(request)
             assert self._decided.staged is not None

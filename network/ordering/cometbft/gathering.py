@@ -5,7 +5,7 @@ one envelope at a time, so that a client with thousands of envelopes waiting del
 no more than its own. And a client may have no more waiting than there is room left: whoever comes
 anew always finds some.
 
-A bundle is due when something waits and one of these holds: none of this node's is under way,
+A bundle is due when something waits and one of these holds: none of this node's awaits its turn,
 waiting longer would win nothing; as many wait as fit into one; the first has waited for the
 batch timeout. A configuration update is due whenever none is under way, and makes a bundle alone.
 
@@ -146,7 +146,7 @@ class Gathering:
         Args:
             batch: the limits in force.
             now: the present time on the clock that stamped `since`.
-            idle: whether no bundle of this node is under way.
+            idle: whether no bundle of this node awaits its turn.
             configuring: whether one with a configuration is.
         """
         if self._updates and not configuring:

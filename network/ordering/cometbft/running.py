@@ -124,6 +124,7 @@ class RunningComet:
             rules=_rules,
             may_connect=may_connect,
             snapshots=snapshots,
+            on_decided=lambda bundle_ids: self.bundler.decided(bundle_ids),
             on_committed=self._committed,
             retain=self._retain,
         )

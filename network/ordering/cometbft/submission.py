@@ -2,9 +2,10 @@
 
     submit ─▶ examine (in a thread) ─▶ gather ─▶ make a bundle (in a thread) ─▶ CometBFT ─▶ a block
 
-While none of this node's bundles is under way, an envelope goes at once; under load what has
-gathered goes when one of them has been ordered, or a bundle is full, with at most UNDER_WAY of
-them. `submit` returns when the bundle stands in a block that is durable here.
+While none of this node's bundles awaits its turn, an envelope goes at once; under load what has
+gathered goes when the one before has been decided on, in time for the height that CometBFT makes
+behind it anyway, or a bundle is full, with at most UNDER_WAY of them. `submit` returns when the
+bundle stands in a block that is durable here.
 
 CometBFT promises nothing for what it has taken. So a bundle is given to it again, at growing
 pauses, until it is seen in a block or can no longer be in one. What then becomes of its envelopes:
@@ -227,6 +228,12 @@ class Bundler:
             "blocks are made slowly or not at all; try again later"
         )
 
+    def decided(self, bundle_ids: Collection[bytes]) -> None:
+        """Hear which bundles were decided on, this node's among them; they are not durable yet."""
+        for bundle_id in self._under_way.keys() & bundle_ids:
+            self._under_way[bundle_id].decided = True
+        self._changed.set()
+
     def ordered(self, number: int, bundle_ids: Collection[bytes]) -> None:
         """Hear of a block that is durable here; to be called for each, when the sink has it.
 
@@ -294,7 +301,7 @@ class Bundler:
             configuring = any(each.configures for each in self._under_way.values())
             if len(self._under_way) < UNDER_WAY:
                 now = asyncio.get_running_loop().time()
-                idle = not self._under_way
+                idle = all(each.decided for each in self._under_way.values())
                 due = self._gathering.due_in(batch, now, idle=idle, configuring=configuring)
             if due is None or due > 0:
                 await self._wait_for_change(due)
@@ -397,10 +404,9 @@ class Bundler:
         self._changed.set()
 
     def _refuse_waiting(self) -> None:
-        waiting = [*self._intake, *self._gathering.clear()]
+        _refuse([*self._intake, *self._gathering.clear()], self._why_not)
         self._intake.clear()
         self._intake_bytes = 0
-        _refuse(waiting, self._why_not)
 
     def _give_up_all(self) -> None:
         """Tell everybody what is known of his envelope."""
