@@ -254,6 +254,26 @@ async def test_standing_still_where_nobody_has_the_next_block_begins_anew(
     assert how.state_sync is not None
 
 
+async def test_member_that_only_says_that_it_has_the_blocks_keeps_no_node_from_a_snapshot(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """After a long while, and no more of them than may lie: where two have them they will come."""
+    others = Others(chain, dict.fromkeys(OTHERS, (5, 14)) | {"MakerMSP": (1, 14)})
+    others.snapshot = 4
+    found = made(tmp_path, chain, others)
+    assert (await found.prepare(ADDRESS)).state_sync is None
+    others.heights["PtaMSP"] = (1, 14)
+    watching = asyncio.create_task(found.lacks_what_nobody_has(lambda: 0))
+    asked = others.asked
+    await until(lambda: others.asked >= asked + 3 * beginning.LIES_AFTER * len(OTHERS))
+    assert not watching.done()
+    others.heights["PtaMSP"] = (5, 14)
+    await asyncio.wait_for(watching, 10)
+    how = await found.prepare(ADDRESS)
+    await found.stop()
+    assert how.state_sync is not None
+
+
 async def test_key_whose_memory_is_lost_waits_until_enough_members_answer(
     tmp_path: Path, chain: VotedChain
 ) -> None:

@@ -72,6 +72,8 @@ With = Literal["auto", "blocks", "snapshot"]
 ASK_AGAIN_S: Final = 1.0
 PATIENCE_S: Final = 30.0
 """How long members that do not answer are waited for before fewer answers must do."""
+LIES_AFTER: Final = 4
+"""Times of patience after which so few as may lie are not believed to have blocks."""
 TRUST_PERIOD_S: Final = 10 * 365 * 24 * 3600
 """CometBFT's own limit is for validators that leave with their stakes. Here the header to trust is
 proved anew each time, and a channel on which nothing happens has old headers."""
@@ -163,7 +165,7 @@ class Beginning:
         self._relay = LightRelay(others)
         self._tell: Callable[[str], None] = lambda _reason: None
         self._core_height: int | None = None
-        self._gives_up = False
+        self._gives_up = self._needs_snapshot_now = False
         self._begins = home / _BEGINS
         self._is_beginning = True
 
@@ -217,20 +219,26 @@ class Beginning:
         Args:
             comet_height: returns how far CometBFT is.
         """
-        seen = -1
+        seen, still = -1, 0
         while True:
             await asyncio.sleep(PATIENCE_S)
             before, seen = seen, comet_height()
             if seen != before or self._begin_with == "blocks":
+                still = 0
                 continue
+            still += 1
             begun = [each for each in await self._ask_all() if each.height > 0]
-            if begun and comet_height() == seen and all(a.earliest > seen + 1 for a in begun):
-                self._give_up("no other member has the blocks behind them any more")
+            having = sum(each.earliest <= seen + 1 for each in begun)
+            faulty = (len(validators_of(self._chain.configuration)) - 1) // 3
+            # Who says for long that it has them and gives none may lie.
+            lacking = not having or (still >= LIES_AFTER and having <= min(faulty, len(begun) - 1))
+            if begun and comet_height() == seen and lacking:
+                self._give_up("no other member has the blocks behind them any more, or gives them")
                 return
 
     def _give_up(self, why: str) -> None:
         logger.warning("CometBFT's data are given up, and it begins with a snapshot: %s", why)
-        self._gives_up = True
+        self._gives_up = self._needs_snapshot_now = True
 
     def restored(self, comet_height: int) -> None:
         """Note durably that a snapshot was taken; before CometBFT hears of it."""
@@ -359,7 +367,8 @@ class Beginning:
         begun = [each for each in answers if each.height > 0]
         if not begun or self._begin_with == "blocks":
             return False
-        return self._begin_with == "snapshot" or all(each.earliest > 1 for each in begun)
+        wanted = self._begin_with == "snapshot" or self._needs_snapshot_now
+        return wanted or all(each.earliest > 1 for each in begun)
 
     async def _state_sync(self, answers: Sequence[_Answer]) -> StateSync:
         """Return how CometBFT gets a snapshot, with a header that was proved."""
