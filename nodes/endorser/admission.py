@@ -74,7 +74,8 @@ class Admission:
             raise ProposalRefusal(
                 "request unauthorized due to incorrect timestamp "
                 f"{proposal.timestamp.isoformat(timespec='seconds')}, more than 15 minutes off "
-                f"{now.isoformat(timespec='seconds')}; set the client's clock and propose again"
+                f"{now.isoformat(timespec='seconds')} here; set the clock that is wrong, the "
+                "client's or this node's, and propose again"
             )
 
     def _creator(self, proposal: UnpackedProposal) -> Identity:

@@ -159,7 +159,7 @@ async def test_proposal_of_another_time_is_refused(
     verify_refused(
         rpc,
         ending,
-        "put one in the channel header" if absurd else "set the client's clock and propose again",
+        "put one in the channel header" if absurd else "set the clock that is wrong",
     )
 
 
