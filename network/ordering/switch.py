@@ -104,11 +104,13 @@ class EngineSwitch(Generic[_K]):
     async def _watch(self) -> None:
         """Change the engine whenever a configuration says so."""
         while True:
+            # One that comes during the change is looked at after it.
+            sequence = self._sink.configuration.sequence
             choice = self._chosen(self._sink.configuration)
             if choice != self._present:
                 await self._change(choice)
             try:
-                await self._sink.wait_for_configuration(self._sink.configuration.sequence)
+                await self._sink.wait_for_configuration(sequence)
             except Unavailable:
                 return
 

@@ -115,6 +115,35 @@ async def test_new_configuration_stops_the_one_before_the_other_starts() -> None
     await made.engine.stop()
 
 
+async def test_configuration_that_comes_while_the_engine_is_exchanged_counts() -> None:
+    """Its part is taken up behind the one before; it waits for no further configuration."""
+    made = Made(1)
+    start = Engine.start
+
+    class Slow(Engine):
+        async def start(self) -> None:
+            await start(self)
+            await made.sink.become(5)
+
+    sink: Any = made.sink
+    engine = SoloEngine(
+        sink,
+        lambda configuration: configuration.sequence % 2 == 0,
+        lambda: Slow("sequencer", made.done),
+        lambda: Engine("follower", made.done),
+    )
+    await engine.start()
+    await made.sink.become(4)
+    await made.until(
+        "follower starts",
+        "follower stops",
+        "sequencer starts",
+        "sequencer stops",
+        "follower starts",
+    )
+    await engine.stop()
+
+
 async def test_node_that_cannot_play_its_new_part_says_so_and_takes_nothing() -> None:
     """Until a configuration gives it another."""
     made = Made(1, ConfigurationError("it may not sign blocks"))
