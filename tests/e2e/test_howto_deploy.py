@@ -6,6 +6,7 @@ behind the page's firewall where this machine lets us; what it promises is looke
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tarfile
@@ -49,6 +50,17 @@ def test_all_four_order_and_hold_the_same(four: FourMachines) -> None:
         assert status["ordering"]["role"] == "validator"
         assert [name["name"] for name in status["contracts"]] == ["enforcement", "instalments"]
         assert {peer["msp_id"] for peer in status["peers"]} == set(MEMBERS) - {each.msp_id}
+
+
+def test_every_field_to_be_watched_is_there(four: FourMachines) -> None:
+    """The page's table names fields as `--json` prints them."""
+    table = four.page.split("## Watch")[1].split("With one member away")[0]
+    fields = [name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in row.split(", ")]
+    assert len(fields) > 5
+    for field in fields:
+        value = node_status(four.machines["bank"].node_folder)
+        for name in field.strip("`").split("."):
+            value = value[name]
 
 
 def test_nothing_that_was_sent_holds_a_key(four: FourMachines) -> None:

@@ -82,7 +82,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=DEADLINE_S,
+            timeout=2 * DEADLINE_S,
             check=False,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
