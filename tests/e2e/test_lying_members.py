@@ -1,7 +1,8 @@
 """One of four members lies, or has a wrong clock, while everybody posts payments (CometBFT).
 
 The order of what happens and who does it follow from the seed, which is printed and can be given as
-QIST_CHAOS_SEED; `make chaos` mixes these with everything that can break without a lie.
+QIST_CHAOS_SEED; `make chaos` mixes these with everything that can break without a lie. QIST_LIE,
+some words of the name of one (`tests.support.lies`), has that one alone happen.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,13 +64,15 @@ func offsetOf(seconds string) time.Duration {{
 
 
 class CannotBuild(Exception):
-    """There is no Go here that can build it, or its sources are not what we take them for."""
+    """There is no Go here, or no module, or its sources are not what we take them for."""
 
 
+@cache
 def why_not() -> str:
-    """Say why this machine cannot build it; empty if it can."""
+    """Say why this machine cannot build it; empty if it has what that takes."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
     try:
-        _go()
+        _fetched(_go(), _version())
     except CannotBuild as error:
         return str(error)
     return ""
@@ -123,13 +126,19 @@ def _run(*words: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+def _fetched(go: str, version: str) -> Path:
+    """Return the folder of the module's sources."""
+    told = _run(go, "mod", "download", "-json", f"{MODULE}@{version}", cwd=FOLDER)
+    return Path(json.loads(told)["Dir"])
+
+
 def _build(version: str, program: Path) -> None:
     go = _go()
-    told = _run(go, "mod", "download", "-json", f"{MODULE}@{version}", cwd=FOLDER)
+    sources = _fetched(go, version)
     with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
         module = Path(scratch) / "module"
         # Fetched modules are read-only; a copy of their bytes alone is not.
-        shutil.copytree(json.loads(told)["Dir"], module, copy_function=shutil.copyfile)
+        shutil.copytree(sources, module, copy_function=shutil.copyfile)
         for folder in (module, *(each for each in module.rglob("*") if each.is_dir())):
             folder.chmod(0o700)
         for name, changes in _SOURCES.items():
