@@ -199,6 +199,17 @@ async def test_proposal_that_breaks_the_rules_is_rejected_and_does_no_harm(
     assert await node.process(bundle()) == ACCEPT
 
 
+async def test_what_was_judged_before_needs_no_thread_and_everything_else_does() -> None:
+    """A hop between threads for what is remembered costs more than the work; signatures never
+    keep the loop waiting."""
+    node, raw = Node(), bundle()
+    checked = await node.application.check_tx(abci_pb2.RequestCheckTx(tx=raw))
+    assert checked.code == 0
+    node.application.close()
+    assert await node.process(raw) == ACCEPT
+    assert await node.process(raw, bundle(four_members()[1])) == REJECT
+
+
 async def test_what_cannot_be_judged_is_rejected_and_not_proposed(monkeypatch) -> None:
     """An error of ours over others' bytes must not stop this node."""
     node = Node()

@@ -41,6 +41,11 @@ class BegunBundles:
             ):
                 self._drop(next(iter(self._kept)))
 
+    def has(self, bundle_ids: Iterable[bytes]) -> bool:
+        """Tell whether each of these was begun with."""
+        with self._lock:
+            return all(each in self._kept for each in bundle_ids)
+
     def of(self, bundles: Sequence[Bundle]) -> list[Begun]:
         """Return what was begun of these bundles, nothing unless it is all of them."""
         with self._lock:

@@ -199,6 +199,12 @@ class BundleRules:
         _verify_together([each.head for each in found], limits)
         return tuple(found)
 
+    def has_judged(self, bundle_ids: Iterable[bytes]) -> bool:
+        """Tell whether each was judged under the configuration in force, and is remembered."""
+        sequence = self._standing().configuration.sequence
+        found = (self._judged.get(each) for each in bundle_ids)
+        return all(each is not None and each.sequence == sequence for each in found)
+
     def adopt(self, judged: Judged) -> None:
         """Take over the result for a bundle of this node's own, whose envelopes it has checked."""
         self._judged.put(judged)
