@@ -44,8 +44,12 @@ HEIGHT_KEY: Final = "qist-height"
 OFFERED: Final = ("qist-calls", "1")
 """Leading metadata of a stream: calls are taken on it."""
 
+UNSENT_BYTES: Final = 64 * 1024 * 1024
+"""Of calls that the other side has not taken yet; with more of them waiting, further ones fail."""
+
 _Stream: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 _BROKEN = "the connection broke before it was answered"
+_NOT_READ = "the other side takes no calls though the connection stands; ask again later"
 _CLOSED = "the connection has been given up; ask again"
 
 
@@ -108,6 +112,7 @@ class CallLine:
         self._opening: asyncio.Task[CallFailed | None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._outgoing: deque[bytes] = deque()
+        self._unsent_bytes = 0
         self._wake = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Item]] = {}
         self._number = 0
@@ -149,6 +154,8 @@ class CallLine:
     async def _call_on_stream(
         self, method: str, request: bytes, timeout_s: float, height: int
     ) -> Item:
+        if self._unsent_bytes > UNSENT_BYTES:
+            raise CallFailed(grpc.StatusCode.UNAVAILABLE, _NOT_READ)
         loop = asyncio.get_running_loop()
         self._number = number = self._number % 0xFFFFFFFF + 1
         answer: asyncio.Future[Item] = loop.create_future()
@@ -183,6 +190,7 @@ class CallLine:
 
     def _send(self, item: bytes) -> None:
         self._outgoing.append(item)
+        self._unsent_bytes += len(item)
         self._wake.set()
 
     @staticmethod
@@ -241,6 +249,7 @@ class CallLine:
                 stream.cancel()
             raise
         self._outgoing.clear()
+        self._unsent_bytes = 0
         self._stream = stream
         self._tasks = [
             asyncio.create_task(self._read(stream), name="answers of a stream of calls"),
@@ -253,10 +262,12 @@ class CallLine:
             await self._wake.wait()
             self._wake.clear()
             while self._outgoing:
+                frame = take_frame(self._outgoing)
                 try:
-                    await stream.write(take_frame(self._outgoing))
+                    await stream.write(frame)
                 except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
                     return  # the reader sees the same break
+                self._unsent_bytes -= len(frame)
 
     async def _read(self, stream: _Stream) -> None:
         reason = _BROKEN

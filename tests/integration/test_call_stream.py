@@ -18,6 +18,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from clients.gateway.connection import gateway_error
 from clients.gateway.errors import SubmitError
 from network.calls import METHOD, CallFailed, CallLine
+from network.calls import line as line_module
 from network.calls.frames import (
     ANSWER,
     CALL,
@@ -321,6 +322,34 @@ async def test_number_in_use_is_not_taken_twice_and_garbage_ends_the_stream() ->
             assert await opened.code() is Code.INVALID_ARGUMENT
             assert "malformed" in await opened.details() or "cut short" in await opened.details()
         await until(lambda: services.cancelled == ["first"])
+
+
+async def test_calls_to_a_side_that_reads_nothing_do_not_pile_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beyond a bound they fail at once; the stream may stay open for as long as the other likes."""
+    monkeypatch.setattr(line_module, "UNSENT_BYTES", 200_000)
+
+    async def exchange(_frames: AsyncIterator[bytes], context: Any) -> None:
+        await context.send_initial_metadata((OFFERED,))
+        await asyncio.Event().wait()
+
+    server = grpc.aio.server()
+    handler = grpc.stream_stream_rpc_method_handler(exchange)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(SERVICE, {"Exchange": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with line_to(port) as line:
+        many = [line.call(ECHO, bytes(ITEM_BYTES), 1.0) for _ in range(100)]
+        failed = await asyncio.gather(*many, return_exceptions=True)
+        assert {each.code() for each in failed if isinstance(each, CallFailed)} == {
+            Code.UNAVAILABLE,
+            Code.DEADLINE_EXCEEDED,
+        }
+        assert sum(map(len, line._outgoing)) < 200_000 + 2 * ITEM_BYTES
+    await server.stop(None)
 
 
 @pytest.mark.parametrize(
