@@ -226,8 +226,10 @@ class CometEngine:
             if not needs_restart(running.told, told):
                 continue
             if not changes_own_keys(running.told, told):
+                # While its ledger is behind, its member may not be among them.
                 members = {each.msp_id for each in validators_of(self._sink.configuration)}
-                await asyncio.sleep(sorted(members).index(self._settings.msp_id) * STAGGER_S)
+                turn = sum(each < self._settings.msp_id for each in members)
+                await asyncio.sleep(turn * STAGGER_S)
             logger.info("CometBFT is started anew, with the settings of the new configuration")
             running.restart(told)
 
