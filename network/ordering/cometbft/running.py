@@ -46,6 +46,8 @@ from network.ordering.reconfiguration import verify_orderable
 __all__ = ["RunningComet", "divergence_in", "is_clock_behind", "last_word"]
 
 _LOOK_EVERY_BLOCKS: Final = 100
+_ASKED_AT_ONCE: Final = 2
+"""Questions of other members to CometBFT that are under way at once."""
 
 # CometBFT says so when its consensus has stopped for good; its process goes on.
 _CONSENSUS_FAILED = "CONSENSUS FAILURE"
@@ -116,6 +118,8 @@ class RunningComet:
         self._home = home
         self._on_failure = on_failure
         self._rpc = CometRpc(told.rpc_socket)
+        # What others ask takes no turn of this node's own questions.
+        self._asked = CometRpc(told.rpc_socket, connections=_ASKED_AT_ONCE)
         self._keeper = FinalityKeeper(self._rpc, sink, starting)
         self._application = CometApplication(
             sink,
@@ -171,6 +175,7 @@ class RunningComet:
         if self._beginning is not None:
             await self._beginning.stop()
         await self._rpc.close()
+        await self._asked.close()
         self._application.close()
 
     def restart(self, told: HomeSettings) -> None:
@@ -225,7 +230,7 @@ class RunningComet:
 
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Return the result of a method of CometBFT's RPC; raises as `CometRpc.call`."""
-        return await self._rpc.call(method, params)
+        return await self._asked.call(method, params)
 
     def state(self) -> ConsensusState:
         """Return how the agreement stands."""
