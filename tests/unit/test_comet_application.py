@@ -226,6 +226,15 @@ async def test_what_cannot_be_judged_is_rejected_and_not_proposed(monkeypatch) -
     assert list((await node.application.prepare_proposal(request)).txs) == []
 
 
+async def test_time_that_no_calendar_has_is_rejected() -> None:
+    """It is others' word until the block is decided."""
+    node, far = Node(), Timestamp(seconds=10**15)
+    proposed = abci_pb2.RequestProcessProposal(txs=[bundle()], time=far, height=1, hash=b"h")
+    assert (await node.application.process_proposal(proposed)).status == REJECT
+    request = abci_pb2.RequestPrepareProposal(txs=[bundle()], max_tx_bytes=100_000, time=far)
+    assert list((await node.application.prepare_proposal(request)).txs) == []
+
+
 async def test_block_that_no_honest_validator_accepts_ends_the_engine() -> None:
     """The validators cannot be trusted any more, or run another version."""
     with pytest.raises(Divergence, match="breaks the rules"):

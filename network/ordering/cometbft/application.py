@@ -279,8 +279,9 @@ class CometApplication(SnapshotAnswers):
         self, request: abci_pb2.RequestPrepareProposal
     ) -> abci_pb2.ResponsePrepareProposal:
         """Choose the bundles of this node's proposal."""
-        raws, most, time = list(request.txs), request.max_tx_bytes, request.time.ToDatetime(UTC)
+        raws, most = list(request.txs), request.max_tx_bytes
         try:
+            time = request.time.ToDatetime(UTC)
             chosen = await self._judging(raws, lambda: self.rules.select(raws, most, time))
         except Exception:
             logger.exception("nothing is proposed: what waits cannot be judged")
@@ -291,8 +292,9 @@ class CometApplication(SnapshotAnswers):
         self, request: abci_pb2.RequestProcessProposal
     ) -> abci_pb2.ResponseProcessProposal:
         """Tell whether a proposal keeps the rules."""
-        raws, time = list(request.txs), request.time.ToDatetime(UTC)
+        raws = list(request.txs)
         try:
+            time = request.time.ToDatetime(UTC)
             bundles = await self._judging(raws, lambda: self._verify_proposal(raws, time))
         except BundleError as refused:
             self._reject(request, str(refused))
