@@ -302,7 +302,8 @@ class RunningComet:
                 )
             )
         elif _CONSENSUS_FAILED in line.message:
-            self._health.failed(f"CometBFT's consensus failed and is brought up again: {line}")
+            words = without_stack(line)
+            self._health.failed(f"CometBFT's consensus failed and is brought up again: {words}")
             self._spawn(self._bring_up_later(), "CometBFT: to be brought up again")
 
     async def _bring_up_later(self) -> None:
@@ -341,10 +342,14 @@ def _rules(standing: Callable[[], Standing]) -> BundleRules:
 
 def divergence_in(line: LogLine) -> str:
     """Return CometBFT's words for another state than this node's; empty if there are none."""
-    # Where in CometBFT's program it happened helps no operator.
-    told = {name: value for name, value in line.fields.items() if name != "stack"}
-    shown = replace(line, fields=told)
+    shown = without_stack(line)
     return str(shown) if _says(shown, _DIVERGED) else ""
+
+
+def without_stack(line: LogLine) -> LogLine:
+    """Leave out where in CometBFT's program it happened, which helps no operator."""
+    told = {name: value for name, value in line.fields.items() if name != "stack"}
+    return replace(line, fields=told)
 
 
 def is_clock_behind(line: LogLine) -> bool:
