@@ -128,7 +128,7 @@ class LyingApplication(CometApplication):
         super().__init__(*arguments, **options)
         self._proposed = self.first
         self._ordered: list[bytes] = []
-        self._waiting: list[bytes] = []
+        self._of_others: list[bytes] = []
         self.kinds: dict[str, Callable[[], list[bytes]]] = {
             "garbage": lambda: [os.urandom(2000)],
             "a signature that is another one's": self._forged,
@@ -144,14 +144,15 @@ class LyingApplication(CometApplication):
             "a bundle that is valid for ever": lambda: [self._signed([self.envelope()], 1 << 40)],
             "another channel's bundle": lambda: [self._signed([self.envelope()], channel="other")],
             "a configuration of its own": self._configuration,
-            "others' bundles, changed": lambda: [_flipped(each) for each in self._waiting[:1]],
+            "others' bundles, changed": lambda: [_flipped(each) for each in self._of_others],
         }
 
     # ---- what it answers
     async def check_tx(self, request: abci_pb2.RequestCheckTx) -> abci_pb2.ResponseCheckTx:
         """Let anything wait."""
-        self._waiting = [*self._waiting[-20:], bytes(request.tx)]
-        await super().check_tx(request)
+        answer = await super().check_tx(request)
+        if not answer.code and self.signer.serialized not in request.tx:
+            self._of_others = [bytes(request.tx)]
         return abci_pb2.ResponseCheckTx()
 
     async def prepare_proposal(
@@ -226,8 +227,7 @@ class LyingApplication(CometApplication):
 
     def _forged(self) -> list[bytes]:
         """A bundle in another member's name: who signed it is not who stands in it."""
-        others = [each for each in self._waiting if self.signer.serialized not in each]
-        return [each[:-1] + bytes([each[-1] ^ 1]) for each in others[:1]]
+        return [each[:-1] + bytes([each[-1] ^ 1]) for each in self._of_others]
 
     def _oversized(self) -> list[bytes]:
         most = limits_of(self._sink.configuration.batch).envelopes
