@@ -18,8 +18,8 @@ from network.msp import SigningIdentity
 from network.ordering.cometbft.engine import CometEngine
 from network.ordering.cometbft.errors import CometUnavailable
 from network.ordering.cometbft.full_node import FullNode
-from network.ordering.cometbft.settings import EngineSettings
-from network.ordering.cometbft.snapshot_chain import SnapshotSettings
+from network.ordering.cometbft.joining.snapshot_chain import SnapshotSettings
+from network.ordering.cometbft.process.settings import EngineSettings
 from network.ordering.cometbft.validators import CONSENSUS_TYPE as COMETBFT
 from network.ordering.ports import OrderingEngine
 from network.ordering.solo import CONSENSUS_TYPE as SOLO

@@ -2,7 +2,7 @@
 
 Get answers a request for one block, signed as one for Deliver is (a `common.Envelope` with a
 `SeekInfo` whose start is its stop), with a `google.protobuf.BytesValue` that holds the file of the
-proof (network/ordering/cometbft/proof_file.py). Who may have whole blocks may have it.
+proof (network/ordering/cometbft/finality/proof_file.py). Who may have whole blocks may have it.
 
 Absent: whether it holds. The caller verifies, for it believes no node.
 """
@@ -17,7 +17,7 @@ import grpc
 from fabric_protos.common import common_pb2
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from network.ordering.cometbft.proof_making import make_proof
+from network.ordering.cometbft.finality.proof_making import make_proof
 from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.deliver.seek import (

@@ -1,7 +1,7 @@
 """Proofs of blocks: fetched from a node, told to people and programs.
 
-A proof is verified with the genesis block alone (`network.ordering.cometbft.proofs`), so it does
-not matter which node it came from. `qist blocks verify` is what an auditor or a court runs.
+A proof is verified with the genesis block alone (`network.ordering.cometbft.finality.proofs`), so
+it does not matter which node it came from. `qist blocks verify` is what an auditor or a court runs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from clients.gateway.connection import Endpoint, gateway_error
 from clients.gateway.errors import EventsError
 from clients.gateway.ports import Signer
 from ledger.transactions.parse import ParsedTransaction, parse_transaction
-from network.ordering.cometbft.proof_file import Basis
-from network.ordering.cometbft.proofs import ProvedBlock
+from network.ordering.cometbft.finality.proof_file import Basis
+from network.ordering.cometbft.finality.proofs import ProvedBlock
 
 __all__ = ["describe", "fetch_proof", "proved_lines"]
 

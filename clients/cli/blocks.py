@@ -21,7 +21,7 @@ from ledger.blocks.block import Block
 from ledger.errors import LedgerError, Refusal
 from network.configuration import ChannelConfiguration
 from network.msp import Certificate, SigningIdentity
-from network.ordering.cometbft.proofs import ProvedBlock, verify_proof
+from network.ordering.cometbft.finality.proofs import ProvedBlock, verify_proof
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ledger.channel import ChannelLedger
 from ledger.errors import CorruptionError, Refusal
-from network.ordering.cometbft.proof_making import make_proof
-from network.ordering.cometbft.proofs import ProvedBlock, verify_proof
+from network.ordering.cometbft.finality.proof_making import make_proof
+from network.ordering.cometbft.finality.proofs import ProvedBlock, verify_proof
 from nodes.cli.node_folder import LEDGER_FOLDER
 from nodes.cli.node_lock import refuse_while_running
 from nodes.configuration import load_configuration

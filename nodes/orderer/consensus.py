@@ -5,10 +5,11 @@
 
 Both messages are ``google.protobuf.BytesValue``. Each CometBFT serves its RPC to its own node
 alone, over a unix socket, and this is the only way to it for others
-(`network.ordering.cometbft.relay`). That it is away is said in the answer, since the node is there.
+(`network.ordering.cometbft.joining.relay`). That it is away is said in the answer, since the node
+is there.
 
 Invariants: members only; questions are few, bounded and change nothing
-(`network.ordering.cometbft.light_rpc`); one member cannot keep the others out.
+(`network.ordering.cometbft.joining.light_rpc`); one member cannot keep the others out.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from ledger.errors import Refusal, Unavailable
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
-from network.ordering.cometbft.light_rpc import (
+from network.ordering.cometbft.finality.proof_making import make_proof
+from network.ordering.cometbft.joining.light_rpc import (
     MAX_ANSWER_BYTES,
     MAX_QUESTION_BYTES,
     decode_question,
     encode_question,
 )
-from network.ordering.cometbft.proof_making import make_proof
 from nodes.channel import Channel
 from nodes.gateway.members import Members
 from nodes.rpc.concurrency import ConcurrencyLimit, MemberShares
@@ -129,7 +130,7 @@ def add_consensus_service(server: grpc.aio.Server, service: ConsensusService, gu
 
 
 class OtherMembersComets:
-    """Implements `network.ordering.cometbft.light_rpc.OtherComets` over the node ports.
+    """Implements `network.ordering.cometbft.joining.light_rpc.OtherComets` over the node ports.
 
     Args:
         members: returns the other members' nodes.

@@ -16,7 +16,7 @@ from network.ordering.block_signature import (
     verify_block_signature,
     weak_signatures,
 )
-from network.ordering.cometbft.ordered import ordered_of
+from network.ordering.cometbft.blocks.ordered import ordered_of
 from network.ordering.cometbft.validators import CONSENSUS_TYPE as COMETBFT
 from nodes.replay.difference import Difference, Disagreement
 

@@ -18,10 +18,10 @@ from ledger.channel import ChannelLedger
 from network.certificates.consensus import consensus_keys, public_bytes
 from network.configuration import ChannelConfiguration, config_of_block
 from network.configuration.consenters import consensus_key
-from network.ordering.cometbft.ordered import comet_height_of
-from network.ordering.cometbft.proof_file import Basis
-from network.ordering.cometbft.proof_making import make_proof
-from network.ordering.cometbft.proofs import ProofVerifier
+from network.ordering.cometbft.blocks.ordered import comet_height_of
+from network.ordering.cometbft.finality.proof_file import Basis
+from network.ordering.cometbft.finality.proof_making import make_proof
+from network.ordering.cometbft.finality.proofs import ProofVerifier
 from tests.support.howto_pages import free_base, run_page
 from tests.support.processes import (
     network_down_at_the_end,

@@ -29,8 +29,8 @@ from clients.gateway.requests import BlocksRequest
 from ledger.blocks.block import Block
 from ledger.errors import Refusal
 from network.errors import FinalityError
-from network.ordering.cometbft.proof_file import Basis
-from network.ordering.cometbft.proofs import verify_proof
+from network.ordering.cometbft.finality.proof_file import Basis
+from network.ordering.cometbft.finality.proofs import verify_proof
 from nodes.cli.node import app as node_app
 from nodes.cli.node_proof import write_proof
 from nodes.errors import TooManyRequests

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from network.ordering.cometbft.bundle import BundleCode, make_bundle
-from network.ordering.cometbft.ordered import bundle_ids_of
-from network.ordering.cometbft.rpc import CometRpc
-from network.ordering.cometbft.window import WINDOW
+from network.ordering.cometbft.blocks.ordered import bundle_ids_of
+from network.ordering.cometbft.bundles.bundle import BundleCode, make_bundle
+from network.ordering.cometbft.bundles.window import WINDOW
+from network.ordering.cometbft.process.rpc import CometRpc
 from tests.support.comet_ordering import CometNetwork
 from tests.support.members import CHANNEL, Member, signed_envelope
 from tests.support.ordering_network import DEADLINE_S, settled

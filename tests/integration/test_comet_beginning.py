@@ -13,13 +13,13 @@ import pytest
 from ledger.blocks.block import Block
 from ledger.errors import Refusal, Unavailable
 from network.configuration import ChannelConfiguration
-from network.ordering.cometbft import beginning
-from network.ordering.cometbft.beginning import Beginning, HowToBegin, With
-from network.ordering.cometbft.finality import decode_record, header_hash, vote_sign_bytes
-from network.ordering.cometbft.home import SIGN_STATE
+from network.ordering.cometbft.finality.finality import decode_record, header_hash, vote_sign_bytes
+from network.ordering.cometbft.finality.proof_making import make_proof
+from network.ordering.cometbft.joining import beginning
+from network.ordering.cometbft.joining.beginning import Beginning, HowToBegin, With
 from network.ordering.cometbft.messages import types_pb2
-from network.ordering.cometbft.process import LogLine
-from network.ordering.cometbft.proof_making import make_proof
+from network.ordering.cometbft.process.home import SIGN_STATE
+from network.ordering.cometbft.process.process import LogLine
 from network.ordering.cometbft.validators import validators_of
 from tests.support.comet_json import signed_header_json
 from tests.support.local_network import until

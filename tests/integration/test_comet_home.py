@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from network.ordering.cometbft.binary import PROTOCOLS, find_binary, verify_protocols
 from network.ordering.cometbft.errors import HomeError
-from network.ordering.cometbft.home import PROFILES, SIGN_STATE, StateSync, write_home
+from network.ordering.cometbft.process.binary import PROTOCOLS, find_binary, verify_protocols
+from network.ordering.cometbft.process.home import PROFILES, SIGN_STATE, StateSync, write_home
 from tests.support.comet import CometNode, consensus_key, node_id, p2p_key
 
 SYNC = StateSync(("http://127.0.0.1:1", "http://127.0.0.1:2"), 7, b"\xab" * 32, 3600)

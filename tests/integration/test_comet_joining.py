@@ -13,9 +13,10 @@ import pytest
 
 from ledger.blocks.block import Block
 from ledger.errors import StorageError
-from network.ordering.cometbft import beginning, running
-from network.ordering.cometbft.retention import retain_height
-from network.ordering.cometbft.snapshot_chain import SnapshotSettings
+from network.ordering.cometbft import running
+from network.ordering.cometbft.finality.retention import retain_height
+from network.ordering.cometbft.joining import beginning
+from network.ordering.cometbft.joining.snapshot_chain import SnapshotSettings
 from nodes import engines
 from nodes.channel import Channel
 from tests.support.comet_nodes import CometNetwork, comet_network
@@ -41,7 +42,7 @@ async def test_node_whose_disk_was_lost_begins_with_a_snapshot_and_signs_nothing
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A snapshot brings the chain; the key signs only above what it may have signed before."""
-    caplog.set_level("INFO", "network.ordering.cometbft.snapshots")
+    caplog.set_level("INFO", "network.ordering.cometbft.joining.snapshots")
     async with comet_network(tmp_path, interval=INTERVAL) as network:
         await network.stop(LATE)
         for part in ("ledger", "comet", "transient"):
@@ -113,7 +114,7 @@ async def test_old_ledger_beside_blocks_that_are_pruned_everywhere_takes_a_snaps
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CometBFT's data begin behind what the ledger has, and nobody has what lies between."""
-    caplog.set_level("INFO", "network.ordering.cometbft.snapshots")
+    caplog.set_level("INFO", "network.ordering.cometbft.joining.snapshots")
     monkeypatch.setattr(running, "retain_height", partial(retain_height, kept=2))
     monkeypatch.setattr(running, "KEPT_HEIGHTS", 0)
     monkeypatch.setattr(running, "_LOOK_EVERY_BLOCKS", 1)
@@ -160,7 +161,7 @@ async def test_node_that_fails_in_the_middle_of_a_snapshot_goes_on_where_it_stop
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its CometBFT has folders and nothing in them; its ledger has the blocks that were taken."""
-    caplog.set_level("INFO", "network.ordering.cometbft.snapshots")
+    caplog.set_level("INFO", "network.ordering.cometbft.joining.snapshots")
     small = partial(SnapshotSettings, targets_bytes=(20_000,))
     monkeypatch.setattr(engines, "SnapshotSettings", small)
     restore = Channel.restore

@@ -16,10 +16,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from network.ordering.cometbft.binary import find_binary
 from network.ordering.cometbft.errors import HomeError
-from network.ordering.cometbft.home import write_home
-from network.ordering.cometbft.process import CometProcess, Exit, LogLine, Restarts, parse_line
+from network.ordering.cometbft.process.binary import find_binary
+from network.ordering.cometbft.process.home import write_home
+from network.ordering.cometbft.process.process import (
+    CometProcess,
+    Exit,
+    LogLine,
+    Restarts,
+    parse_line,
+)
 from tests.support.comet import CometNode, until
 from tests.support.processes import wait_for
 
@@ -252,7 +258,7 @@ def test_comet_line_of_any_form_is_read() -> None:
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from network.ordering.cometbft.process import CometProcess
+from network.ordering.cometbft.process.process import CometProcess
 
 async def main() -> None:
     home = Path(sys.argv[2])

@@ -11,13 +11,13 @@ import pytest
 
 from ledger.errors import Unavailable
 from network.ordering.cometbft.errors import CometRefusal
-from network.ordering.cometbft.light_rpc import (
+from network.ordering.cometbft.joining.light_rpc import (
     ALLOWED,
     QuestionRefusal,
     decode_question,
     encode_question,
 )
-from network.ordering.cometbft.relay import LightRelay
+from network.ordering.cometbft.joining.relay import LightRelay
 
 
 class Others:

@@ -14,7 +14,7 @@ import pytest
 
 from ledger.errors import DecodeError
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
-from network.ordering.cometbft.rpc import CometRpc
+from network.ordering.cometbft.process.rpc import CometRpc
 from network.ordering.cometbft.sockets import bind_private
 
 DEADLINE_S = 30.0

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from network.ordering.cometbft.errors import AbciError, HomeError
-from network.ordering.cometbft.framing import MAX_FRAME_BYTES, FrameReader, encode_frame
-from network.ordering.cometbft.messages import abci_pb2
-from network.ordering.cometbft.server import (
+from network.ordering.cometbft.abci.framing import MAX_FRAME_BYTES, FrameReader, encode_frame
+from network.ordering.cometbft.abci.server import (
     _READ_BYTES,
     _WAITING_MESSAGES,
     AbciServer,
     _Connection,
 )
+from network.ordering.cometbft.errors import AbciError, HomeError
+from network.ordering.cometbft.messages import abci_pb2
 from network.ordering.cometbft.sockets import connect
 from tests.support.comet import Listing, until
 

@@ -15,7 +15,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from ledger.errors import Unavailable
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
-from network.ordering.cometbft.light_rpc import QuestionRefusal
+from network.ordering.cometbft.joining.light_rpc import QuestionRefusal
 from network.tls import TlsIdentity
 from nodes.orderer.consensus import ASK, PROVE, OtherMembersComets
 from tests.support.local_network import DEADLINE_S, LocalNetwork, local_network

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from ledger.errors import DecodeError
-from network.ordering.cometbft.home import SIGN_STATE
-from network.ordering.cometbft.sign_guard import (
+from network.ordering.cometbft.joining.sign_guard import (
     SignGuard,
     answers_needed,
     height_signed_at_most,
 )
-from network.ordering.cometbft.vote_memory import VoteMemory, ask_votes
+from network.ordering.cometbft.joining.vote_memory import VoteMemory, ask_votes
+from network.ordering.cometbft.process.home import SIGN_STATE
 from tests.support.comet_ordering import NobodyToAsk
 
 ADDRESS = bytes(range(20))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.ordering.cometbft.bundle import (
+from network.ordering.cometbft.bundles.bundle import (
     MOST_ENVELOPES,
     TAG,
     BundleCode,

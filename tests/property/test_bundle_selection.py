@@ -9,9 +9,14 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.ordering.cometbft.bundle import BundleKind, BundleLimits, limits_of, open_bundle
+from network.ordering.cometbft.bundles.bundle import (
+    BundleKind,
+    BundleLimits,
+    limits_of,
+    open_bundle,
+)
+from network.ordering.cometbft.bundles.selection import Candidate, choose, framed_bytes
 from network.ordering.cometbft.messages import abci_pb2
-from network.ordering.cometbft.selection import Candidate, choose, framed_bytes
 from network.ordering.reconfiguration import make_configuration
 from tests.support.bundles import (
     BATCH,

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.errors import OrderingRefusal, OrderingUnavailable
-from network.ordering.cometbft.bundle import BundleCode, BundleError, BundleKind
-from network.ordering.cometbft.making import LIFETIME
+from network.ordering.cometbft.bundles.bundle import BundleCode, BundleError, BundleKind
+from network.ordering.cometbft.bundles.making import LIFETIME
 from tests.support.bundles import comet_channel, envelopes
 from tests.support.consenters import four_members
 from tests.support.members import NOW

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from network.ordering.cometbft.abci.framing import MAX_FRAME_BYTES, FrameReader, encode_frame
 from network.ordering.cometbft.errors import AbciError
-from network.ordering.cometbft.framing import MAX_FRAME_BYTES, FrameReader, encode_frame
 
 # Lengths around where the varint grows, and the empty message.
 MESSAGES = st.lists(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ledger.blocks.block import BlockHeader
 from network.errors import FinalityError
-from network.ordering.cometbft.finality import decode_record, encode_record
-from network.ordering.cometbft.proof_file import (
+from network.ordering.cometbft.finality.finality import decode_record, encode_record
+from network.ordering.cometbft.finality.proof_file import (
     Covered,
     Proof,
     ProofPart,
@@ -21,8 +21,8 @@ from network.ordering.cometbft.proof_file import (
     decode_proof,
     encode_proof,
 )
-from network.ordering.cometbft.proof_making import make_proof
-from network.ordering.cometbft.proofs import ProofVerifier
+from network.ordering.cometbft.finality.proof_making import make_proof
+from network.ordering.cometbft.finality.proofs import ProofVerifier
 from tests.support.voted_chain import VotedChain
 
 SHORT = st.binary(max_size=40)

@@ -37,12 +37,11 @@ from ledger.validation.updates import Update, UpdateEntry
 from network.calls.frames import CALL, encode_item
 from network.certificates.authority import Validity, encode_attributes
 from network.certificates.layout import Description
-from network.ordering.cometbft.app_hash import encode_app_hash, encode_metadata_root
-from network.ordering.cometbft.bundle import BundleKind, encode_signed
-from network.ordering.cometbft.finality import encode_record
-from network.ordering.cometbft.messages import types_pb2, validator_pb2
-from network.ordering.cometbft.ordered import Ordered, OrderedBundle, encode_ordered
-from network.ordering.cometbft.proof_file import (
+from network.ordering.cometbft.blocks.app_hash import encode_app_hash, encode_metadata_root
+from network.ordering.cometbft.blocks.ordered import Ordered, OrderedBundle, encode_ordered
+from network.ordering.cometbft.bundles.bundle import BundleKind, encode_signed
+from network.ordering.cometbft.finality.finality import encode_record
+from network.ordering.cometbft.finality.proof_file import (
     Covered,
     Proof,
     ProofPart,
@@ -51,12 +50,13 @@ from network.ordering.cometbft.proof_file import (
     encode_part,
     encode_proof,
 )
-from network.ordering.cometbft.snapshot_format import (
+from network.ordering.cometbft.joining.snapshot_format import (
     SnapshotDescription,
     StoredBlock,
     encode_content,
 )
-from network.ordering.cometbft.snapshot_plan import TARGETS_BYTES
+from network.ordering.cometbft.joining.snapshot_plan import TARGETS_BYTES
+from network.ordering.cometbft.messages import types_pb2, validator_pb2
 from nodes.private_data import transient
 from tests.structure.tree import ROOT, read
 

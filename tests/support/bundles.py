@@ -13,8 +13,8 @@ import zstandard
 
 from network.configuration import BatchParameters, ChannelConfiguration
 from network.msp import SigningIdentity
-from network.ordering.cometbft.bundle import TAG, BundleKind, make_bundle
-from network.ordering.cometbft.rules import BundleRules
+from network.ordering.cometbft.bundles.bundle import TAG, BundleKind, make_bundle
+from network.ordering.cometbft.bundles.rules import BundleRules
 from tests.support.consenters import comet_genesis, consenters_of, four_members
 from tests.support.members import CHANNEL, NOW, Member, signed_envelope
 

@@ -23,13 +23,19 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from network.ordering.cometbft.binary import find_binary
+from network.ordering.cometbft.abci.server import AbciServer
 from network.ordering.cometbft.errors import CometUnavailable
-from network.ordering.cometbft.home import HomeSettings, write_home
 from network.ordering.cometbft.messages import abci_pb2
-from network.ordering.cometbft.process import CometProcess, Exit, LogLine, Restarts, log_line
-from network.ordering.cometbft.rpc import CometRpc
-from network.ordering.cometbft.server import AbciServer
+from network.ordering.cometbft.process.binary import find_binary
+from network.ordering.cometbft.process.home import HomeSettings, write_home
+from network.ordering.cometbft.process.process import (
+    CometProcess,
+    Exit,
+    LogLine,
+    Restarts,
+    log_line,
+)
+from network.ordering.cometbft.process.rpc import CometRpc
 
 DEADLINE_S = 60.0
 CHAIN_ID = "listing-0123456789abcdef"

@@ -17,11 +17,11 @@ from ledger.blocks.block import Block
 from ledger.errors import Unavailable
 from network.certificates.consensus import ConsensusKeys
 from network.ordering.cometbft.engine import CometEngine
-from network.ordering.cometbft.finality import FINALITY
+from network.ordering.cometbft.finality.finality import FINALITY
+from network.ordering.cometbft.finality.records import verify_record
 from network.ordering.cometbft.genesis import chain_id_of
-from network.ordering.cometbft.records import verify_record
-from network.ordering.cometbft.settings import EngineSettings
-from network.ordering.cometbft.snapshot_chain import SnapshotSettings
+from network.ordering.cometbft.joining.snapshot_chain import SnapshotSettings
+from network.ordering.cometbft.process.settings import EngineSettings
 from network.ordering.ports import OrderingEngine
 from tests.support.comet import free_port
 from tests.support.consenters import (

@@ -19,8 +19,8 @@ from clients.gateway.connection import Timeouts
 from clients.gateway.errors import EvaluateError
 from clients.gateway.retry import RetryPolicy
 from ledger.transactions.codes import TxValidationCode
-from network.ordering.cometbft.quota import BUNDLES_PER_MEMBER
-from network.ordering.cometbft.rpc import CometRpc
+from network.ordering.cometbft.bundles.quota import BUNDLES_PER_MEMBER
+from network.ordering.cometbft.process.rpc import CometRpc
 from tests.support import skewed_comet
 from tests.support.node_network import CHANNEL, MEMBERS
 from tests.support.odd_node import SAID, Oddity

@@ -34,9 +34,9 @@ import nodes.node
 from network.msp import SigningIdentity
 from network.ordering.cometbft import engine, running
 from network.ordering.cometbft.application import CometApplication
-from network.ordering.cometbft.bundle import BundleKind, limits_of, make_bundle
+from network.ordering.cometbft.bundles.bundle import BundleKind, limits_of, make_bundle
+from network.ordering.cometbft.bundles.window import WINDOW
 from network.ordering.cometbft.messages import abci_pb2
-from network.ordering.cometbft.window import WINDOW
 from nodes.cli.node_lock import hold
 from nodes.cli.node_process import LOG_FILE, StartedNode
 from nodes.clock import RealClock

@@ -16,9 +16,9 @@ from fabric_protos.common import common_pb2
 
 from ledger.errors import Refusal, Unavailable
 from network.configuration import ChannelConfiguration, verify_config_envelope
-from network.ordering.cometbft.bundle import Bundle, BundleError, BundleKind
-from network.ordering.cometbft.submission import Bundler
-from network.ordering.cometbft.window import SeenBundles
+from network.ordering.cometbft.bundles.bundle import Bundle, BundleError, BundleKind
+from network.ordering.cometbft.bundles.submission import Bundler
+from network.ordering.cometbft.bundles.window import SeenBundles
 from tests.support.bundles import ChainStanding, FixedTime, node_of, rules_of
 from tests.support.consenters import four_members
 from tests.support.members import NOW

@@ -29,12 +29,17 @@ from network.configuration.consenter_edits import (
     set_engine,
 )
 from network.ordering.block_signature import sign_block
-from network.ordering.cometbft.app_hash import compute_app_hash
-from network.ordering.cometbft.bundle import BundleKind, limits_of, make_bundle, open_bundle
-from network.ordering.cometbft.finality import FINALITY, encode_record, header_hash, vote_sign_bytes
+from network.ordering.cometbft.blocks.app_hash import compute_app_hash
+from network.ordering.cometbft.blocks.ordered import make_block
+from network.ordering.cometbft.bundles.bundle import BundleKind, limits_of, make_bundle, open_bundle
+from network.ordering.cometbft.finality.finality import (
+    FINALITY,
+    encode_record,
+    header_hash,
+    vote_sign_bytes,
+)
 from network.ordering.cometbft.genesis import chain_id_of
 from network.ordering.cometbft.messages import types_pb2, validator_pb2
-from network.ordering.cometbft.ordered import make_block
 from network.ordering.cometbft.validators import Validator, validators_hash, validators_of
 from network.ordering.reconfiguration import make_configuration
 from tests.support.members import CHANNEL, NOW, Member, genesis, signed_envelope

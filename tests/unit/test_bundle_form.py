@@ -8,7 +8,7 @@ import pytest
 import zstandard
 
 from network.configuration import BatchParameters
-from network.ordering.cometbft.bundle import (
+from network.ordering.cometbft.bundles.bundle import (
     BUNDLE_OVERHEAD_BYTES,
     ENVELOPE_OVERHEAD_BYTES,
     MOST_ENVELOPES,

@@ -16,18 +16,18 @@ from ledger.blocks.structure import verify_block_structure
 from network.configuration import ChannelConfiguration, verify_config_envelope
 from network.msp.keys import CURVE_ORDERS
 from network.ordering import admission, reconfiguration
-from network.ordering.cometbft.bundle import (
+from network.ordering.cometbft.blocks.ordered import make_block
+from network.ordering.cometbft.bundles.bundle import (
     BundleCode,
     BundleError,
     BundleKind,
     limits_of,
     read_head,
 )
-from network.ordering.cometbft.judged import JudgedBundles
-from network.ordering.cometbft.ordered import make_block
-from network.ordering.cometbft.quota import Quotas
-from network.ordering.cometbft.rules import BundleRules
-from network.ordering.cometbft.window import WINDOW
+from network.ordering.cometbft.bundles.judged import JudgedBundles
+from network.ordering.cometbft.bundles.quota import Quotas
+from network.ordering.cometbft.bundles.rules import BundleRules
+from network.ordering.cometbft.bundles.window import WINDOW
 from network.ordering.reconfiguration import make_configuration
 from tests.support.bundles import (
     LIMIT,

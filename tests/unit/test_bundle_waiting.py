@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.ordering.cometbft.bundle import BundleCode, BundleError, limits_of, open_bundle
-from network.ordering.cometbft.ordered import make_block
-from network.ordering.cometbft.quota import LENT_S, WANING, Part, Quotas
-from network.ordering.cometbft.window import WINDOW, SeenBundles
+from network.ordering.cometbft.blocks.ordered import make_block
+from network.ordering.cometbft.bundles.bundle import BundleCode, BundleError, limits_of, open_bundle
+from network.ordering.cometbft.bundles.quota import LENT_S, WANING, Part, Quotas
+from network.ordering.cometbft.bundles.window import WINDOW, SeenBundles
 from tests.support.bundles import BATCH, bundle
 from tests.support.consenters import four_members
 from tests.support.members import genesis

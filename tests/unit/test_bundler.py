@@ -10,9 +10,9 @@ import pytest
 
 from network.errors import OrderingRefusal, OrderingUnavailable
 from network.ordering.admission import Admission, Examined
-from network.ordering.cometbft.bundle import BundleCode, BundleKind, limits_of, open_bundle
-from network.ordering.cometbft.making import LIFETIME
-from network.ordering.cometbft.submission import ATTEMPTS, UNDER_WAY
+from network.ordering.cometbft.bundles.bundle import BundleCode, BundleKind, limits_of, open_bundle
+from network.ordering.cometbft.bundles.making import LIFETIME
+from network.ordering.cometbft.bundles.submission import ATTEMPTS, UNDER_WAY
 from network.ordering.reconfiguration import make_configuration
 from tests.support.bundles import BATCH, client_of, comet_channel, envelopes, node_of
 from tests.support.consenters import four_members

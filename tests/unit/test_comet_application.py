@@ -15,13 +15,13 @@ from ledger.blocks.metadata import commit_hash_of, last_config_of
 from network.configuration.consenter_edits import remove_consenter
 from network.configuration.edits import set_batch
 from network.errors import Divergence
-from network.ordering.cometbft.app_hash import compute_app_hash
 from network.ordering.cometbft.application import CometApplication, Decided
-from network.ordering.cometbft.bundle import BundleCode, BundleKind
+from network.ordering.cometbft.blocks.app_hash import compute_app_hash
+from network.ordering.cometbft.blocks.ordered import comet_height_of
+from network.ordering.cometbft.bundles.bundle import BundleCode, BundleKind
+from network.ordering.cometbft.bundles.rules import BundleRules
 from network.ordering.cometbft.genesis import chain_id_of
 from network.ordering.cometbft.messages import abci_pb2, keys_pb2
-from network.ordering.cometbft.ordered import comet_height_of
-from network.ordering.cometbft.rules import BundleRules
 from network.ordering.cometbft.validators import validators_of
 from network.ordering.reconfiguration import make_configuration
 from tests.support.bundles import BATCH, FixedTime, bundle, envelopes, node_of

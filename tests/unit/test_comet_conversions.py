@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ledger.errors import DecodeError
-from network.ordering.cometbft.conversions import (
+from network.ordering.cometbft.messages import validator_pb2
+from network.ordering.cometbft.process.conversions import (
     parse_signed_header,
     parse_timestamp,
     parse_validator,
 )
-from network.ordering.cometbft.messages import validator_pb2
 
 HASHES = (
     "last_commit_hash",

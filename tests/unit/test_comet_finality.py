@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.validation.ranges import encode_varint
 from network.errors import FinalityError
-from network.ordering.cometbft.finality import (
+from network.ordering.cometbft.finality.finality import (
     decode_record,
     decode_signed_header,
     encode_record,

@@ -17,7 +17,7 @@ from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration, build_genesis
 from network.configuration.edits import set_batch
 from network.errors import ConfigurationError
-from network.ordering.cometbft.app_hash import compute_app_hash
+from network.ordering.cometbft.blocks.app_hash import compute_app_hash
 from network.ordering.cometbft.genesis import (
     LARGEST_BLOCK_BYTES,
     chain_id_of,

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from network.configuration import ChannelConfiguration
-from network.ordering.cometbft import health
 from network.ordering.cometbft.errors import CometUnavailable
-from network.ordering.cometbft.health import CometHealth
-from network.ordering.cometbft.process import LogLine
-from network.ordering.cometbft.rpc import CometProgress, CometStatus
+from network.ordering.cometbft.process import health
+from network.ordering.cometbft.process.health import CometHealth
+from network.ordering.cometbft.process.process import LogLine
+from network.ordering.cometbft.process.rpc import CometProgress, CometStatus
 from network.ordering.cometbft.running import divergence_in, is_clock_behind, last_word
 from network.ordering.cometbft.validators import validators_of
 from tests.support.bundles import comet_channel

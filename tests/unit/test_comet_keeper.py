@@ -14,13 +14,13 @@ from ledger.errors import CorruptionError, DecodeError, Fatal, Refusal, Unavaila
 from ledger.transactions.codes import TxValidationCode
 from network.errors import Divergence, FinalityError
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
-from network.ordering.cometbft.finality import FINALITY
-from network.ordering.cometbft.keeper import FinalityKeeper
+from network.ordering.cometbft.finality.finality import FINALITY
+from network.ordering.cometbft.finality.keeper import FinalityKeeper
+from network.ordering.cometbft.finality.proof_making import make_proof
+from network.ordering.cometbft.finality.proofs import verify_proof
+from network.ordering.cometbft.finality.retention import KEPT_HEIGHTS, retain_height
 from network.ordering.cometbft.messages import types_pb2
-from network.ordering.cometbft.proof_making import make_proof
-from network.ordering.cometbft.proofs import verify_proof
-from network.ordering.cometbft.retention import KEPT_HEIGHTS, retain_height
-from network.ordering.cometbft.rpc import CometStatus
+from network.ordering.cometbft.process.rpc import CometStatus
 from tests.support.members import CHANNEL
 from tests.support.voted_chain import VotedChain
 

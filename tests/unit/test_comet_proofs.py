@@ -13,8 +13,8 @@ from ledger.transactions.codes import TxValidationCode
 from network.configuration.edits import set_batch
 from network.errors import FinalityError
 from network.ordering.block_signature import sign_block
-from network.ordering.cometbft.finality import encode_record
-from network.ordering.cometbft.proof_file import (
+from network.ordering.cometbft.finality.finality import encode_record
+from network.ordering.cometbft.finality.proof_file import (
     Basis,
     Covered,
     Proof,
@@ -24,8 +24,8 @@ from network.ordering.cometbft.proof_file import (
     decode_proof,
     encode_proof,
 )
-from network.ordering.cometbft.proof_making import make_proof
-from network.ordering.cometbft.proofs import ProofVerifier, ProvedBlock, verify_proof
+from network.ordering.cometbft.finality.proof_making import make_proof
+from network.ordering.cometbft.finality.proofs import ProofVerifier, ProvedBlock, verify_proof
 from tests.support.members import CHANNEL
 from tests.support.voted_chain import MEMBERS, VotedChain
 

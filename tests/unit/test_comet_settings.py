@@ -12,15 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from network.certificates.consensus import ConsensusKeys
 from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError
-from network.ordering.cometbft.home import HomeSettings
-from network.ordering.cometbft.quota import BUNDLES_PER_MEMBER
-from network.ordering.cometbft.settings import (
+from network.ordering.cometbft.bundles.quota import BUNDLES_PER_MEMBER
+from network.ordering.cometbft.joining.snapshot_chain import SnapshotSettings
+from network.ordering.cometbft.process.home import HomeSettings
+from network.ordering.cometbft.process.settings import (
     EngineSettings,
     changes_own_keys,
     home_settings,
     needs_restart,
 )
-from network.ordering.cometbft.snapshot_chain import SnapshotSettings
 from network.ordering.cometbft.validators import validators_of
 from tests.support.consenters import (
     comet_genesis,

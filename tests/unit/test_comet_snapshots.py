@@ -16,11 +16,11 @@ from ledger.errors import Refusal
 from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration
 from network.errors import Divergence
-from network.ordering.cometbft.app_hash import compute_app_hash
-from network.ordering.cometbft.finality import FINALITY
-from network.ordering.cometbft.ordered import comet_height_of
-from network.ordering.cometbft.snapshot_chain import Snapshot, SnapshotSettings
-from network.ordering.cometbft.snapshot_format import (
+from network.ordering.cometbft.blocks.app_hash import compute_app_hash
+from network.ordering.cometbft.blocks.ordered import comet_height_of
+from network.ordering.cometbft.finality.finality import FINALITY
+from network.ordering.cometbft.joining.snapshot_chain import Snapshot, SnapshotSettings
+from network.ordering.cometbft.joining.snapshot_format import (
     SnapshotDescription,
     SnapshotError,
     StoredBlock,
@@ -28,7 +28,7 @@ from network.ordering.cometbft.snapshot_format import (
     encode_chunk,
     format_of,
 )
-from network.ordering.cometbft.snapshots import (
+from network.ordering.cometbft.joining.snapshots import (
     ApplyResult,
     OfferResult,
     Snapshots,

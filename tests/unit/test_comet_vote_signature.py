@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from network.errors import SignatureError
-from network.ordering.cometbft.vote_signature import verify_vote_signature
+from network.ordering.cometbft.finality.vote_signature import verify_vote_signature
 
 P = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493

@@ -16,9 +16,9 @@ from ledger.errors import Unavailable
 from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration
 from network.errors import OrderingUnavailable
-from network.ordering.cometbft.bundle import limits_of, open_bundle
+from network.ordering.cometbft.blocks.ordered import make_block
+from network.ordering.cometbft.bundles.bundle import limits_of, open_bundle
 from network.ordering.cometbft.full_node import FullNode
-from network.ordering.cometbft.ordered import make_block
 from tests.support.bundles import BATCH, FixedTime, bundle, node_of
 from tests.support.consenters import comet_genesis, four_members
 from tests.support.ordering_network import MemorySink

@@ -15,14 +15,13 @@ from ledger.blocks.structure import verify_block_structure
 from ledger.errors import BlockError
 from ledger.transactions.codes import TxValidationCode
 from network.ordering.block_signature import sign_block
-from network.ordering.cometbft.app_hash import (
+from network.ordering.cometbft.blocks.app_hash import (
     app_hash_version,
     compute_app_hash,
     compute_metadata_root,
     encode_app_hash,
 )
-from network.ordering.cometbft.bundle import BundleKind, limits_of, open_bundle
-from network.ordering.cometbft.ordered import (
+from network.ordering.cometbft.blocks.ordered import (
     TAG,
     Ordered,
     OrderedBundle,
@@ -33,6 +32,7 @@ from network.ordering.cometbft.ordered import (
     make_block,
     ordered_of,
 )
+from network.ordering.cometbft.bundles.bundle import BundleKind, limits_of, open_bundle
 from tests.support.bundles import BATCH, bundle, comet_channel, envelopes, node_of
 from tests.support.consenters import comet_genesis, four_members
 

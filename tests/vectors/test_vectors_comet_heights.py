@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from network.errors import FinalityError
-from network.ordering.cometbft.conversions import parse_signed_header, parse_validator
-from network.ordering.cometbft.finality import (
+from network.ordering.cometbft.finality.finality import (
     decode_record,
     decode_signed_header,
     encode_record,
@@ -19,6 +18,7 @@ from network.ordering.cometbft.finality import (
     verify_signed_header,
 )
 from network.ordering.cometbft.messages import types_pb2
+from network.ordering.cometbft.process.conversions import parse_signed_header, parse_validator
 from network.ordering.cometbft.validators import (
     Validator,
     address_of,

@@ -9,10 +9,15 @@ import pytest
 from ledger.blocks.block import Block
 from ledger.transactions.codes import TxValidationCode
 from network.errors import FinalityError
-from network.ordering.cometbft.finality import decode_record
+from network.ordering.cometbft.finality.finality import decode_record
+from network.ordering.cometbft.finality.proof_file import (
+    Basis,
+    Recorded,
+    decode_proof,
+    encode_proof,
+)
+from network.ordering.cometbft.finality.proofs import ProofVerifier
 from network.ordering.cometbft.genesis import chain_id_of
-from network.ordering.cometbft.proof_file import Basis, Recorded, decode_proof, encode_proof
-from network.ordering.cometbft.proofs import ProofVerifier
 from network.ordering.cometbft.validators import validators_of
 
 FOLDER = Path(__file__).parent / "cometbft-0.38.25" / "proofs"

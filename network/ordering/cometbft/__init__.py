@@ -3,23 +3,19 @@
 Beside each node runs a CometBFT process. It agrees with those of the other members on the order of
 opaque transactions and asks this node, through ABCI, what they mean.
 
-Ours to CometBFT
-    messages/: its protobuf messages · framing, server: ABCI over a unix socket · rpc, conversions:
-    its RPC over another · sockets: both · home: its folder · binary, process: its program, running
-    settings: what it is told · genesis, changes, validators: what follows from the configuration
+    submit ─▶ bundles/ ─▶ process/ (CometBFT) ─▶ abci/ ─▶ application ─▶ blocks/ ─▶ the ledger
+                                                                └─ finality/ beside each block
 
-What it orders
-    bundle: envelopes that a node vouches for · gathering, making, sending, submission: a node's own
-    rules, judged, window, quota, selection: which bundles are ordered · begun: checks ahead of time
-    application: the answers to ABCI · ordered, app_hash: the block of a height and what it proves
-    recorded: heights that are there already · retention: how far back CometBFT keeps its own
+| room | for |
+|---|---|
+| `bundles/` | envelopes that a node vouches for, and the rules by which all judge them |
+| `process/` | CometBFT: program, folder, settings, RPC, health |
+| `abci/` | its questions, framed, in order; `messages/`: their protobuf, made from its files |
+| `blocks/` | the Fabric block of a height, and the app hash that covers it |
+| `finality/` | records and proofs that a block is final |
+| `joining/` | block sync, state sync, lost data, and no vote twice |
 
-Proof and beginning
-    finality, vote_signature, records, keeper: why a block is final, kept beside it
-    proofs, proof_making, proof_file: a block that proves itself to whoever has the genesis block
-    beginning, sign_guard: with what a node begins, and that it signs nothing twice
-    snapshots, snapshot_…: state sync · relay, light_rpc: what its light client asks of others
-
-As a node sees it
-    engine, running, health: the engine · ports: what its parts ask of each other · errors
+Here: `engine` and `running` are the engine as a node sees it, `full_node` that of a member without
+a vote; `application` answers ABCI; `genesis`, `changes` and `validators` are what follows from the
+channel configuration; `ports` is what the parts ask of each other.
 """

@@ -37,20 +37,20 @@ from ledger.blocks.block import Block
 from ledger.errors import LedgerError
 from network.configuration import ChannelConfiguration
 from network.errors import Divergence
-from network.ordering.cometbft.app_hash import app_hash_version, compute_app_hash
-from network.ordering.cometbft.begun import BegunBundles
-from network.ordering.cometbft.bundle import Bundle, BundleCode, BundleError
+from network.ordering.cometbft.blocks.app_hash import app_hash_version, compute_app_hash
+from network.ordering.cometbft.blocks.begun import BegunBundles
+from network.ordering.cometbft.blocks.ordered import make_block
+from network.ordering.cometbft.blocks.recorded import RecordedHeights
+from network.ordering.cometbft.bundles.bundle import Bundle, BundleCode, BundleError
+from network.ordering.cometbft.bundles.quota import Quotas
+from network.ordering.cometbft.bundles.rules import BundleRules
+from network.ordering.cometbft.bundles.window import SeenBundles
 from network.ordering.cometbft.changes import tell_changes
 from network.ordering.cometbft.genesis import APP_VERSION, chain_id_of
+from network.ordering.cometbft.joining.snapshot_answers import SnapshotAnswers
+from network.ordering.cometbft.joining.snapshots import Snapshots
 from network.ordering.cometbft.messages import abci_pb2
-from network.ordering.cometbft.ordered import make_block
-from network.ordering.cometbft.quota import Quotas
-from network.ordering.cometbft.recorded import RecordedHeights
-from network.ordering.cometbft.rules import BundleRules
-from network.ordering.cometbft.snapshot_answers import SnapshotAnswers
-from network.ordering.cometbft.snapshots import Snapshots
 from network.ordering.cometbft.validators import validators_of
-from network.ordering.cometbft.window import SeenBundles
 from network.ordering.ports import Clock, Staged, StagingSink
 
 __all__ = ["CometApplication", "Decided", "Standing"]

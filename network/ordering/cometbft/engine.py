@@ -26,21 +26,21 @@ from network.certificates.consensus import ConsensusKeys
 from network.configuration import ChannelConfiguration
 from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
-from network.ordering.cometbft.beginning import Beginning
-from network.ordering.cometbft.binary import find_binary, verify_protocols
 from network.ordering.cometbft.errors import CometUnavailable
 from network.ordering.cometbft.genesis import chain_id_of, render_genesis, starting_block
-from network.ordering.cometbft.home import HomeSettings
-from network.ordering.cometbft.light_rpc import OtherComets
-from network.ordering.cometbft.running import RunningComet
-from network.ordering.cometbft.settings import (
+from network.ordering.cometbft.joining.beginning import Beginning
+from network.ordering.cometbft.joining.light_rpc import OtherComets
+from network.ordering.cometbft.joining.snapshot_chain import JoinableSink
+from network.ordering.cometbft.joining.snapshots import Snapshots, record_verifier
+from network.ordering.cometbft.process.binary import find_binary, verify_protocols
+from network.ordering.cometbft.process.home import HomeSettings
+from network.ordering.cometbft.process.settings import (
     EngineSettings,
     changes_own_keys,
     home_settings,
     needs_restart,
 )
-from network.ordering.cometbft.snapshot_chain import JoinableSink
-from network.ordering.cometbft.snapshots import Snapshots, record_verifier
+from network.ordering.cometbft.running import RunningComet
 from network.ordering.cometbft.validators import CONSENSUS_TYPE, validators_of
 from network.ordering.ports import Clock, OrderingStatus
 

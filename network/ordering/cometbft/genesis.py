@@ -31,7 +31,7 @@ from ledger.transactions.codes import TxValidationCode
 from network.configuration import ChannelConfiguration, config_of_block
 from network.decoding import decode_message
 from network.errors import ConfigurationError
-from network.ordering.cometbft.app_hash import compute_app_hash
+from network.ordering.cometbft.blocks.app_hash import compute_app_hash
 from network.ordering.cometbft.validators import CONSENSUS_TYPE, validators_of
 
 __all__ = [

@@ -19,7 +19,7 @@ from network.configuration import ChannelConfiguration
 from network.ordering.cometbft.messages import abci_pb2, types_pb2
 
 if TYPE_CHECKING:
-    from network.ordering.cometbft.rpc import CometStatus
+    from network.ordering.cometbft.process.rpc import CometStatus
 
 __all__ = [
     "Application",

@@ -27,18 +27,18 @@ from ledger.blocks.block import Block
 from ledger.errors import Unavailable
 from network.errors import Divergence
 from network.msp import SigningIdentity
+from network.ordering.cometbft.abci.server import AbciServer
 from network.ordering.cometbft.application import CometApplication, Decided, Standing
-from network.ordering.cometbft.beginning import Beginning
-from network.ordering.cometbft.health import CometHealth
-from network.ordering.cometbft.home import HomeSettings, write_home
-from network.ordering.cometbft.keeper import FinalityKeeper
-from network.ordering.cometbft.process import CometProcess, Exit, LogLine, log_line
-from network.ordering.cometbft.retention import KEPT_HEIGHTS, retain_height
-from network.ordering.cometbft.rpc import CometRpc
-from network.ordering.cometbft.rules import BundleRules
-from network.ordering.cometbft.server import AbciServer
-from network.ordering.cometbft.snapshots import Snapshots
-from network.ordering.cometbft.submission import Bundler
+from network.ordering.cometbft.bundles.rules import BundleRules
+from network.ordering.cometbft.bundles.submission import Bundler
+from network.ordering.cometbft.finality.keeper import FinalityKeeper
+from network.ordering.cometbft.finality.retention import KEPT_HEIGHTS, retain_height
+from network.ordering.cometbft.joining.beginning import Beginning
+from network.ordering.cometbft.joining.snapshots import Snapshots
+from network.ordering.cometbft.process.health import CometHealth
+from network.ordering.cometbft.process.home import HomeSettings, write_home
+from network.ordering.cometbft.process.process import CometProcess, Exit, LogLine, log_line
+from network.ordering.cometbft.process.rpc import CometRpc
 from network.ordering.cometbft.validators import address_of, validators_of
 from network.ordering.ports import Clock, ConsensusState, StagingSink
 from network.ordering.reconfiguration import verify_orderable

@@ -1,0 +1,216 @@
+"""Keeps the finality records of a channel: fetches what proves each block, and files it.
+
+After a block that CometBFT decided at height H, this node's own CometBFT has header and commit of
+H + 1 a moment later. They are verified like those of a stranger and filed as evidence beside the
+block (`finality.py`). Nothing waits for a record: a block counts as soon as it is committed.
+
+Where work was left off shows in the ledger: behind the newest block that has a record. A block
+whose header CometBFT has pruned, or never had because this node began with a snapshot, stays
+without one; the record of a later block covers it.
+
+Invariants:
+- What is filed has been verified, and is verified once more by whoever uses it.
+- A verified header with another app hash than this node's halts the channel: its ledger is not the
+  one that the validators agreed on.
+- One block's work at a time; what is lacking is asked for again after a pause.
+
+Absent: when to prune CometBFT's blocks (`retention.py`), which rests on `recorded`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from ledger.blocks.block import Block
+from ledger.blocks.metadata import codes_of, last_config_of
+from ledger.blocks.structure import is_config_block
+from ledger.errors import CorruptionError, Refusal
+from ledger.transactions.codes import TxValidationCode
+from network.configuration import ChannelConfiguration
+from network.errors import Divergence
+from network.ordering.cometbft.blocks.ordered import comet_height_of
+from network.ordering.cometbft.errors import CometUnavailable
+from network.ordering.cometbft.finality.finality import FINALITY, encode_record
+from network.ordering.cometbft.finality.records import OtherAppHash, verify_record
+from network.ordering.cometbft.genesis import chain_id_of, configuration_blocks
+from network.ordering.cometbft.messages import types_pb2
+from network.ordering.cometbft.ports import HeaderSource, RecordSink
+
+__all__ = ["FinalityKeeper"]
+
+logger = logging.getLogger(__name__)
+
+PAUSE_S: Final = 1.0
+
+
+class FinalityKeeper:
+    """Files the finality records of one channel.
+
+    Args:
+        headers: this node's CometBFT.
+        sink: the channel.
+        starting: the block by which the channel became `cometbft`; the first record is that of the
+            block after it.
+        pause_s: after which CometBFT is asked again for what it did not have.
+
+    Attributes:
+        recorded: CometBFT's height of the newest block up to which no record is awaited; 0 before
+            that is known.
+        problem: why the next record could not be filed, in words; empty while all is well.
+    """
+
+    def __init__(
+        self,
+        headers: HeaderSource,
+        sink: RecordSink,
+        starting: Block,
+        *,
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        self._headers = headers
+        self._sink = sink
+        self._first = starting.number + 1
+        self._chain_id = chain_id_of(sink.channel_id, starting)
+        self._pause_s = pause_s
+        self._next: int | None = None
+        self._earliest = 0
+        self._named = -1
+        self._configuration: ChannelConfiguration | None = None
+        self._decided: int | None = None
+        self._looked: tuple[Block, bool] | None = None
+        self._woken = asyncio.Event()
+        self.recorded = 0
+        self.problem = ""
+
+    @property
+    def awaited(self) -> int:
+        """How many committed blocks have no record yet, as far as one will come."""
+        return 0 if self._next is None else max(self._sink.height - self._next, 0)
+
+    def wake(self, decided: int | None = None) -> None:
+        """Look again at once: CometBFT has a further height.
+
+        Args:
+            decided: that height; CometBFT is asked for none above it.
+        """
+        self._decided = decided
+        self._woken.set()
+
+    async def run(self) -> None:
+        """File records as they can be had, until cancelled.
+
+        Raises:
+            Divergence: the validators agreed on another outcome; the channel has been halted.
+            Fatal, Unavailable: the channel takes no evidence any more.
+        """
+        while True:
+            self._woken.clear()
+            try:
+                await self.catch_up()
+            except CometUnavailable as away:
+                logger.debug("finality records wait for CometBFT: %s", away)
+            except Refusal as refused:
+                # What CometBFT has proves nothing, or it answers with an error: nothing waits.
+                self._complain(str(refused))
+            idle = self._next is not None and self._next >= self._sink.height
+            try:
+                async with asyncio.timeout(None if idle else self._pause_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def catch_up(self) -> int:
+        """File the records that can be had now, oldest first; return how many.
+
+        Raises:
+            CometUnavailable: CometBFT does not answer.
+            Refusal: what it has proves nothing, or it answers with an error.
+            Divergence: it proves another outcome; the channel has been halted.
+        """
+        filed = 0
+        if self._next is None:
+            self._next = await asyncio.to_thread(self._resume)
+        while self._next < self._sink.height:
+            if self._looked is None or self._looked[0].number != self._next:
+                self._looked = await asyncio.to_thread(self._look, self._next)
+            block, has_record = self._looked
+            height = comet_height_of(block)
+            if not has_record and not self._is_pruned(height):
+                if self._decided is not None and height >= self._decided:
+                    break
+                signed = await self._headers.signed_header(height + 1)
+                if signed is not None:
+                    await self._file(block, signed)
+                    filed += 1
+                else:
+                    self._earliest = (await self._headers.status()).earliest_height
+                    if not self._is_pruned(height):
+                        break
+            self.recorded = height
+            self._next += 1
+        return filed
+
+    def _is_pruned(self, height: int) -> bool:
+        return height + 1 < self._earliest
+
+    async def _file(self, block: Block, signed: types_pb2.SignedHeader) -> None:
+        record = encode_record(signed)
+        try:
+            await asyncio.to_thread(self._verify, record, block)
+        except OtherAppHash as other:
+            diverged = Divergence(
+                f"this node's ledger differs from what the validators agreed on: {other}"
+            )
+            self._sink.halt(diverged)
+            raise diverged from other
+        try:
+            await self._sink.add_evidence(block.number, FINALITY, record)
+        except Refusal:
+            # A snapshot may have brought another record of the block meanwhile; each proves it.
+            if not await asyncio.to_thread(self._sink.evidence, block.number, FINALITY):
+                raise
+        self.problem = ""
+
+    def _resume(self) -> int:
+        """Return the number behind the newest block that has a record."""
+        number = self._sink.height - 1
+        while number >= self._first and not self._sink.evidence(number, FINALITY):
+            number -= 1
+        if number >= self._first:
+            self.recorded = comet_height_of(self._stored(number))
+        return max(number + 1, self._first)
+
+    def _verify(self, record: bytes, block: Block) -> None:
+        after = None
+        if is_config_block(block) and codes_of(block) == (TxValidationCode.VALID,):
+            after = ChannelConfiguration.from_block(block)
+        verify_record(record, block, self._chain_id, self._before(block.number), after)
+
+    def _before(self, number: int) -> ChannelConfiguration:
+        """Return the configuration in force before a block; the same one as long as it is."""
+        named = last_config_of(self._stored(number - 1))
+        if self._configuration is None or named != self._named:
+            newest = next(configuration_blocks(self._sink.stored_block, number - 1))
+            self._configuration = ChannelConfiguration.from_block(newest)
+            self._named = named
+        return self._configuration
+
+    def _look(self, number: int) -> tuple[Block, bool]:
+        """Return a block, and whether it has a record."""
+        return self._stored(number), bool(self._sink.evidence(number, FINALITY))
+
+    def _stored(self, number: int) -> Block:
+        block = self._sink.stored_block(number)
+        if block is None:
+            raise CorruptionError(
+                f"block {number} of channel {self._sink.channel_id} cannot be read, though the "
+                f"height is {self._sink.height}; run fsck on the ledger"
+            )
+        return block
+
+    def _complain(self, problem: str) -> None:
+        if problem != self.problem:
+            logger.error("a finality record cannot be filed: %s", problem)
+        self.problem = problem
