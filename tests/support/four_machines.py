@@ -82,7 +82,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=2 * DEADLINE_S,
+            timeout=5 * DEADLINE_S,
             check=False,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
