@@ -114,13 +114,15 @@ async def test_members_order_together_whatever_is_killed(tmp_path: Path) -> None
         in_configuration(network, 1, *MEMBERS)
         await regulator.record("PtaMSP", "BankMSP")
 
+        starts = network.status(AWAY)["ordering"]["consensus"]["restarts"]
         comet_of(network, AWAY).kill()
         await regulator.record("BankMSP", "MakerMSP")
         network.wait_until(
             AWAY,
             "that its CometBFT was started again",
             lambda status: (
-                status["ordering"]["consensus"]["restarts"] == 1 and status["ordering"]["accepting"]
+                status["ordering"]["consensus"]["restarts"] > starts
+                and status["ordering"]["accepting"]
             ),
         )
 

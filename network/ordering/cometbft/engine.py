@@ -170,7 +170,7 @@ class CometEngine:
         """Have one envelope ordered; return when its block is durable in this node's ledger."""
         if self._over or self._running is None:
             raise OrderingUnavailable(f"nothing can be submitted now: {self._over}")
-        await self._running.bundler.submit(envelope)
+        await self._running.submit(envelope)
 
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Return the result of a method of CometBFT's RPC.

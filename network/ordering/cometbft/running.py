@@ -17,6 +17,7 @@ Absent: when to start anew because of another configuration, what an error means
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -68,6 +69,12 @@ _CLOCK_BEHIND = (
     ("Error in validation", "block time", "is too far in the future"),
 )
 _BRING_UP_AGAIN_S: Final = 5.0
+
+INTERRUPTION_S: Final = 5.0
+"""How long an envelope may wait, from when nothing was ordered any more, before it is refused.
+
+A CometBFT that is started anew, with its links to the others, is usually there by then.
+"""
 # Lines of a Go program that broke: a place in it, and why.
 _STOOD: Final = re.compile(r"\.go:[0-9]+")
 _BROKE: Final = ("panic: ", "fatal error: ")
@@ -144,6 +151,8 @@ class RunningComet:
             lambda: self.bundler.unsettled,
             self._health_changed,
         )
+        self._accepting = asyncio.Event()
+        self._interrupted = 0.0
         self._process: CometProcess | None = None
         self._earlier_starts = 0
         self._bring_up = asyncio.Event()
@@ -156,6 +165,7 @@ class RunningComet:
         Raises:
             HomeError: the socket cannot be made.
         """
+        self._interrupted = asyncio.get_running_loop().time()
         await self._server.start()
         self.bundler.start()
         self._health_changed()
@@ -166,6 +176,8 @@ class RunningComet:
     async def stop(self) -> None:
         """Take no more, end CometBFT, then the application; may be called twice."""
         self._stopping = True
+        # Whoever waits is told at once.
+        self._accepting.set()
         await self.bundler.stop()
         tasks = list(self._tasks)
         for task in tasks:
@@ -177,6 +189,19 @@ class RunningComet:
         await self._rpc.close()
         await self._asked.close()
         self._application.close()
+
+    async def submit(self, envelope: bytes) -> None:
+        """Have one envelope ordered, after an interruption that has just begun.
+
+        Raises:
+            OrderingRefusal, OrderingUnavailable: as `Bundler.submit`.
+        """
+        left_s = self._interrupted + INTERRUPTION_S - asyncio.get_running_loop().time()
+        if not self._accepting.is_set() and left_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._accepting.wait()
+        await self.bundler.submit(envelope)
 
     def restart(self, told: HomeSettings) -> None:
         """Bring CometBFT up again, with other settings."""
@@ -279,9 +304,13 @@ class RunningComet:
         if self._stopping:
             return
         if self._health.reason:
+            if self._accepting.is_set():
+                self._interrupted = asyncio.get_running_loop().time()
+            self._accepting.clear()
             self.bundler.pause(self._health.reason)
         else:
             self.bundler.resume()
+            self._accepting.set()
 
     def _heard(self, line: LogLine) -> None:
         log_line(line)

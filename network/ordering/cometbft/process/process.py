@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from network.ordering.cometbft.errors import HomeError
+from network.ordering.cometbft.process.child import ChildProcess
 from network.ordering.cometbft.sockets import remove_stale
 
 __all__ = ["CometProcess", "Exit", "LogLine", "Restarts", "log_line"]
@@ -160,7 +161,7 @@ class CometProcess:
         self._on_line = on_line
         self._on_exit = on_exit
         self._pauses = restarts
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ChildProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._starts = 0
@@ -207,29 +208,27 @@ class CometProcess:
         self._stopping.set()
         process = self._process
         if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+            process.terminate()
             try:
                 async with asyncio.timeout(grace_s):
                     await process.wait()
             except TimeoutError:
                 logger.warning("CometBFT did not end within %g s, so it is killed", grace_s)
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                process.kill()
         if self._supervisor is not None:
             await self._supervisor
         remove_stale(self._rpc_socket)
 
-    async def _supervise(self, process: asyncio.subprocess.Process, began: float) -> None:
+    async def _supervise(self, process: ChildProcess, began: float) -> None:
         """Start the process anew whenever it ends; never leave it without somebody who listens."""
         try:
             await self._keep_running(process, began)
         finally:
             if self._process is not None and self._process.returncode is None:
                 self._process.kill()
-                await self._process.communicate()
+                await self._process.wait()
 
-    async def _keep_running(self, process: asyncio.subprocess.Process | None, began: float) -> None:
+    async def _keep_running(self, process: ChildProcess | None, began: float) -> None:
         pause_s = 0.0
         while True:
             code = await self._watch(process) if process is not None else None
@@ -258,7 +257,7 @@ class CometProcess:
                 logger.error("%s", error)
                 process = None
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> ChildProcess:
         """Start the process.
 
         Raises:
@@ -270,16 +269,10 @@ class CometProcess:
         launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
         command = [str(self._binary), "start", "--home", str(self._home)]
         try:
-            process = await asyncio.create_subprocess_exec(
-                *launch,
-                *command,
-                cwd=self._home,
-                env=_environment(_emptied(self._home / SCRATCH)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                # What the terminal sends to this node's group is the node's to pass on.
-                start_new_session=True,
+            process = await ChildProcess.start(
+                [*launch, *command],
+                self._home,
+                _environment(_emptied(self._home / SCRATCH)),
             )
         except OSError as error:
             raise HomeError(
@@ -291,11 +284,10 @@ class CometProcess:
             process.kill()
         return process
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> int:
+    async def _watch(self, process: ChildProcess) -> int:
         """Hear what the process says until it ends; return its exit code."""
-        assert process.stdout is not None
         lines = _Lines()
-        while data := await process.stdout.read(_READ_BYTES):
+        while data := await process.read(_READ_BYTES):
             for raw in lines.feed(data):
                 self._hear(raw)
         for raw in lines.rest():
