@@ -216,7 +216,7 @@ class NodeNetwork:
         height = self.settled()
         self.stop(*MEMBERS)
         checked = qist("fsck", self.folder, "--json")
-        assert checked.code == 0, checked.out
+        assert checked.code == 0, checked.out + checked.err
         ends = {
             (each["height"], each["header_hash"], each["commit_hash"])
             for each in checked.json["nodes"]
