@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -43,20 +44,28 @@ def main() -> int:
         return 1
     given.output.mkdir(parents=True, exist_ok=True)
     print(f"seed {given.seed}")
-    with tempfile.TemporaryDirectory(prefix="qist-chaos-") as folder:
-        outcomes, told = asyncio.run(_perturb_for(given.minutes, given.seed, Path(folder)))
-    report = _report(given.seed, given.minutes, outcomes, told)
-    (given.output / "report.md").write_text(report, "utf-8")
-    print(report)
+    folder = Path(tempfile.mkdtemp(prefix="qist-chaos-"))
+    outcomes: list[Outcome] = []
+    told: Counter[str] = Counter()
+    try:
+        asyncio.run(_perturb_for(given.minutes, given.seed, folder, outcomes, told))
+    except BaseException:
+        print(f"chaos: broken off; the network's folders are kept in {folder}", file=sys.stderr)
+        raise
+    else:
+        shutil.rmtree(folder)
+    finally:
+        report = _report(given.seed, given.minutes, outcomes, told)
+        (given.output / "report.md").write_text(report, "utf-8")
+        print(report)
     return 0
 
 
 async def _perturb_for(
-    minutes: float, seed: int, folder: Path
-) -> tuple[list[Outcome], Counter[str]]:
+    minutes: float, seed: int, folder: Path, outcomes: list[Outcome], told: Counter[str]
+) -> None:
+    """Perturb a network, noting in *outcomes* and *told* what came of it as it comes."""
     chance = random.Random(seed)
-    outcomes: list[Outcome] = []
-    told: Counter[str] = Counter()
     end = time.monotonic() + 60 * minutes
     with (
         Links.between(PLACES) as links,
@@ -76,7 +85,6 @@ async def _perturb_for(
                 network.all_accept()
                 if time.monotonic() > end:
                     break
-    return outcomes, told
 
 
 def _report(seed: int, minutes: float, outcomes: list[Outcome], told: Counter[str]) -> str:
