@@ -24,7 +24,8 @@ from ledger.channel import ChannelLedger
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
 from network.msp import SigningIdentity
-from tests.support.howto_pages import HOWTO, free_base, run_page
+from tests.support.howto_pages import HOWTO, run_page
+from tests.support.ports import free_base
 from tests.support.processes import (
     network_down_at_the_end,
     process_of,

@@ -22,7 +22,8 @@ from network.ordering.cometbft.blocks.ordered import comet_height_of
 from network.ordering.cometbft.finality.proof_file import Basis
 from network.ordering.cometbft.finality.proof_making import make_proof
 from network.ordering.cometbft.finality.proofs import ProofVerifier
-from tests.support.howto_pages import free_base, run_page
+from tests.support.howto_pages import run_page
+from tests.support.ports import free_base
 from tests.support.processes import (
     network_down_at_the_end,
     qist,

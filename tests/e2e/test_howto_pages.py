@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nodes.configuration import NodeConfiguration
-from tests.support.howto_pages import HOWTO, free_base, run_page
+from tests.support.howto_pages import HOWTO, run_page
+from tests.support.ports import free_base
 from tests.support.processes import network_down_at_the_end, stopped_at_the_end
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.howto_pages import free_base, run_page
+from tests.support.howto_pages import run_page
+from tests.support.ports import free_base
 from tests.support.processes import network_down_at_the_end
 
 

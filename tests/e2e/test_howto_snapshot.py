@@ -11,7 +11,8 @@ import pytest
 from ledger.fsck import check_ledger
 from nodes.cli.control_client import node_status
 from nodes.cli.node_process import stop_nodes
-from tests.support.howto_pages import free_base, run_page
+from tests.support.howto_pages import run_page
+from tests.support.ports import free_base
 from tests.support.processes import network_down_at_the_end, stopped_at_the_end, wait_for
 
 MEMBERS = ("BankMSP", "OperatorMSP", "MakerMSP", "PtaMSP")

@@ -16,11 +16,11 @@ from tests.support.comet import (
     CometNode,
     Listing,
     consensus_key,
-    free_port,
     genesis,
     node_id,
     until,
 )
+from tests.support.ports import free_port
 
 
 async def test_comet_chain_given_transactions_makes_blocks(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from network.certificates.consensus import add_consensus
 from network.configuration.consenter_edits import add_consenter, set_engine
 from nodes.configuration import ConsensusSection, render_consensus
-from tests.support.comet import free_port
 from tests.support.counter import Counter
 from tests.support.local_network import MEMBERS, LocalNetwork, make_network, until
+from tests.support.ports import free_port
 from tests.support.updates import signed_update
 
 LATE = "PtaMSP"

@@ -102,7 +102,7 @@ async def test_node_whose_state_was_changed_halts_at_the_first_difference_and_st
             await counter(gateway).submit(
                 "Add", "k", "1", endorsing_organisations=["BankMSP", "PtaMSP"]
             )
-            await until(lambda: maker.channel.halted is not None)
+            await until(lambda: "has halted" in maker.status().ordering.reason)
             assert "this node says MVCC_READ_CONFLICT, the orderer says VALID" in str(
                 maker.channel.halted
             )

@@ -15,7 +15,6 @@ import base64
 import hashlib
 import json
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ from network.ordering.cometbft.process.process import (
     log_line,
 )
 from network.ordering.cometbft.process.rpc import CometRpc
+from tests.support.ports import free_port
 
 DEADLINE_S = 60.0
 CHAIN_ID = "listing-0123456789abcdef"
@@ -55,14 +55,6 @@ def p2p_key(number: int) -> Ed25519PrivateKey:
 def node_id(number: int) -> str:
     """How CometBFT names the node of that key."""
     return hashlib.sha256(p2p_key(number).public_key().public_bytes_raw()).digest()[:20].hex()
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def genesis(keys: Sequence[Ed25519PrivateKey], chain_id: str = CHAIN_ID) -> bytes:

@@ -28,7 +28,8 @@ from network.configuration import OrganisationSpec, build_genesis
 from network.configuration.channel import Consenter
 from nodes.configuration import ConsensusSection, Endpoint, render_configuration
 from tests.support.counter import Counter
-from tests.support.local_network import CHANNEL, MEMBERS, LocalNetwork, Member, free_ports, until
+from tests.support.local_network import CHANNEL, MEMBERS, LocalNetwork, Member, until
+from tests.support.ports import free_ports
 
 __all__ = ["CometNetwork", "comet_network"]
 

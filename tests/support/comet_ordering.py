@@ -23,7 +23,6 @@ from network.ordering.cometbft.genesis import chain_id_of
 from network.ordering.cometbft.joining.snapshot_chain import SnapshotSettings
 from network.ordering.cometbft.process.settings import EngineSettings
 from network.ordering.ports import OrderingEngine
-from tests.support.comet import free_port
 from tests.support.consenters import (
     comet_genesis,
     consensus_certificate,
@@ -39,6 +38,7 @@ from tests.support.ordering_network import (
     accepting,
     settled,
 )
+from tests.support.ports import free_port
 
 
 class NobodyToAsk:

@@ -8,27 +8,12 @@ refused, with exit code 1. Ports are moved to free ones.
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
 from tests.support.processes import shell
 
 HOWTO = Path(__file__).parents[2] / "docs/howto"
 BLOCK = re.compile(r"^```(sh|sh fails|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def free_base() -> int:
-    """A port such that it and those of three networks after it are free now."""
-    for base in range(20_050, 60_000, 100):
-        try:
-            for offset in range(0, 300, 10):
-                for port in (base + offset, base + offset + 1, base + offset + 2):
-                    with socket.socket() as probe:
-                        probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
-    raise AssertionError("no three hundred ports in a row are free")
 
 
 def moved(text: str, base: int) -> str:

@@ -30,9 +30,6 @@ Leaving the block stops what still runs.
 from __future__ import annotations
 
 import asyncio
-import errno
-import random
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -61,6 +58,7 @@ from nodes.channel import Channel
 from nodes.configuration import Endpoint, load_configuration, render_configuration
 from nodes.contracts import NodeContracts, installed_contracts, system_contracts
 from nodes.node import Node
+from tests.support.ports import free_ports
 
 CHANNEL = "qist"
 MEMBERS = ("BankMSP", "OperatorMSP", "MakerMSP", "PtaMSP")
@@ -393,21 +391,3 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():  # noqa: ASYNC110 - of foreign parts, which have no event for it
             await asyncio.sleep(0.01)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now, of those that the machine gives to no outgoing connection."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(10_240, 32_768)
-        try:
-            for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-                with socket.socket(family, socket.SOCK_STREAM) as probe:
-                    probe.bind((host, port))
-        except OSError as error:
-            # A machine without IPv6 has no such address, and needs none.
-            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                continue
-        if port not in found:
-            found.append(port)
-    return found
