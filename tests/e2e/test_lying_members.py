@@ -15,15 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.lies import LIES, PLACES
-from tests.support.links import Links, why_not
 from tests.support.payment_load import open_book, payment_load
 from tests.support.perturbations import perturb
 from tests.support.perturbed_network import PerturbedNetwork
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
-]
+pytestmark = pytest.mark.slow
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +30,7 @@ async def test_one_that_lies_stops_nobody_and_gets_nothing_into_the_chain(tmp_pa
     log.warning("QIST_CHAOS_SEED=%d", seed)
     chance = random.Random(seed)
     chosen = [each for each in LIES if os.environ.get("QIST_LIE", "") in each.name]
-    with (
-        Links.between(PLACES) as links,
-        PerturbedNetwork.serving(tmp_path / "net", links) as network,
-    ):
+    with PerturbedNetwork.serving(tmp_path / "net", PLACES) as network:
         open_book(network, tmp_path)
         async with payment_load(network, "L") as load:
             for perturbation in chance.sample(chosen, len(chosen)):

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from nodes.cli.node_process import LOG_FILE, StartedNode, stop_started
 from tests.support.howto_pages import HOWTO
-from tests.support.links import Links, why_not
+from tests.support.namespaces import Namespaces, why_not
 from tests.support.processes import BIN, DEADLINE_S, Answer
 
 PAGE = "deploy-four-members.md"
@@ -100,7 +100,7 @@ class FourMachines:
     """
 
     machines: dict[str, Machine]
-    links: Links | None
+    links: Namespaces | None
     page: str
     unit: dict[str, list[str]] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class FourMachines:
         with ExitStack() as ends:
             links = None
             if not why_not():
-                links = ends.enter_context(Links.between(MEMBERS))
+                links = ends.enter_context(Namespaces.between(MEMBERS))
             machines = {}
             for place, (name, msp_id) in enumerate(zip(NAMES, MEMBERS, strict=True), 1):
                 own = folder / name

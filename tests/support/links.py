@@ -1,118 +1,66 @@
-"""Members of a network each in a network namespace of its own, and links between them to be cut.
+"""Links between members of a network that a test cuts and slows, whatever carries them.
 
-    with Links.between(MEMBERS) as links:
-        subprocess.Popen([*links.inside("PtaMSP"), "qist", "node", "start", ...])
-        links.partition(("BankMSP", "PtaMSP"), ("OperatorMSP", "MakerMSP"))
-        links.heal()
+    with PerturbedNetwork.serving(folder) as network:
+        network.links.partition(("BankMSP", "PtaMSP"), ("OperatorMSP", "MakerMSP"))
+        network.links.heal()
 
-Every member has an address on one bridge, on which the test itself has one, too, so that it reaches
-all of them whatever is cut between them. A cut drops packets silently on both sides, as a broken
-line does: no connection is closed by it. Needs the rights of root, and iproute2 and nftables
-(`tools/install_test_packages.sh`); `why_not()` says what is missing.
+`tests.support.namespaces` gives each member a network of its own, where the machine allows it.
+Elsewhere members share loopback, and what they say to each other passes proxies
+(`tests.support.loopback_links`). A cut is silent in both: no connection is closed by it.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import combinations
-
-TABLE = "faults"
-
-
-class LinksError(Exception):
-    """A command that makes or cuts links has failed."""
+from pathlib import Path
+from typing import Self
 
 
-def _run(*words: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LinksError(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
-    return done.stdout
-
-
-@cache
-def why_not() -> str:
-    """Say why this machine cannot give each member a network of its own; empty if it can."""
-    missing = [name for name in ("ip", "nft") if shutil.which(name) is None]
-    if missing:
-        return f"{' and '.join(missing)} not installed: run tools/install_test_packages.sh"
-    if os.geteuid():
-        return "network namespaces need the rights of root"
-    try:
-        with Links.between(("A",)) as links:
-            links.lose("A", 1)
-    except LinksError as error:
-        return f"the kernel does not let us: {error}"
-    return ""
-
-
-@dataclass(frozen=True)
-class Links:
-    """The members' namespaces; made by `between`.
+class Links(ABC):
+    """The links of some members; made by `between`.
 
     Attributes:
-        addresses: of each member, on the bridge.
-        own: the test's own address there.
-        tag: of the names of everything made for it in the kernel.
+        addresses: by which each member is reached by the others, and by the test.
     """
 
     addresses: dict[str, str]
-    own: str
-    tag: str
 
     @classmethod
-    @contextmanager
-    def between(cls, members: Sequence[str]) -> Iterator[Links]:
-        """Make a namespace for each member, and take them all away at the end."""
-        # One network for each process of a test run: its number tells them apart.
-        pid = os.getpid()
-        tag, subnet = f"q{pid:x}", f"10.{128 + pid % 64}.{pid // 64 % 256}"
-        addresses = {each: f"{subnet}.{place}" for place, each in enumerate(members, 1)}
-        links = cls(addresses, f"{subnet}.254", tag)
-        try:
-            links._make()
-            yield links
-        finally:
-            links._unmake()
+    @abstractmethod
+    def between(cls, members: Sequence[str]) -> AbstractContextManager[Self]:
+        """Make a place for each member, and take them all away at the end."""
 
-    def _make(self) -> None:
-        _run("ip", "link", "add", self.tag, "type", "bridge")
-        _run("ip", "address", "add", f"{self.own}/24", "dev", self.tag)
-        _run("ip", "link", "set", self.tag, "up")
-        for place, (member, address) in enumerate(self.addresses.items()):
-            space, port = self.namespace(member), f"{self.tag}v{place}"
-            _run("ip", "netns", "add", space)
-            _run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space)
-            _run("ip", "link", "set", port, "master", self.tag, "up")
-            _run("ip", "-n", space, "address", "add", f"{address}/24", "dev", "eth0")
-            _run("ip", "-n", space, "link", "set", "eth0", "up")
-            _run("ip", "-n", space, "link", "set", "lo", "up")
-
-    def _unmake(self) -> None:
-        for member in self.addresses:
-            subprocess.run(
-                ["ip", "netns", "delete", self.namespace(member)], capture_output=True, check=False
-            )
-        subprocess.run(["ip", "link", "delete", self.tag], capture_output=True, check=False)
-
-    def namespace(self, member: str) -> str:
-        """Return the name of a member's namespace."""
-        return f"{self.tag}-{member.lower()}"
-
+    @abstractmethod
     def inside(self, member: str) -> list[str]:
-        """Return the words before a command that make it run in a member's namespace."""
-        return ["ip", "netns", "exec", self.namespace(member)]
+        """Return the words before a command that make it run in a member's place."""
 
+    @abstractmethod
+    def settle(self, node: Path, member: str) -> None:
+        """Have a node's folder, just made, listen where the links of a member lead."""
+
+    @abstractmethod
+    def moved(self, text: str, member: str, other: str) -> str:
+        """Put the place of another into a text that names a member's."""
+
+    @abstractmethod
     def cut(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Let nothing through from the first of each pair to the second."""
-        for source, target in pairs:
-            self._rule(target, "ip", "saddr", self.addresses[source], "drop")
+
+    @abstractmethod
+    def heal(self) -> None:
+        """Let everything through again."""
+
+    @abstractmethod
+    def slow(
+        self, ports: Mapping[str, int], delay_s: float, lost_percent: int
+    ) -> AbstractContextManager[str]:
+        """Answer at a port of each member that much later, and lose packets, as long as it lasts.
+
+        Gives what of it these links cannot do, in words; nothing if they can do all.
+        """
 
     def partition(self, *groups: Sequence[str]) -> None:
         """Cut every link between members of different groups."""
@@ -127,70 +75,3 @@ class Links:
     def isolate(self, member: str) -> None:
         """Cut a member off from all the others."""
         self.partition((member,), tuple(each for each in self.addresses if each != member))
-
-    def lose(self, member: str, percent: int) -> None:
-        """Drop this share of the packets that reach a member from elsewhere, by chance."""
-        rest = [self.own, *(each for name, each in self.addresses.items() if name != member)]
-        source = ["ip", "saddr", "{", ", ".join(rest), "}"]
-        self._rule(member, *source, "numgen", "random", "mod", "100", "<", str(percent), "drop")
-
-    def lose_everywhere(self, percent: int) -> None:
-        """Drop this share of all packets between members."""
-        for member in self.addresses:
-            self.lose(member, percent)
-
-    def reset(self, port: int) -> None:
-        """Break every connection to a port between members, and let nothing new in there."""
-        for member in self.addresses:
-            for side in ("dport", "sport"):
-                # A reset that arrives is let through.
-                match = ["tcp", "flags", "&", "rst", "==", "0", "tcp", side, str(port)]
-                self._rule(member, *match, "reject", "with", "tcp", "reset")
-
-    def has_direct_links(self, port: int) -> bool:
-        """Tell whether connections at a port of a member come from another one's address."""
-        shown = [
-            "ss",
-            "--no-header",
-            "--tcp",
-            "--numeric",
-            "state",
-            "established",
-            "sport",
-            str(port),
-        ]
-        for member in self.addresses:
-            sockets = _run(*self.inside(member), *shown)
-            peers = {line.split()[-1].rpartition(":")[0] for line in sockets.splitlines()}
-            if peers & set(self.addresses.values()):
-                return True
-        return False
-
-    def redirect(self, target: str, port: int, proxy_port: int) -> None:
-        """Lead what other members open to a port of one to a port of the test's own address."""
-        for member in self.addresses:
-            if member == target:
-                continue
-            nft = [*self.inside(member), "nft", "add"]
-            chain = "{ type nat hook output priority -100; }"
-            _run(*nft, "table", "ip", TABLE)
-            _run(*nft, "chain", "ip", TABLE, "leaving", chain)
-            match = ["ip", "daddr", self.addresses[target], "tcp", "dport", str(port)]
-            _run(*nft, "rule", "ip", TABLE, "leaving", *match, "dnat", f"{self.own}:{proxy_port}")
-
-    def unreset(self) -> None:
-        """Take away what `reset` and the cuts put in the way; what is redirected stays so."""
-        for member in self.addresses:
-            _run(*self.inside(member), "nft", "flush", "table", "inet", TABLE)
-
-    def heal(self) -> None:
-        """Let everything through again."""
-        for member in self.addresses:
-            _run(*self.inside(member), "nft", "flush", "ruleset")
-
-    def _rule(self, member: str, *rule: str) -> None:
-        nft = [*self.inside(member), "nft", "add"]
-        _run(*nft, "table", "inet", TABLE)
-        chain = "{ type filter hook input priority 0; }"
-        _run(*nft, "chain", "inet", TABLE, "arriving", chain)
-        _run(*nft, "rule", "inet", TABLE, "arriving", *rule)

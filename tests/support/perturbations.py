@@ -10,6 +10,7 @@ nothing is ordered. Afterwards all of them go on without a hand, and have the sa
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,7 +21,9 @@ from itertools import combinations
 from nodes.cli.control_client import NodeNotRunning
 from tests.support.node_network import CHANNEL, MEMBERS
 from tests.support.payment_load import Load
-from tests.support.perturbed_network import PerturbedNetwork
+from tests.support.perturbed_network import PerturbedNetwork, why_no_small_disk
+
+log = logging.getLogger(__name__)
 
 PROGRESS_S = 15.0
 """Until members that are not faulty have another payment recorded."""
@@ -254,9 +257,10 @@ async def _moving_partition(scene: Scene) -> AsyncIterator[Faulty]:
 
 @asynccontextmanager
 async def _slow_and_lossy(scene: Scene) -> AsyncIterator[Faulty]:
-    with scene.network.slow_links(0.2, 5):
+    with scene.network.slow_links(0.2, 5) as left_out:
         rounds = [await _timed(scene.load.another_round()) for _ in range(ROUNDS_WHEN_SLOW)]
         scene.notes.append(f"a round of payments in {min(rounds):.1f} to {max(rounds):.1f} s")
+        scene.notes.extend(filter(None, [left_out]))
         yield []
 
 
@@ -291,6 +295,9 @@ async def _disk_full(scene: Scene) -> AsyncIterator[Faulty]:
 
 
 SMALL_DISK_MEMBER = "MakerMSP"
+HALVED = Perturbation("a partition 2|2", _halved)
+SLOW_AND_LOSSY = Perturbation("200 ms latency and 5 % loss", _slow_and_lossy)
+_FULL_DISK = Perturbation("a full disk", _disk_full)
 
 PERTURBATIONS = (
     Perturbation("kill -9 of a node", _node_killed),
@@ -301,8 +308,23 @@ PERTURBATIONS = (
     Perturbation("two of four members killed", _two_killed),
     Perturbation("a member paused", _paused),
     Perturbation("a member disconnected (3|1)", _disconnected),
-    Perturbation("a partition 2|2", _halved),
+    HALVED,
     Perturbation("a moving partition", _moving_partition),
-    Perturbation("200 ms latency and 5 % loss", _slow_and_lossy),
-    Perturbation("a full disk", _disk_full),
+    SLOW_AND_LOSSY,
+    _FULL_DISK,
 )
+"""What happens to members who tell no lies."""
+
+
+def possible_here(
+    perturbations: Sequence[Perturbation],
+) -> tuple[list[Perturbation], list[str]]:
+    """Leave out what this machine does not let us do, and say it.
+
+    Returns:
+        the others, and the members whose disk must be small.
+    """
+    if reason := why_no_small_disk():
+        log.warning("no disk gets full: %s", reason)
+        return [each for each in perturbations if each is not _FULL_DISK], []
+    return list(perturbations), [SMALL_DISK_MEMBER] if _FULL_DISK in perturbations else []

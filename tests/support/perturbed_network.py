@@ -1,40 +1,47 @@
-"""A network ordered by CometBFT, each member in a network namespace, that a test perturbs.
+"""A network ordered by CometBFT, with links between its members, that a test perturbs.
 
-    with Links.between(MEMBERS) as links, PerturbedNetwork.serving(folder, links) as network:
+    with PerturbedNetwork.serving(folder) as network:
         network.pause("PtaMSP")
         ...
         network.resume("PtaMSP")
         network.verify()
 
 Members reach each other by the addresses of `tests.support.links`, so their links can be cut; the
-test reaches all of them. A member's CometBFT is a process of its own beside its node.
+test reaches all of them. Each is in a network namespace of its own where the machine allows it,
+else on loopback, behind proxies. A member's CometBFT is a process of its own beside its node.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
 
 from nodes.cli.node_process import LOG_FILE, StartedNode, stop_nodes
-from tests.support.delays import DelayingProxy
+from nodes.configuration import load_configuration
+from tests.support import namespaces
 from tests.support.links import Links
+from tests.support.loopback_links import LoopbackLinks
 from tests.support.mortal_node import Fault
+from tests.support.namespaces import Namespaces
 from tests.support.node_network import MEMBERS, NodeNetwork
 from tests.support.odd_node import Oddity, start_odd
 from tests.support.payment_load import MEMBERS_FILE
 from tests.support.processes import process_of, qist, wait_for
 
-BASE_PORT = 7050
-CONSENSUS_PORT = BASE_PORT + 2
+log = logging.getLogger(__name__)
+
 SMALL_DISK = "96m"
 TWIN = "twin"
 """Where a second process with a member's keys runs, if the links have a place of that name."""
@@ -49,20 +56,31 @@ class PerturbedNetwork(NodeNetwork):
     @classmethod
     @contextmanager
     def serving(
-        cls, folder: Path, links: Links, *, small_disks: Sequence[str] = ()
+        cls,
+        folder: Path,
+        places: Sequence[str] = MEMBERS,
+        *,
+        kind: type[Links] | None = None,
+        small_disks: Sequence[str] = (),
     ) -> Iterator[PerturbedNetwork]:
         """Make a network of the usual four members, start it, and stop it whatever happens.
 
         Args:
+            folder: that does not exist yet.
+            places: that have links; the members, and others.
+            kind: of the links; the best that the machine has by default.
             small_disks: members whose node lies on a file system of its own of little room.
         """
-        members = folder.with_name(f"{folder.name}-members.toml")
-        members.write_text(_with_hosts(links))
-        words = ("--ordering", "cometbft", "--members", members, "--json")
-        made = qist("network", "create", folder, *words)
-        assert made.code == 0, made.err
-        network = cls(folder, links=links)
         with ExitStack() as ends:
+            links = ends.enter_context((kind or links_here()).between(places))
+            members = folder.with_name(f"{folder.name}-members.toml")
+            members.write_text(_with_hosts(links))
+            words = ("--ordering", "cometbft", "--members", members, "--json")
+            made = qist("network", "create", folder, *words)
+            assert made.code == 0, made.err
+            network = cls(folder, links=links)
+            for msp_id in MEMBERS:
+                links.settle(network.node(msp_id), msp_id)
             for msp_id in small_disks:
                 ends.enter_context(_small_disk(network.node(msp_id)))
             ends.callback(network._end)
@@ -85,7 +103,7 @@ class PerturbedNetwork(NodeNetwork):
 
     # ---- processes
     def start(self, *msp_ids: str, fault: Fault | None = None) -> None:
-        """Start nodes in their namespaces; returns at once."""
+        """Start nodes in their places; returns at once."""
         assert fault is None, "faults at write steps are met by networks without links"
         for msp_id in msp_ids:
             self._start(msp_id)
@@ -94,7 +112,7 @@ class PerturbedNetwork(NodeNetwork):
         self.started[msp_id] = self._run(msp_id, self.node(msp_id))
 
     def _run(self, name: str, folder: Path) -> StartedNode:
-        """Start the node of a folder in a namespace."""
+        """Start the node of a folder in a place."""
         assert self.links is not None
         place = folder.resolve()
         words = (sys.executable, "-P", "-m", "qist", "node", "start", str(place))
@@ -113,7 +131,7 @@ class PerturbedNetwork(NodeNetwork):
     def start_odd(
         self, msp_id: str, oddity: Oddity, environment: Mapping[str, str] | None = None
     ) -> None:
-        """Start a node that lies, or whose clock is wrong, in its namespace; wait till it serves.
+        """Start a node that lies, or whose clock is wrong, in its place; wait till it serves.
 
         Args:
             environment: variables for it, beside those of the test.
@@ -137,7 +155,7 @@ class PerturbedNetwork(NodeNetwork):
         settings = place / "node.toml"
         text = settings.read_text("utf-8")
         assert links.addresses[msp_id] in text
-        settings.write_text(text.replace(links.addresses[msp_id], links.addresses[TWIN]), "utf-8")
+        settings.write_text(links.moved(text, msp_id, TWIN), "utf-8")
         copies: list[subprocess.Popen[bytes]] = []
         try:
             yield lambda: copies.append(self._run(TWIN, place).process)
@@ -205,27 +223,28 @@ class PerturbedNetwork(NodeNetwork):
         (self.node(msp_id) / "filler").unlink()
 
     # ---- links
-    @contextmanager
-    def slow_links(self, delay_s: float, lost_percent: int) -> Iterator[None]:
-        """Let what members' CometBFT say to each other come late, and packets be lost."""
-        links = self.links
-        assert links is not None
-        with ExitStack() as proxies:
-            for msp_id in MEMBERS:
-                address = links.addresses[msp_id]
-                proxy = DelayingProxy(links.own, (address, CONSENSUS_PORT), delay_s)
-                proxies.enter_context(proxy)
-                links.redirect(msp_id, CONSENSUS_PORT, proxy.port)
-            # Connections of before are direct ones.
-            links.reset(CONSENSUS_PORT)
-            wait_for(
-                lambda: not links.has_direct_links(CONSENSUS_PORT), "the end of the direct links"
-            )
-            links.unreset()
-            links.lose_everywhere(lost_percent)
-            yield
-            links.heal()
-        # Those that went by the proxies are broken now, and are made anew.
+    def slow_links(self, delay_s: float, lost_percent: int) -> AbstractContextManager[str]:
+        """Let what members' CometBFT say to each other come late, and packets be lost.
+
+        Gives what of it cannot be done here, in words.
+        """
+        assert self.links is not None
+        ports = {each: self._consensus_port(each) for each in MEMBERS}
+        return self.links.slow(ports, delay_s, lost_percent)
+
+    def _consensus_port(self, msp_id: str) -> int:
+        """The port at which others reach a member's CometBFT."""
+        section = load_configuration(self.node(msp_id)).consensus
+        assert section is not None
+        return int(section.listen.rpartition(":")[2])
+
+
+def links_here() -> type[Links]:
+    """Return the kind of links that this machine can have."""
+    if reason := namespaces.why_not():
+        log.warning("members share loopback, and their links are proxies: %s", reason)
+        return LoopbackLinks
+    return Namespaces
 
 
 def _with_hosts(links: Links) -> str:
@@ -239,18 +258,40 @@ def _with_hosts(links: Links) -> str:
     return text
 
 
+@cache
+def why_no_small_disk() -> str:
+    """Say why this machine mounts no file system for us; empty if it does."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
+        try:
+            ends.enter_context(_mounted(Path(folder)))
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
+            return f"no file system of its own for a member: {said or error}"
+    return ""
+
+
 @contextmanager
 def _small_disk(node: Path) -> Iterator[None]:
     """Put what is in a folder on a file system of its own, and mount that in its place."""
     aside = node.with_name(f"{node.name}-made")
     shutil.move(node, aside)
     node.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK},mode=700", "tmpfs", str(node)],
-        check=True,
-    )
-    try:
+    with _mounted(node):
         shutil.copytree(aside, node, dirs_exist_ok=True)
         yield
+
+
+@contextmanager
+def _mounted(folder: Path) -> Iterator[None]:
+    """Mount a file system of little room."""
+    options = f"size={SMALL_DISK},mode=700"
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    try:
+        yield
     finally:
-        subprocess.run(["umount", "--lazy", str(node)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
