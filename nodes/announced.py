@@ -164,6 +164,10 @@ class AnnouncedChain(ChannelAccess):
         if self.halted is not None:
             raise ChannelHalted(f"channel {self.channel_id} has halted: {self.halted}")
 
+    def remembered_status(self, tx_id: str) -> TransactionStatus | None:
+        """Return the status of a transaction if it is in memory: those of the newest are."""
+        return self._statuses.get(tx_id)
+
     async def transaction_status(self, tx_id: str) -> TransactionStatus | None:
         """Look a transaction up; None if it is in no block of this node."""
         status = self._statuses.get(tx_id)

@@ -207,7 +207,13 @@ async def measure(given: argparse.Namespace, folder: Path) -> dict[str, dict[str
                     found[name][process].append(cost)
                 return results
 
+            def pay(number: int) -> Callable[[str], Awaitable[Any]]:
+                return lambda name: contract.submit("Pay", name, f"P{number}", "100")
+
             for number in range(given.rounds + 1):
+                if given.payments:
+                    await stage("payment", pay(number), names)
+                    continue
                 await stage("evaluate", lambda name: contract.evaluate("Get", name), names)
                 endorsed = await stage(
                     "endorse",
@@ -219,11 +225,7 @@ async def measure(given: argparse.Namespace, folder: Path) -> dict[str, dict[str
                 submitted = await stage("submit", gateway.submit, endorsed)
                 statuses = await stage("commit status", gateway.commit_status, submitted)
                 assert all(each.is_valid for each in statuses), statuses
-                await stage(
-                    "payment",
-                    lambda name, r=number: contract.submit("Pay", name, f"P{r}", "100"),
-                    names,
-                )
+                await stage("payment", pay(number), names)
     finally:
         processes.stop()
     if given.profile:
@@ -232,6 +234,7 @@ async def measure(given: argparse.Namespace, folder: Path) -> dict[str, dict[str
     return {
         stage: {name: min(costs[1:]) for name, costs in by_process.items()}
         for stage, by_process in found.items()
+        if by_process["client"]
     }
 
 
@@ -257,6 +260,7 @@ def compare(given: argparse.Namespace) -> None:
             for state, root in (("before", folder), ("now", str(ROOT))):
                 words = [sys.executable, __file__, "--json", "--rounds", str(given.rounds)]
                 words += ["--callers", str(given.callers), "--count", str(given.count)]
+                words += ["--payments"] if given.payments else []
                 done = subprocess.run(
                     words, env={**os.environ, "QIST_STAGES_ROOT": root},
                     check=True, capture_output=True, text=True,
@@ -265,14 +269,14 @@ def compare(given: argparse.Namespace) -> None:
     tables = {
         state: {
             stage: {name: min(each[stage][name] for each in runs) for name in ("client", *MEMBERS)}
-            for stage in STAGES
+            for stage in runs[0]
         }
         for state, runs in taken.items()
     }
     for state, table in tables.items():
         print(f"\n{state}\n{render(table)}")
     print("\nratio now : before")
-    for stage in STAGES:
+    for stage in tables["now"]:
         before, now = (sum(tables[state][stage].values()) for state in ("before", "now"))
         print(f"{stage:<14}{now / before:12.2f}")
 
@@ -283,6 +287,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--payments", action="store_true", help="payments as one call only")
     parser.add_argument("--against", help="a commit")
     parser.add_argument("--turns", type=int, default=2, help="of each state, with --against")
     parser.add_argument("--profile", default="", help="MSP id of the node to profile")
