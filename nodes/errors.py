@@ -7,6 +7,9 @@ take their codes from there or from the rules of that service, never from a tabl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 import grpc
 
 from ledger.errors import Fatal, LedgerError, Refusal, Unavailable
@@ -19,6 +22,7 @@ __all__ = [
     "NodeError",
     "TooManyRequests",
     "UpgradeNeeded",
+    "exit_code",
     "grpc_status",
 ]
 
@@ -60,6 +64,24 @@ _CODES: tuple[tuple[type[LedgerError], grpc.StatusCode], ...] = (
     (Fatal, grpc.StatusCode.INTERNAL),
     (LedgerError, grpc.StatusCode.UNKNOWN),
 )
+
+
+_REFUSED: Final = 1
+_UNAVAILABLE: Final = 3
+_FATAL: Final = 4
+
+
+def exit_code(errors: Sequence[LedgerError]) -> int:
+    """Return the exit code of a node's process that these errors ended; 0 if there are none.
+
+    It is the command line's (docs/howto/run-a-node.md); of several, what hurts the data counts
+    most, and what may be tried again least.
+    """
+    if any(isinstance(each, Fatal) for each in errors):
+        return _FATAL
+    if all(isinstance(each, Unavailable) for each in errors):
+        return _UNAVAILABLE if errors else 0
+    return _REFUSED
 
 
 def grpc_status(error: LedgerError) -> tuple[grpc.StatusCode, str]:

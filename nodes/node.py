@@ -54,6 +54,7 @@ from nodes.configuration import NodeConfiguration, load_configuration
 from nodes.contracts import NodeContracts, installed_contracts
 from nodes.endorser.endorser import Endorser
 from nodes.engines import Engines
+from nodes.errors import exit_code
 from nodes.garbage import search_seldom
 from nodes.gateway.members import Members
 from nodes.membership import Membership, newest_of
@@ -385,14 +386,14 @@ def _clock_of(folder: Path, channel: Channel) -> Clock:
 def run(folder: Path, *, open_ledger: LedgerOpener = ChannelLedger.open) -> int:
     """Run a node in this process until SIGTERM, SIGINT or `POST /stop`; return its exit code.
 
-    0 after an orderly stop, 1 if it could not start or had to give up; the log says why.
+    0 after an orderly stop, else what `exit_code` gives for the errors that the log tells.
 
     Args:
         folder: of the node.
         open_ledger: how its ledger is opened; a test listens to the write steps by it.
     """
     start_logging(folder.resolve().name, "info")
-    failed = False
+    ended_by: list[LedgerError] = []
     try:
         node = Node.open(folder, open_ledger=open_ledger)
         configuration = node.configuration
@@ -402,10 +403,10 @@ def run(folder: Path, *, open_ledger: LedgerOpener = ChannelLedger.open) -> int:
         search_seldom()
         uvloop.run(_serve(node))
     except* LedgerError as errors:
-        failed = True
-        for error in _flattened(errors):
+        ended_by.extend(_flattened(errors))
+        for error in ended_by:
             log.critical("%s", error)
-    return 1 if failed else 0
+    return exit_code(ended_by)
 
 
 def _flattened(group: BaseExceptionGroup[LedgerError]) -> Iterator[LedgerError]:

@@ -387,14 +387,45 @@ def test_node_that_was_killed_opens_again_in_the_place_of_its_stale_socket(tmp_p
     assert not (folder / "control.sock").exists()
 
 
-def test_node_that_cannot_start_ends_with_one_and_the_reason(tmp_path: Path) -> None:
-    """The operator reads the refusal, no traceback."""
+def ended(folder: Path) -> tuple[int, str]:
+    """Run a node that cannot start; return its exit code and its last words."""
     done = subprocess.run(
-        [sys.executable, "-m", "nodes.node", str(tmp_path)],
+        [sys.executable, "-m", "nodes.node", str(folder)],
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
         check=False,
     )
-    assert done.returncode == 1
-    assert "qist node init" in json.loads(done.stderr)["message"]
+    return done.returncode, json.loads(done.stderr.splitlines()[-1])["message"]
+
+
+def test_node_that_cannot_start_ends_with_one_and_the_reason(tmp_path: Path) -> None:
+    """The operator reads the refusal, no traceback."""
+    code, words = ended(tmp_path)
+    assert code == 1
+    assert "qist node init" in words
+
+
+def test_node_whose_data_are_damaged_ends_with_four(tmp_path: Path) -> None:
+    """Whoever watches it need not read to know that starting it again mends nothing."""
+    network = make_network(tmp_path, members=TWO)
+    folder = network.members["BankMSP"].folder
+    Node.open(folder).close()
+    (segment,) = (folder / "ledger").rglob("*.seg")
+    segment.write_bytes(b"damaged!" + segment.read_bytes()[8:])
+    code, words = ended(folder)
+    assert code == 4, words
+    assert segment.name in words
+
+
+def test_node_whose_ledger_another_process_has_open_ends_with_three(tmp_path: Path) -> None:
+    """It may be started again when the other one is done."""
+    network = make_network(tmp_path, members=TWO)
+    folder = network.members["BankMSP"].folder
+    Node.open(folder).close()
+    ledger = ChannelLedger.open(folder / "ledger")
+    try:
+        code, words = ended(folder)
+    finally:
+        ledger.close()
+    assert code == 3, words

@@ -11,6 +11,7 @@ import pytest
 from fabric_protos.gateway import gateway_pb2
 from google.rpc import status_pb2
 
+import qist
 from chaincode.errors import ContractFault
 from ledger.errors import CorruptionError, Fatal, LedgerError, Refusal, Unavailable
 from network.errors import OrderingRefusal
@@ -19,6 +20,7 @@ from nodes.errors import (
     ChannelHalted,
     NodeError,
     TooManyRequests,
+    exit_code,
     grpc_status,
 )
 from nodes.rpc.concurrency import ConcurrencyLimit
@@ -147,3 +149,22 @@ async def test_concurrency_limit_refuses_one_call_too_many_and_frees_its_places(
         raise ZeroDivisionError
     await limit.idle()
     assert limit.at_work == 0
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ((), qist.OK),
+        ((Refusal("words"),), qist.REFUSED),
+        ((Unavailable("words"),), qist.UNAVAILABLE),
+        ((CorruptionError("words"),), qist.FATAL),
+        ((Unavailable("words"), Refusal("words")), qist.REFUSED),
+        ((Refusal("words"), Unavailable("words"), CorruptionError("words")), qist.FATAL),
+        ((LedgerError("words"),), qist.REFUSED),
+    ],
+)
+def test_exit_code_of_a_node_is_the_command_lines_for_the_worst_of_its_errors(
+    errors: tuple[LedgerError, ...], code: int
+) -> None:
+    """Damage counts more than a refusal, and a refusal more than what may be tried again."""
+    assert exit_code(errors) == code
