@@ -45,6 +45,11 @@ LARGEST_MESSAGE_BYTES: Final = 99 * 1024 * 1024
 """AbsoluteMaxBytes at most: a node's ports take no messages above 100 MiB, as those of Fabric's."""
 
 
+_UPDATE_BYTES: Final = 4 * 1024
+_SIGNATURE_BYTES: Final = 2 * 1024
+"""Of an update without content, with its headers; and of one signature with its certificate."""
+
+
 def make_configuration(
     current: ChannelConfiguration, envelope: bytes, signer: SigningIdentity, now: datetime
 ) -> bytes:
@@ -107,6 +112,7 @@ def verify_orderable(current: ChannelConfiguration, following: ChannelConfigurat
             f"AbsoluteMaxBytes of {following.batch.absolute_max_bytes} cannot be carried between "
             f"nodes: set it to at most {LARGEST_MESSAGE_BYTES}"
         )
+    _verify_room_for_configurations(following)
     if not following.orderer_endpoints:
         raise ConfigurationError(
             "the update leaves the channel without an orderer endpoint: keep that of the node "
@@ -116,6 +122,24 @@ def verify_orderable(current: ChannelConfiguration, following: ChannelConfigurat
         _verify_consenters_are_nodes(following)
     elif following.orderer_endpoints[0] != current.orderer_endpoints[0]:
         _verify_is_node(following, following.orderer_endpoints[0])
+
+
+def _verify_room_for_configurations(following: ChannelConfiguration) -> None:
+    """Check that another configuration as large as this one may be ordered under it.
+
+    An envelope of type CONFIG holds the whole configuration and the update with the signatures of
+    members' admins; without room for it nobody could ever raise the limit again.
+    """
+    size = following.config.ByteSize()
+    members = following.organisations.keys() | set(following.orderer_organisations)
+    least = size + _UPDATE_BYTES + _SIGNATURE_BYTES * (len(members) + 1)
+    if following.batch.absolute_max_bytes < least:
+        raise ConfigurationError(
+            f"AbsoluteMaxBytes of {following.batch.absolute_max_bytes} would let no further "
+            f"configuration be ordered: this one has {size} bytes, and with an update that all "
+            f"{len(members)} members sign it needs {least}; set it to at least that, better to "
+            "several times as much"
+        )
 
 
 def _verify_own_rights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
@@ -27,6 +28,8 @@ from tests.support.updates import Edit, config_envelope_of, signed_update
 
 BANK, PTA = Member("BankMSP"), Member("PtaMSP")
 ADMINS = [each.identity("admin", "admin") for each in (BANK, PTA)]
+TOO_SMALL = 2**14
+"""Bytes; in the configuration it takes as many as what just fits."""
 PATIENT = BatchParameters(500, 1_000_000, 1_000_000, 3600.0)
 
 
@@ -272,6 +275,10 @@ def endpoint(address: str) -> Edit:
             "cannot be carried between nodes",
         ),
         (
+            batch_size(absolute_max_bytes=TOO_SMALL, preferred_max_bytes=1),
+            "would let no further configuration be ordered",
+        ),
+        (
             lambda config: edits.set_capability(config, "orderer", "V2_0,V9_9"),
             "demands the orderer capabilities",
         ),
@@ -306,22 +313,52 @@ async def test_refusal_repeats_no_name_without_end(ordering) -> None:
     assert len(refused.value.info) < 2200
 
 
+async def with_least_room(ordering: Ordering) -> int:
+    """Set the smallest limit under which another configuration may be ordered; return it."""
+    small = batch_size(absolute_max_bytes=TOO_SMALL, preferred_max_bytes=1)
+    with pytest.raises(OrderingRefusal, match="no further configuration") as refused:
+        await ordering.engine.submit(ordering.update(small))
+    words = re.search(r"needs (\d+); set it to at least that", refused.value.info)
+    assert words is not None
+    least = int(words[1])
+    just = batch_size(absolute_max_bytes=least, preferred_max_bytes=1)
+    await ordering.engine.submit(ordering.update(just))
+    return least
+
+
 async def test_update_that_is_too_large_as_a_configuration_is_refused(ordering) -> None:
     """What goes into the block must keep the limit too."""
-    await ordering.engine.submit(
-        ordering.update(batch_size(absolute_max_bytes=30_000, preferred_max_bytes=30_000))
-    )
-    naya = [Member("NayaMSP"), Member("PuraniMSP"), Member("TeesriMSP")]
-
-    def edit(config: Any) -> None:
-        for member in naya:
-            edits.add_member(config, member.spec())
-
-    sent = ordering.update(edit)
-    assert len(sent) < 30_000
+    least = await with_least_room(ordering)
+    # The signatures of an update go into the block with it.
+    sent = ordering.update(batch_size(preferred_max_bytes=2), ADMINS * 8)
+    assert len(sent) < least
     with pytest.raises(OrderingRefusal) as refused:
         await ordering.engine.submit(sent)
     assert refused.value.status == 413
+
+
+async def test_limit_that_leaves_room_for_one_configuration_can_be_raised(ordering) -> None:
+    """An update that all members sign is ordered under the smallest limit there may be."""
+    least = await with_least_room(ordering)
+    with pytest.raises(OrderingRefusal, match="no further configuration"):
+        await ordering.engine.submit(ordering.update(batch_size(absolute_max_bytes=least - 1)))
+    await ordering.engine.submit(ordering.update(batch_size(absolute_max_bytes=10 * least)))
+    assert ordering.sink.configuration.batch.absolute_max_bytes == 10 * least
+
+
+async def test_member_for_whom_there_is_too_little_room_joins_after_the_limit(ordering) -> None:
+    """The larger configuration must fit another time, too."""
+    least = await with_least_room(ordering)
+    naya = Member("NayaMSP")
+
+    def joins(config: Any) -> None:
+        edits.add_member(config, naya.spec())
+
+    with pytest.raises(OrderingRefusal, match="no further configuration"):
+        await ordering.engine.submit(ordering.update(joins))
+    await ordering.engine.submit(ordering.update(batch_size(absolute_max_bytes=10 * least)))
+    await ordering.engine.submit(ordering.update(joins))
+    assert "NayaMSP" in ordering.sink.configuration.organisations
 
 
 async def test_engine_that_no_longer_orders_makes_no_further_block(ordering, one_at_a_time) -> None:

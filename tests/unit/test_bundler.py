@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from network.ordering.cometbft.bundles.bundle import BundleCode, BundleKind, lim
 from network.ordering.cometbft.bundles.making import LIFETIME
 from network.ordering.cometbft.bundles.submission import ATTEMPTS, UNDER_WAY
 from network.ordering.reconfiguration import make_configuration
-from tests.support.bundles import BATCH, client_of, comet_channel, envelopes, node_of
+from tests.support.bundles import BATCH, channel_of, client_of, comet_channel, envelopes, node_of
 from tests.support.consenters import four_members
 from tests.support.members import NOW, signed_envelope
 from tests.support.scripted_comet import DEADLINE_S, ScriptedComet
@@ -40,6 +41,16 @@ async def comet() -> AsyncIterator[ScriptedComet]:
 async def eager() -> AsyncIterator[ScriptedComet]:
     """Given each bundle again and again."""
     made = ScriptedComet(comet_channel(), again_s=0.02)
+    made.bundler.start()
+    yield made
+    await made.bundler.stop()
+
+
+@pytest.fixture
+async def roomy() -> AsyncIterator[ScriptedComet]:
+    """Whose bundles are as large as a block may be."""
+    batch = replace(BATCH, preferred_max_bytes=BATCH.absolute_max_bytes)
+    made = ScriptedComet(channel_of(four_members(), batch=batch), again_s=NEVER_S)
     made.bundler.start()
     yield made
     await made.bundler.stop()
@@ -459,17 +470,17 @@ async def test_configuration_of_another_member_overtakes_one_under_way(comet) ->
     await unavailable(theirs[0], definite=False)
 
 
-async def test_new_configuration_ends_what_it_forbids_and_nothing_else(comet) -> None:
+async def test_new_configuration_ends_what_it_forbids_and_nothing_else(roomy) -> None:
     """A bundle under way holds an envelope that is no longer admitted: nobody can know."""
-    before = comet.chain.configuration
-    small, large = envelopes(1), envelopes(1, size=9000)
+    comet, before = roomy, roomy.chain.configuration
+    small, large = envelopes(1), envelopes(1, size=57_000)
     tasks = submit(comet, small[0])
     await comet.taken(1)
     untouched = comet.pool[0]
     tasks += submit(comet, *large, *envelopes(19, MAKER))
     await comet.taken(2)
     doomed = comet.pool[1]
-    limits = b"\x08\x14\x10\xa8\x46\x18\xa8\x46"  # AbsoluteMaxBytes and preferred 9000
+    limits = b"\x08\x14\x10\xa8\xbd\x03\x18\xa8\xbd\x03"  # AbsoluteMaxBytes and preferred 57000
     made = make_configuration(before, update_of(before, limits, "BatchSize"), node_of(BANK), NOW)
     comet.configure(made)
     comet.pool.remove(doomed)
