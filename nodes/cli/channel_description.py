@@ -25,9 +25,12 @@
     consensus = "BankMSP/consensus"   # of a consenter: its cert.pem and p2p-cert.pem
     consensus_address = "bank.example:7052"   # and where the others' consensus reaches its own
 
-Paths are relative to the folder of the file. The same description, folders and time give the same
-configuration. Consenters are numbered in the order of the members. Absent: changes of a running
-channel.
+Paths are relative to the folder of the file. The same description and folders give the same
+configuration; the block around it is another one each time, even at the same time, since its nonce
+is random: a channel that is made again is another channel, for which nothing counts that was signed
+in the first one's consensus. So one member makes the block, and all compare its header hash.
+
+Consenters are numbered in the order of the members. Absent: changes of a running channel.
 """
 
 from __future__ import annotations

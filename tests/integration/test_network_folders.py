@@ -17,6 +17,7 @@ from clients.gateway.profile import load_profile
 from ledger.errors import Refusal
 from network.configuration import ChannelConfiguration
 from nodes.cli import network_folder
+from nodes.cli.channels import create_channel
 from nodes.cli.members_description import USUAL_MEMBERS, MembersDescription, NetworkMember
 from nodes.cli.network_folder import NetworkFolder, create_network
 from nodes.cli.node_folder import load_genesis
@@ -49,6 +50,19 @@ def test_network_has_every_file_of_every_member(network: NetworkFolder) -> None:
             assert (own / "node" / part).is_file(), part
         assert (own / "node" / "contracts").is_dir()
         assert load_configuration(own / "node").msp_id == member
+
+
+def test_channel_made_again_has_the_configuration_in_another_block(
+    network: NetworkFolder, tmp_path: Path
+) -> None:
+    """Even at the same time: what was signed on the one means nothing on the other."""
+    description = network.path / "channel" / "channel.toml"
+    timed = description.with_name("timed.toml")
+    timed.write_text("time = 2026-01-01T00:00:00Z\n" + description.read_text())
+    one, other = (create_channel(timed, tmp_path / name) for name in ("one", "other"))
+    configurations = [ChannelConfiguration.from_block(each).config for each in (one, other)]
+    assert configurations[0] == configurations[1]
+    assert one.header.hash() != other.header.hash()
 
 
 def test_network_keeps_every_secret_to_its_owner(network: NetworkFolder) -> None:
