@@ -47,6 +47,7 @@ from network.configuration.values import target_of
 from network.msp import SigningIdentity
 from network.ordering.ports import OrderingEngine
 from network.tls import OwnTls
+from nodes.allocator import keep_few_heaps
 from nodes.channel import Channel, LedgerOpener
 from nodes.clock import CLOCK_FILE, Clock, ClockRefusal, RealClock, RehearsalClock
 from nodes.committer.signatures import SignaturePool
@@ -392,6 +393,7 @@ def run(folder: Path, *, open_ledger: LedgerOpener = ChannelLedger.open) -> int:
         folder: of the node.
         open_ledger: how its ledger is opened; a test listens to the write steps by it.
     """
+    keep_few_heaps()
     start_logging(folder.resolve().name, "info")
     ended_by: list[LedgerError] = []
     try:
