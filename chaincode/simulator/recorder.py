@@ -21,10 +21,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
-
 from ledger.state.version import Version
-from ledger.transactions.private import PrivateWrite, encode_tx_private
+from ledger.transactions.private import (
+    PrivateRWSet,
+    PrivateWrite,
+    encode_private_rwset,
+    encode_tx_private,
+)
 from ledger.transactions.rwset import (
     CollectionRWSet,
     HashedMetadataWrite,
@@ -114,17 +117,17 @@ class CollectionRecord:
         """Return the marshalled `KVRWSet` of the plain writes; empty without one."""
         if not self.is_writing():
             return b""
-        write = kv_rwset_pb2.KVWrite
-        raw: bytes = kv_rwset_pb2.KVRWSet(
-            writes=[
-                write(key=key, is_delete=not value, value=value)
-                for key, (value, _purges) in sorted(self.writes.items())
-            ],
-            metadata_writes=[
-                kv_rwset_pb2.KVMetadataWrite(key=key) for key in sorted(self.metadata_writes)
-            ],
-        ).SerializeToString()
-        return raw
+        return encode_private_rwset(
+            PrivateRWSet(
+                tuple(
+                    [
+                        KVWrite(key, not value, value)
+                        for key, (value, _purges) in sorted(self.writes.items())
+                    ]
+                ),
+                tuple(sorted(self.metadata_writes)),
+            )
+        )
 
     def rwset(self, collection: str, private: bytes) -> CollectionRWSet | None:
         """Return what was recorded, in hashes; None if only ranges were read.

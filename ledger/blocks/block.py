@@ -17,6 +17,7 @@ from fabric_protos.common import common_pb2
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from ledger.errors import BlockError
+from ledger.varints import encode_varint
 
 METADATA_ENTRIES = 5
 """Entries of a block's metadata in Fabric 2 and later: SIGNATURES … COMMIT_HASH."""
@@ -131,6 +132,17 @@ class Block:
         )
 
     def encode(self) -> bytes:
-        """Return the marshalled ``common.Block``."""
-        raw: bytes = self.to_message().SerializeToString()
-        return raw
+        """Return the marshalled ``common.Block``; what it holds is copied once."""
+        header: bytes = common_pb2.BlockHeader(
+            number=self.header.number,
+            previous_hash=self.header.previous_hash,
+            data_hash=self.header.data_hash,
+        ).SerializeToString()
+        parts = [b"\x0a", encode_varint(len(header)), header]
+        # BlockData and BlockMetadata are lists of bytes, both in their field 1.
+        for tag, entries in ((b"\x12", self.data), (b"\x1a", self.metadata)):
+            fields = [
+                part for each in entries for part in (b"\x0a", encode_varint(len(each)), each)
+            ]
+            parts += (tag, encode_varint(sum(map(len, fields))), *fields)
+        return b"".join(parts)

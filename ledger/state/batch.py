@@ -6,7 +6,7 @@ nothing else; so a state rebuilt from the blocks is the same to the byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ledger.blocks.block import Block
 from ledger.blocks.segments import Location
@@ -16,19 +16,21 @@ from ledger.state.keys import (
     METADATA_USE,
     SAVEPOINT,
     encode_entry,
+    encode_head,
     encode_location,
     encode_number,
     encode_savepoint,
     encode_transaction,
     hashed_prefix,
-    history_key,
+    history_keys,
     number_key,
     public_prefix,
     transaction_key,
 )
+from ledger.state.version import Version
 from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import ENDORSER_TRANSACTION, ParsedTransaction
-from ledger.validation.updates import BlockUpdates
+from ledger.validation.updates import BlockUpdates, Update
 
 Put = tuple[bytes, bytes]
 
@@ -44,29 +46,30 @@ class BlockBatch:
         """Add what block *number* changes: state, history, use of metadata, expiry."""
         puts = self.puts
         for namespace, changed in updates.public():
-            prefix = public_prefix(namespace)
-            for update in changed.values():
-                if update.value is None:
-                    self.deletes.append(prefix + update.key)
-                else:
-                    puts.append((prefix + update.key, encode_entry(update)))
+            self._add_entries(public_prefix(namespace), changed.values())
         for namespace, collection, hashed in updates.hashed():
-            prefix = hashed_prefix(namespace, collection)
-            for update in hashed.values():
-                if update.value is None:
-                    self.deletes.append(prefix + update.key)
-                else:
-                    puts.append((prefix + update.key, encode_entry(update)))
-        puts.extend(
-            [
-                (history_key(namespace, key, number, tx_num), b"")
-                for namespace, key, tx_num in updates.history
-            ]
-        )
+            self._add_entries(hashed_prefix(namespace, collection), hashed.values())
+        for namespace, tx_num, keys in updates.history:
+            puts.extend([(key, b"") for key in history_keys(namespace, keys, number, tx_num)])
         for namespace in updates.namespaces_with_new_metadata():
             puts.append((METADATA_USE + namespace.encode(), b""))
         puts.extend((key, b"") for key in expiry.scheduled)
         self.deletes.extend(expiry.removed)
+
+    def _add_entries(self, prefix: bytes, changed: Iterable[Update]) -> None:
+        puts = self.puts
+        version: Version | None = None
+        head = b""
+        for update in changed:
+            if update.value is None:
+                self.deletes.append(prefix + update.key)
+            elif update.metadata:
+                puts.append((prefix + update.key, encode_entry(update)))
+            else:
+                if update.version is not version:
+                    version = update.version
+                    head = encode_head(version)
+                puts.append((prefix + update.key, head + update.value))
 
     def add_transactions(
         self,

@@ -36,6 +36,7 @@ and they would be compacted again and again, to speed up a query that auditors m
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from functools import lru_cache, partial
 
 from ledger.blocks.segments import Location, Position
@@ -118,13 +119,15 @@ def history_prefix(namespace: str) -> bytes:
 
 def history_key(namespace: str, key: bytes, block_num: int, tx_num: int) -> bytes:
     """Return the history key of one write."""
-    place = block_num << TX_NUM_BITS | tx_num
-    return b"%b%b%b%b" % (
-        history_prefix(namespace),
-        _U32.pack(len(key)),
-        key,
-        _U64.pack(_ALL_BITS ^ place),
-    )
+    return history_keys(namespace, (key,), block_num, tx_num)[0]
+
+
+def history_keys(namespace: str, keys: Iterable[bytes], block_num: int, tx_num: int) -> list[bytes]:
+    """Return the history keys of what one transaction writes in a namespace."""
+    prefix = history_prefix(namespace)
+    place = _U64.pack(_ALL_BITS ^ (block_num << TX_NUM_BITS | tx_num))
+    length = _U32.pack
+    return [b"%b%b%b%b" % (prefix, length(len(key)), key, place) for key in keys]
 
 
 def history_of(namespace: str, key: bytes) -> bytes:
@@ -138,14 +141,19 @@ def decode_history_version(history: bytes) -> Version:
     return Version(place >> TX_NUM_BITS, place & _TX_NUM_MASK)
 
 
+def encode_head(version: Version) -> bytes:
+    """Return what stands before the value of an entry without metadata."""
+    return _ENTRY.pack(version.block_num << TX_NUM_BITS | version.tx_num, 0)
+
+
 def encode_entry(update: Update) -> bytes:
     """Return the stored form of an entry that is not a delete."""
-    _, value, (block_num, tx_num), metadata = update
+    _, value, version, metadata = update
     assert value is not None
-    place = block_num << TX_NUM_BITS | tx_num
-    if metadata:
-        return _METADATA_ENTRY.pack(place, 1, len(metadata)) + metadata + value
-    return _ENTRY.pack(place, 0) + value
+    if not metadata:
+        return encode_head(version) + value
+    place = version.block_num << TX_NUM_BITS | version.tx_num
+    return _METADATA_ENTRY.pack(place, 1, len(metadata)) + metadata + value
 
 
 def decode_entry(raw: bytes) -> VersionedValue:

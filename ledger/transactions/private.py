@@ -29,6 +29,7 @@ from fabric_protos.ledger.rwset.kvrwset import kv_rwset_pb2
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from ledger.errors import DecodeError
+from ledger.transactions.marshal import encode_writes
 from ledger.transactions.rwset import CollectionRWSet, KVWrite, TxRWSet
 
 MAX_PRIVATE_BYTES = 64 * 1024 * 1024
@@ -199,11 +200,7 @@ def decode_private_rwset(raw: bytes) -> PrivateRWSet:
 
 def encode_private_rwset(rwset: PrivateRWSet) -> bytes:
     """Marshal private writes as ``kvrwset.KVRWSet``, in the order they have."""
-    raw: bytes = kv_rwset_pb2.KVRWSet(
-        writes=[
-            kv_rwset_pb2.KVWrite(key=key, is_delete=is_delete, value=value)
-            for key, is_delete, value in rwset.writes
-        ],
-        metadata_writes=[kv_rwset_pb2.KVMetadataWrite(key=key) for key in rwset.metadata_keys],
+    metadata: bytes = kv_rwset_pb2.KVRWSet(
+        metadata_writes=[kv_rwset_pb2.KVMetadataWrite(key=key) for key in rwset.metadata_keys]
     ).SerializeToString()
-    return raw
+    return encode_writes(rwset.writes) + metadata

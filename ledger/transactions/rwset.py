@@ -27,6 +27,12 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from ledger.errors import DecodeError
 from ledger.state.version import Version
+from ledger.transactions.marshal import (
+    encode_hashed_reads,
+    encode_hashed_writes,
+    encode_reads,
+    encode_writes,
+)
 
 _HASH_OF_NOTHING = hashlib.sha256(b"").digest()
 
@@ -284,17 +290,6 @@ def find_write(raw: bytes, namespace: str, key: str) -> KVWrite | None:
     return found
 
 
-def _encode_version(version: Version | None) -> kv_rwset_pb2.Version | None:
-    if version is None:
-        return None
-    return kv_rwset_pb2.Version(block_num=version.block_num, tx_num=version.tx_num)
-
-
-def _encode_reads(reads: Sequence[KVRead]) -> list[kv_rwset_pb2.KVRead]:
-    message = kv_rwset_pb2.KVRead
-    return [message(key=key, version=_encode_version(version)) for key, version in reads]
-
-
 def _encode_entries(
     entries: Sequence[tuple[str, bytes]],
 ) -> list[kv_rwset_pb2.KVMetadataEntry]:
@@ -306,7 +301,7 @@ def _encode_range_query(query: RangeQuery) -> kv_rwset_pb2.RangeQueryInfo:
         start_key=query.start_key, end_key=query.end_key, itr_exhausted=query.exhausted
     )
     if query.raw_reads is not None:
-        info.raw_reads.kv_reads.extend(_encode_reads(query.raw_reads))
+        info.raw_reads.MergeFromString(encode_reads(query.raw_reads))
         info.raw_reads.SetInParent()
     elif query.merkle is not None:
         info.reads_merkle_hashes.max_degree = query.merkle.max_degree
@@ -316,20 +311,7 @@ def _encode_range_query(query: RangeQuery) -> kv_rwset_pb2.RangeQueryInfo:
 
 
 def _encode_collection(each: CollectionRWSet) -> rwset_pb2.CollectionHashedReadWriteSet:
-    hashed = kv_rwset_pb2.HashedRWSet(
-        hashed_reads=[
-            kv_rwset_pb2.KVReadHash(key_hash=read.key_hash, version=_encode_version(read.version))
-            for read in each.hashed_reads
-        ],
-        hashed_writes=[
-            kv_rwset_pb2.KVWriteHash(
-                key_hash=write.key_hash,
-                is_delete=write.is_delete,
-                value_hash=write.value_hash,
-                is_purge=write.is_purge,
-            )
-            for write in each.hashed_writes
-        ],
+    metadata = kv_rwset_pb2.HashedRWSet(
         metadata_writes=[
             kv_rwset_pb2.KVMetadataWriteHash(
                 key_hash=write.key_hash, entries=_encode_entries(write.entries)
@@ -339,28 +321,37 @@ def _encode_collection(each: CollectionRWSet) -> rwset_pb2.CollectionHashedReadW
     )
     return rwset_pb2.CollectionHashedReadWriteSet(
         collection_name=each.collection,
-        hashed_rwset=hashed.SerializeToString(),
+        hashed_rwset=b"".join(
+            (
+                encode_hashed_reads(each.hashed_reads),
+                encode_hashed_writes(each.hashed_writes),
+                metadata.SerializeToString(),
+            )
+        ),
         pvt_rwset_hash=each.pvt_rwset_hash,
     )
 
 
 def _encode_namespace(each: NamespaceRWSet) -> rwset_pb2.NsReadWriteSet:
-    write = kv_rwset_pb2.KVWrite
-    public = kv_rwset_pb2.KVRWSet(
-        reads=_encode_reads(each.reads),
-        range_queries_info=[_encode_range_query(query) for query in each.range_queries],
-        writes=[
-            write(key=key, is_delete=is_delete, value=value)
-            for key, is_delete, value in each.writes
-        ],
+    ranges = kv_rwset_pb2.KVRWSet(
+        range_queries_info=[_encode_range_query(query) for query in each.range_queries]
+    )
+    metadata = kv_rwset_pb2.KVRWSet(
         metadata_writes=[
             kv_rwset_pb2.KVMetadataWrite(key=key, entries=_encode_entries(entries))
             for key, entries in each.metadata_writes
-        ],
+        ]
     )
     return rwset_pb2.NsReadWriteSet(
         namespace=each.namespace,
-        rwset=public.SerializeToString(),
+        rwset=b"".join(
+            (
+                encode_reads(each.reads),
+                ranges.SerializeToString(),
+                encode_writes(each.writes),
+                metadata.SerializeToString(),
+            )
+        ),
         collection_hashed_rwset=[_encode_collection(each) for each in each.collections],
     )
 

@@ -21,15 +21,8 @@ from collections.abc import Iterable, Sequence
 
 from ledger.state.version import Version, encode_version
 from ledger.transactions.codes import TxValidationCode
-from ledger.validation.ranges import encode_varint
 from ledger.validation.updates import UpdateEntry
-
-# Lengths of keys, values and entries; nearly all are below this.
-_VARINTS = [encode_varint(number) for number in range(4096)]
-
-
-def _varint(number: int) -> bytes:
-    return _VARINTS[number] if number < 4096 else encode_varint(number)
+from ledger.varints import encode_varint
 
 
 def compute_commit_hash(
@@ -43,32 +36,36 @@ def compute_commit_hash(
         previous: commit hash of the block before; empty for block 1.
     """
     parts = [encode_varint(len(codes)), bytes(codes)]
-    namespace = collection = ""
+    last_namespace = last_collection = ""
     last_version: Version | None = None
     version_field = b""
-    for entry in entries:
-        if not entry.namespace:
+    for namespace, collection, (key, value, version, _) in entries:
+        if not namespace:
             continue
         head = b""
-        if entry.namespace != namespace:
-            namespace, collection = entry.namespace, ""
-            name = namespace.encode()
-            head = b"\x0a%b%b" % (_varint(len(name)), name)
-        if entry.collection != collection:
-            collection = entry.collection
-            name = collection.encode()
-            head += b"\x12%b%b" % (_varint(len(name)), name)
-        key, value, version, _ = entry.update
-        if version != last_version:
+        if namespace != last_namespace:
+            last_namespace, last_collection = namespace, ""
+            head = _field(b"\x0a", namespace.encode())
+        if collection != last_collection:
+            last_collection = collection
+            head += _field(b"\x12", collection.encode())
+        if version is not last_version:
             last_version = version
-            encoded = encode_version(version)
-            version_field = b"\x32%b%b" % (_varint(len(encoded)), encoded)
-        name = b"\x1a%b%b" % (_varint(len(key)), key) if key else b""
+            version_field = _field(b"\x32", encode_version(version))
+        if key:
+            head += b"\x1a%b%b" % (encode_varint(len(key)), key)
         if value is None:
-            body = b"%b%b\x20\x01%b" % (head, name, version_field)
+            body = b"%b\x20\x01%b" % (head, version_field)
+            parts.append(_field(b"\x0a", body))
         else:
-            body = b"%b%b\x2a%b%b%b" % (head, name, _varint(len(value)), value, version_field)
-        parts.append(b"\x0a%b" % _varint(len(body)))
-        parts.append(body)
+            length = encode_varint(len(value))
+            size = len(head) + len(length) + len(value) + len(version_field) + 1
+            parts.append(
+                b"\x0a%b%b\x2a%b%b%b" % (encode_varint(size), head, length, value, version_field)
+            )
     parts.append(previous)
     return hashlib.sha256(b"".join(parts)).digest()
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    return b"%b%b%b" % (tag, encode_varint(len(content)), content)

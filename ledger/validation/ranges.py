@@ -18,38 +18,13 @@ import hashlib
 from collections.abc import Iterator
 
 from ledger.state.version import Version
+from ledger.transactions.marshal import encode_reads
 from ledger.transactions.rwset import KVRead, MerkleSummary, RangeQuery
 from ledger.validation.ports import CommittedState
 from ledger.validation.updates import BlockUpdates
 
 MAX_DEGREE = 50
 """Results recorded one by one, and hashes of a level, at most (Fabric's default)."""
-
-
-def encode_varint(number: int) -> bytes:
-    """Return *number* (0 ≤ number < 2**64) as a protobuf base-128 varint."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _field(tag: int, content: bytes) -> bytes:
-    return b"%c%b%b" % (tag, encode_varint(len(content)), content)
-
-
-def _encode_read(key: str, version: Version) -> bytes:
-    """Return one ``kv_reads`` element of ``kvrwset.QueryReads``; zeros are left out."""
-    block_num, tx_num = version
-    height = b""
-    if block_num:
-        height += b"\x08" + encode_varint(block_num)
-    if tx_num:
-        height += b"\x10" + encode_varint(tx_num)
-    name = key.encode()
-    return _field(0x0A, (_field(0x0A, name) if name else b"") + _field(0x12, height))
 
 
 class _Tree:
@@ -107,8 +82,8 @@ class RangeResults:
 
     def _hash_pending(self) -> None:
         digest = hashlib.sha256()
-        for key, version in self._pending:
-            digest.update(_encode_read(key, version or Version(0, 0)))
+        # One after another they are the `kv_reads` of a ``kvrwset.QueryReads``.
+        digest.update(encode_reads([(key, v or Version(0, 0)) for key, v in self._pending]))
         self._pending.clear()
         self._tree.add(digest.digest())
 

@@ -17,7 +17,7 @@ Source: Fabric, core/ledger/kvledger/txmgmt/validation/tx_ops.go and types.go.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -58,16 +58,15 @@ class UpdateEntry(NamedTuple):
     update: Update
 
 
-class HistoryMark(NamedTuple):
-    """One write of a public key by a valid transaction; the value is found in the block."""
+class HistoryMarks(NamedTuple):
+    """What a valid transaction writes to public keys; the values are found in the block."""
 
     namespace: str
-    key: bytes
     tx_num: int
+    keys: list[bytes]
 
 
 _update = partial(tuple.__new__, Update)
-_history_mark = partial(tuple.__new__, HistoryMark)
 
 
 @dataclass(slots=True)
@@ -111,7 +110,7 @@ class BlockUpdates:
         self._namespaces: dict[str, NamespaceUpdates] = {}
         self._marks: dict[str, dict[str, Mark | None]] = {}
         self._hashed: dict[tuple[str, str], dict[bytes, VersionedValue | None]] = {}
-        self.history: list[HistoryMark] = []
+        self.history: list[HistoryMarks] = []
 
     def of(self, namespace: str) -> NamespaceUpdates:
         """Return what has changed in *namespace* so far; not to be changed by the caller."""
@@ -198,22 +197,27 @@ class BlockUpdates:
         self, rwset: NamespaceRWSet, updates: NamespaceUpdates, version: Version
     ) -> None:
         """Apply writes of values alone, each key once: nearly every transaction there is."""
-        namespace = rwset.namespace
-        tx_num = version.tx_num
+        namespace, writes = rwset.namespace, rwset.writes
         public = updates.public
-        history = self.history
-        marks: Mapping[str, Mark | None] = {}
-        if updates.has_metadata or self._state.has_metadata(namespace):
-            marks = self.committed_marks(namespace, [write.key for write in rwset.writes])
-        for key, is_delete, value in rwset.writes:
-            name = key.encode()
-            history.append(_history_mark((namespace, name, tx_num)))
+        if writes:
+            self._note_history(rwset, version)
+        if not (updates.has_metadata or self._state.has_metadata(namespace)):
+            for key, is_delete, value in writes:
+                kept = None if is_delete else value or None
+                public[key] = _update((key.encode(), kept, version, b""))
+            return
+        marks = self.committed_marks(namespace, [write.key for write in writes])
+        for key, is_delete, value in writes:
             if is_delete or not value:
-                public[key] = _update((name, None, version, b""))
+                public[key] = _update((key.encode(), None, version, b""))
             else:
                 latest = public.get(key) or marks.get(key)
                 metadata = latest.metadata if latest is not None else b""
-                public[key] = _update((name, value, version, metadata))
+                public[key] = _update((key.encode(), value, version, metadata))
+
+    def _note_history(self, rwset: NamespaceRWSet, version: Version) -> None:
+        keys = [key.encode() for key, _, _ in rwset.writes]
+        self.history.append(HistoryMarks(rwset.namespace, version.tx_num, keys))
 
     def _apply_composed(
         self, rwset: NamespaceRWSet, updates: NamespaceUpdates, version: Version
@@ -221,9 +225,10 @@ class BlockUpdates:
         """Apply writes of values and metadata, keys possibly named more than once."""
         namespace = rwset.namespace
         operations = _Operations[str]()
+        if rwset.writes:
+            self._note_history(rwset, version)
         for write in rwset.writes:
             operations.write(write.key, write.deletes, write.value)
-            self.history.append(HistoryMark(namespace, write.key.encode(), version.tx_num))
         for key, entries in rwset.metadata_writes:
             operations.write_metadata(key, entries)
         for key, operation in operations.by_key.items():

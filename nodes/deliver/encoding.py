@@ -17,7 +17,7 @@ from fabric_protos.peer import events_pb2
 
 from ledger.transactions.parse import ENDORSER_TRANSACTION
 from ledger.transactions.private import TxPrivate, encode_tx_private
-from ledger.validation.ranges import encode_varint
+from ledger.varints import encode_varint
 from nodes.committer.outcome import CommittedBlock, CommittedTransaction
 
 __all__ = [

@@ -49,8 +49,9 @@ def test_judgement_of_blocks_equals_running_them_again(
         assert list(again.updates.entries()) == list(judged.updates.entries())
         _verify_updates(judged.updates, before, world)
         assert [
-            (mark.namespace, mark.key.decode(), Version(block_num, mark.tx_num))
-            for mark in judged.updates.history
+            (marks.namespace, key.decode(), Version(block_num, marks.tx_num))
+            for marks in judged.updates.history
+            for key in marks.keys
         ] == [(ns, key, version) for ns, key, version, *_ in world.writes[len(before.writes) :]]
         worlds.append(world)
 

@@ -24,7 +24,7 @@ from fabric_protos.peer.lifecycle import chaincode_definition_pb2, db_pb2
 from ledger.blocks.block import Block, BlockHeader, compute_data_hash
 from ledger.blocks.metadata import LAST_CONFIG, SIGNATURES, TRANSACTIONS_FILTER
 from ledger.transactions.rwset import KVRead, KVWrite, NamespaceRWSet, TxRWSet, encode_tx_rwset
-from ledger.validation.ranges import encode_varint
+from ledger.varints import encode_varint
 from network.configuration import ChannelConfiguration, config_of_block
 from network.configuration.channel import Consenter
 from network.configuration.difference import compute_update

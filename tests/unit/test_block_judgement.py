@@ -30,8 +30,9 @@ from ledger.transactions.rwset import (
 from ledger.validation.commit_hash import compute_commit_hash
 from ledger.validation.duplicates import mark_duplicates
 from ledger.validation.judgement import CONFIG_KEY, Judgement, judge_block
-from ledger.validation.ranges import RangeResults, encode_varint
+from ledger.validation.ranges import RangeResults
 from ledger.validation.updates import BlockUpdates
+from ledger.varints import encode_varint
 from tests.support.naive_world import NaiveWorld
 
 VALID = TxValidationCode.VALID

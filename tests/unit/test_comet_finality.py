@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.validation.ranges import encode_varint
+from ledger.varints import encode_varint
 from network.errors import FinalityError
 from network.ordering.cometbft.finality.finality import (
     decode_record,

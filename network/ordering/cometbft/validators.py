@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from ledger.validation.ranges import encode_varint
+from ledger.varints import encode_varint
 from network.configuration import ChannelConfiguration
 from network.configuration.channel import Consenter
 from network.configuration.consenters import COMETBFT, consensus_key, link_key

@@ -41,7 +41,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import BytesValue, Int64Value, StringValue
 
-from ledger.validation.ranges import encode_varint
+from ledger.varints import encode_varint
 from network.errors import FinalityError, SignatureError
 from network.ordering.cometbft.finality.vote_signature import SIGNATURE_BYTES, verify_vote_signature
 from network.ordering.cometbft.messages import types_pb2, validator_pb2
