@@ -61,11 +61,20 @@ def _text_of_time(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+# Looking for circles takes as long as encoding; one shows at Python's limit of recursion.
 _encode = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=False,
+    allow_nan=False,
+    check_circular=False,
+    default=_plain,
 ).encode
 
 
 def encode_json(value: object) -> bytes:
     """Return *value* as canonical JSON: what state values and results are made of."""
-    return _encode(value).encode("utf-8")
+    try:
+        return _encode(value).encode("utf-8")
+    except RecursionError:
+        raise ContractDefinitionError("a value that holds itself has no JSON form") from None

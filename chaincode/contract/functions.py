@@ -161,13 +161,17 @@ def _argument_decoder(name: str, annotation: Any) -> tuple[Decode, bool]:
     base = typing.get_args(annotation)[0] if _is_annotated(annotation) else annotation
     decode = decoder_of(annotation)
     if base is str:
+        is_unbounded = decode is decoder_of(str)
 
         def from_text(raw: bytes) -> Any:
             try:
                 text = raw.decode("utf-8")
             except UnicodeDecodeError:
                 raise ArgumentRefusal(f"argument {name}", "must be UTF-8", "") from None
-            return decode_text(decode, text, name)
+            if is_unbounded and len(text) <= MAX_TEXT:
+                return text
+            # Bounds are the decoder's business; it takes the value that JSON would have held.
+            return decode_with(lambda _parsed: decode(text), b"null", f"argument {name}")
 
         return from_text, True
 
@@ -181,14 +185,6 @@ def _argument_decoder(name: str, annotation: Any) -> tuple[Decode, bool]:
 
 def _is_annotated(annotation: Any) -> bool:
     return typing.get_origin(annotation) is typing.Annotated
-
-
-def decode_text(decode: Decode, text: str, name: str) -> Any:
-    """Check a plain text against its declared bounds."""
-    if len(text) <= MAX_TEXT and decode is decoder_of(str):
-        return text
-    # Bounds are the decoder's business, and it takes the value that JSON would have held.
-    return decode_with(lambda _parsed: decode(text), b"null", f"argument {name}")
 
 
 class CompiledContract:

@@ -13,8 +13,13 @@ from typing import Any, cast
 from chaincode.contract import encode_json
 
 _decode = json.JSONDecoder().raw_decode
+# What is written here holds no circles, and looking for some takes as long as encoding.
 _encode = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=False,
+    allow_nan=False,
+    check_circular=False,
 ).encode
 
 

@@ -17,6 +17,7 @@ from chaincode.simulator.recorder import RangeScan
 from chaincode.simulator.simulation import (
     FIRST_SIMPLE_KEY,
     MAX_EVENT_NAME,
+    MAX_KEY,
     Simulation,
     refuse_key,
     refuse_write,
@@ -152,7 +153,8 @@ class RecordingStub(ReadingStub, PrivateWriter):
             refuse_write()
         if type(value) is not bytes:
             raise TypeError(f"a value must be bytes, not {type(value).__name__}")
-        self._simulation.check_write(size_of_key(key) + len(value))
+        size = len(key) if key.isascii() and 0 < len(key) <= MAX_KEY else size_of_key(key)
+        self._simulation.check_write(size + len(value))
         self._record.writes[key] = value
 
     def del_state(self, key: str) -> None:

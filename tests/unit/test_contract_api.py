@@ -236,6 +236,17 @@ def test_value_without_json_form_is_a_fault_of_the_contract(value: object) -> No
         encode_json(value)
 
 
+def test_value_that_holds_itself_is_a_fault_of_the_contract() -> None:
+    """A circle ends as an error, in a list as well as through a record."""
+    circle: list[object] = []
+    circle.append({"again": circle})
+    payment = Payment("A-1", 5, date(2026, 1, 31))
+    object.__setattr__(payment, "note", [payment])
+    for value in (circle, payment):
+        with pytest.raises(ContractDefinitionError, match="holds itself"):
+            encode_json(value)
+
+
 # ---- metadata
 
 
