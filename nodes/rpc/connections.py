@@ -1,21 +1,26 @@
 """Connections between nodes: gRPC's options on both ports, and whose certificate a caller showed.
 
 The node port's handshake takes a certificate of any member's TLS authority (`network.tls`); that
-it is one of a member of today, and not revoked, is asked at every call (`MemberGuard`), and again
-of streams at every new configuration.
+it is one of a member of today, not revoked and not expired, is asked at every call (`MemberGuard`);
+again of streams at every new configuration, and when the certificate ends. A connection outlives
+its certificate otherwise: the handshake looks at it once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
 
 import grpc
 
 from ledger.errors import Unavailable
 from network.configuration import ChannelConfiguration
 from network.errors import IdentityError
+from network.msp import Certificate
 from nodes.rpc.failures import RpcFailure
 
 __all__ = [
@@ -25,6 +30,10 @@ __all__ = [
     "calling_member",
     "server_options",
 ]
+
+
+LOOK_AGAIN_S: Final = 3600.0
+"""A clock that was set in the meantime shows after this time."""
 
 
 def server_options(
@@ -102,21 +111,35 @@ def calling_member(context: Any, configuration: ChannelConfiguration) -> str:
         ) from error
 
 
+@lru_cache(maxsize=256)
+def _ends(pem: bytes) -> datetime:
+    """When a certificate expires; a connection shows the same one with every call."""
+    return Certificate.from_pem(pem).not_after
+
+
+def machine_time() -> datetime:
+    """The machine's time, by which TLS goes, in a rehearsal as well."""
+    return datetime.now(UTC)
+
+
 class MemberGuard:
     """A check for calls on the node port: the caller's certificate is a member's, and valid now.
 
     Args:
         configuration: returns the configuration in force.
         reconfigured: returns as soon as a configuration above a sequence is in force.
+        now: what the end of a certificate is compared with.
     """
 
     def __init__(
         self,
         configuration: Callable[[], ChannelConfiguration],
         reconfigured: Callable[[int], Awaitable[ChannelConfiguration]],
+        now: Callable[[], datetime] = machine_time,
     ) -> None:
         self._configuration = configuration
         self._reconfigured = reconfigured
+        self._now = now
 
     def __call__(self, context: Any) -> None:
         """Check a call when it begins.
@@ -124,18 +147,45 @@ class MemberGuard:
         Raises:
             RpcFailure: PERMISSION_DENIED, with the reason.
         """
-        calling_member(context, self._configuration())
+        self._left_s(context, calling_member(context, self._configuration()))
 
     async def watch(self, context: Any) -> None:
-        """Check a stream again at every new configuration; returns when no more will come.
+        """Check a stream again at every new configuration, and when its certificate ends.
+
+        Returns when no more configurations will come.
 
         Raises:
-            RpcFailure: PERMISSION_DENIED; the certificate is of no member any more, or revoked.
+            RpcFailure: PERMISSION_DENIED; the certificate is of no member any more, is revoked, or
+                has expired.
         """
         configuration = self._configuration()
         while True:
+            left_s = self._left_s(context, calling_member(context, configuration))
             try:
-                configuration = await self._reconfigured(configuration.sequence)
+                async with asyncio.timeout(min(left_s, LOOK_AGAIN_S)):
+                    configuration = await self._reconfigured(configuration.sequence)
+            except TimeoutError:
+                continue
             except Unavailable:
                 return
-            calling_member(context, configuration)
+
+    def _left_s(self, context: Any, msp_id: str) -> float:
+        """Return for how long a member's certificate is still valid.
+
+        Raises:
+            RpcFailure: PERMISSION_DENIED; it has expired.
+        """
+        pem = _caller_certificate(context)
+        assert pem is not None, "the member is known by it"
+        ends = _ends(pem)
+        left_s = (ends - self._now()).total_seconds()
+        # TLS takes a certificate in the second in which it ends, too.
+        if left_s < 0:
+            raise RpcFailure(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"the TLS certificate of the node of {msp_id} expired at "
+                f"{ends.isoformat(timespec='seconds')}, during this connection: have the member "
+                "renew it (`qist org renew`, `qist node renew`); its node connects with the new "
+                "one by itself",
+            )
+        return left_s

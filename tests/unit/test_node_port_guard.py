@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from datetime import datetime, timedelta
 from typing import Any
 
 import grpc
@@ -9,10 +12,13 @@ import pytest
 
 from network.configuration import ChannelConfiguration
 from nodes.errors import ChannelUnavailable
+from nodes.rpc import connections
 from nodes.rpc.connections import MemberGuard, caller_certificate_der
 from nodes.rpc.failures import RpcFailure
 from tests.support.members import Member, genesis
 
+DEADLINE_S = 10.0
+BRIEF_S = 0.1
 BANK, PTA = Member("BankMSP"), Member("PtaMSP")
 CONFIGURATION = ChannelConfiguration.from_block(genesis([BANK, PTA]))
 
@@ -76,3 +82,43 @@ async def test_guard_ends_the_stream_of_a_member_that_a_new_configuration_remove
     configurations += [CONFIGURATION, ChannelConfiguration.from_block(genesis([BANK]))]
     with pytest.raises(RpcFailure, match="serves members' nodes only"):
         await guard.watch(Call(PTA.tls_identity().certificate_pem))
+
+
+async def test_guard_ends_what_outlives_its_certificate() -> None:
+    """A call is refused once it has expired, and a stream ends at that time."""
+    tls = PTA.tls_identity()
+    call, ends = Call(tls.certificate_pem), tls.not_after
+    begin = time.monotonic()
+
+    def nearly_over() -> datetime:
+        return ends + timedelta(seconds=time.monotonic() - begin - BRIEF_S)
+
+    async def unchanged(_sequence: int) -> ChannelConfiguration:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    guard = MemberGuard(lambda: CONFIGURATION, unchanged, nearly_over)
+    guard(call)
+    with pytest.raises(RpcFailure, match="the TLS certificate of the node of PtaMSP expired at"):
+        async with asyncio.timeout(DEADLINE_S):
+            await guard.watch(call)
+    assert time.monotonic() - begin >= BRIEF_S
+    with pytest.raises(RpcFailure, match="expired at") as refused:
+        guard(call)
+    assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_guard_looks_at_the_clock_again_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that was set forward ends a stream without waiting for what it said before."""
+    monkeypatch.setattr(connections, "LOOK_AGAIN_S", 0.001)
+    tls = PTA.tls_identity()
+    times = iter([tls.not_after - timedelta(days=300), tls.not_after + timedelta(seconds=1)])
+
+    async def unchanged(_sequence: int) -> ChannelConfiguration:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    guard = MemberGuard(lambda: CONFIGURATION, unchanged, lambda: next(times))
+    with pytest.raises(RpcFailure, match="expired at"):
+        async with asyncio.timeout(DEADLINE_S):
+            await guard.watch(Call(tls.certificate_pem))
