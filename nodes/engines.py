@@ -105,6 +105,7 @@ class Engines:
             self._clock,
             tls=self._membership.tls_to,
             newest=self._membership.configuration,
+            records=OtherMembersComets(lambda: self._members),
         )
 
     def _comet(self) -> OrderingEngine:
@@ -115,6 +116,7 @@ class Engines:
                 f"{self._folder} has no section [consensus]: give the node its keys and an address "
                 "with `qist node consensus`"
             )
+        others = OtherMembersComets(lambda: self._members)
         engine = self._comet_engine = CometEngine(
             self._channel,
             self._signer,
@@ -134,7 +136,8 @@ class Engines:
             ),
             keys=lambda: consensus_keys(self._folder),
             newest=self._membership.configuration,
-            others=OtherMembersComets(lambda: self._members),
+            others=others,
+            records=others,
         )
         return engine
 

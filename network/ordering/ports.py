@@ -76,6 +76,9 @@ class ConsensusState:
         misbehaviour: proven double signing, counted by MSP id.
         restarts: of the consensus process, since this node's start.
         unproven: committed blocks whose proof of being final is not stored yet.
+        unproven_why: why the next of these proofs could not be stored, in words; empty if it could.
+        unrecorded: older blocks without a proof of their own, which no member gives now.
+        unrecorded_from: number of the first of them; 0 if there is none.
     """
 
     height: int
@@ -87,6 +90,9 @@ class ConsensusState:
     misbehaviour: Mapping[str, int]
     restarts: int
     unproven: int
+    unproven_why: str
+    unrecorded: int
+    unrecorded_from: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +257,9 @@ class StagingSink(BlockSink, Protocol):
 
     def evidence(self, number: int, kind: str) -> bytes | None:
         """Read the evidence of one kind about a block, None without; in a thread, too."""
+
+    def has_evidence(self, number: int, kind: str) -> bool:
+        """Tell whether there is evidence of one kind about a block; in a thread, too."""
 
     async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
         """File evidence about a committed block, durably; the same twice changes nothing.

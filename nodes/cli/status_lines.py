@@ -69,7 +69,13 @@ def _consensus_lines(consensus: dict[str, Any] | None) -> Iterator[str]:
         f"{linked}"
     )
     if consensus["unproven"]:
-        yield f"finality     {consensus['unproven']} blocks are not proven final here yet"
+        why = f": {consensus['unproven_why']}" if consensus["unproven_why"] else ""
+        yield f"finality     {consensus['unproven']} blocks are not proven final here yet{why}"
+    if consensus["unrecorded"]:
+        yield (
+            f"finality     {consensus['unrecorded']} older blocks, the first of them block "
+            f"{consensus['unrecorded_from']}, have no proof of their own here"
+        )
     for msp_id, count in sorted(consensus["misbehaviour"].items()):
         yield f"misbehaviour {msp_id}: double signing proven {count} times"
 
@@ -90,6 +96,15 @@ def _consensus_warnings(consensus: dict[str, Any] | None) -> Iterator[str]:
         yield (
             f"{here} of {all_} members that order are in touch with this node; with one more away "
             "nothing can be ordered"
+        )
+    if consensus["unproven_why"]:
+        yield f"a block's proof of being final cannot be stored: {consensus['unproven_why']}"
+    if consensus["unrecorded"]:
+        lowest = consensus["unrecorded_from"]
+        yield (
+            f"{consensus['unrecorded']} blocks from block {lowest} on have no proof of their own "
+            f"here, and no member's node gives one: this node gives no snapshot beyond block "
+            f"{lowest - 1}, and its CometBFT keeps its blocks until it gets them"
         )
     for msp_id, count in sorted(consensus["misbehaviour"].items()):
         yield (

@@ -2,8 +2,9 @@
 
     Ask      one question of CometBFT's light client, in JSON; its answer, in JSON
     Prove    nothing; a proof of the last block of the newest snapshot that this node gives
+    Record   the number of a block, 8 bytes; its finality record, empty if this node has none
 
-Both messages are ``google.protobuf.BytesValue``. Each CometBFT serves its RPC to its own node
+All messages are ``google.protobuf.BytesValue``. Each CometBFT serves its RPC to its own node
 alone, over a unix socket, and this is the only way to it for others
 (`network.ordering.cometbft.joining.relay`). That it is away is said in the answer, since the node
 is there.
@@ -25,6 +26,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from ledger.errors import Refusal, Unavailable
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
+from network.ordering.cometbft.finality.finality import FINALITY
 from network.ordering.cometbft.finality.proof_making import make_proof
 from network.ordering.cometbft.joining.light_rpc import (
     MAX_ANSWER_BYTES,
@@ -43,11 +45,13 @@ __all__ = ["ConsensusService", "OtherMembersComets", "ServedComet", "add_consens
 SERVICE: Final = "qist.Consensus"
 ASK: Final = f"/{SERVICE}/Ask"
 PROVE: Final = f"/{SERVICE}/Prove"
+RECORD: Final = f"/{SERVICE}/Record"
 ANSWER_S: Final = 5.0
 PROOF_S: Final = 60.0
 AT_ONCE: Final = 32
 _MEMBERS_PART: Final = 4
 _FRAME_BYTES: Final = 16
+_NUMBER_BYTES: Final = 8
 
 
 class ServedComet(Protocol):
@@ -79,7 +83,7 @@ class _Bounded:
 
 
 class ConsensusService:
-    """Answers Ask and Prove.
+    """Answers Ask, Prove and Record.
 
     Args:
         channel: of the node.
@@ -119,18 +123,29 @@ class ConsensusService:
             proof = await asyncio.to_thread(make_proof, self._channel.ledger, number)
             return BytesValue(value=proof)
 
+    async def record(self, message: Any, context: Any) -> Any:
+        """Give the finality record of a block."""
+        caller = calling_member(context, self._channel.configuration)
+        with self.limit.enter(), self._shares.enter(caller):
+            if len(message.value) != _NUMBER_BYTES:
+                raise Refusal(f"a block is named by its number in {_NUMBER_BYTES} bytes")
+            number = int.from_bytes(message.value)
+            found = await asyncio.to_thread(self._channel.evidence, number, FINALITY)
+            return BytesValue(value=found or b"")
+
 
 def add_consensus_service(server: grpc.aio.Server, service: ConsensusService, guard: Guard) -> None:
     """Offer *service* on *server* to callers that pass *guard*."""
     handlers = {
         "Ask": unary("Ask", _Bounded, service.ask, guard),
         "Prove": unary("Prove", _Bounded, service.prove, guard),
+        "Record": unary("Record", _Bounded, service.record, guard),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
 
 class OtherMembersComets:
-    """Implements `network.ordering.cometbft.joining.light_rpc.OtherComets` over the node ports.
+    """Implements `OtherComets` and `RecordGivers` of `network.ordering.cometbft` over node ports.
 
     Args:
         members: returns the other members' nodes.
@@ -165,6 +180,13 @@ class OtherMembersComets:
     async def prove(self, msp_id: str) -> bytes:
         """Return a member's proof of the last block of its newest snapshot."""
         return await self._call(msp_id, PROVE, b"", PROOF_S)
+
+    async def record(self, msp_id: str, number: int) -> bytes:
+        """Return a member's finality record of a block."""
+        raw = await self._call(msp_id, RECORD, number.to_bytes(_NUMBER_BYTES), ANSWER_S)
+        if len(raw) > MAX_ANSWER_BYTES:
+            raise Unavailable(f"{msp_id} gives a finality record of {len(raw)} bytes")
+        return raw
 
     async def _call(self, msp_id: str, method: str, content: bytes, timeout_s: float) -> bytes:
         member = self._members().others().get(msp_id)

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from network.configuration.consenter_edits import add_consenter, remove_consenter
+from network.ordering.cometbft.finality.finality import FINALITY
 from tests.support.comet_nodes import CometNetwork, comet_network
 from tests.support.local_network import MEMBERS, until
 from tests.support.updates import Edit, signed_update
@@ -30,6 +31,14 @@ def roles(network: CometNetwork) -> dict[str, str]:
     return {msp_id: network.node(msp_id).engine.status().role for msp_id in MEMBERS}
 
 
+def unproven(network: CometNetwork, msp_id: str) -> list[int]:
+    """Return the blocks of a node that have no finality record."""
+    channel = network.node(msp_id).channel
+    return [
+        number for number in range(1, channel.height) if not channel.has_evidence(number, FINALITY)
+    ]
+
+
 async def test_member_whose_consenter_leaves_follows_and_may_come_back(tmp_path: Path) -> None:
     """Without it the others are the validators; its node goes on, believing no other one alone,
     and has its clients' transactions ordered; taken in again, it votes again.
@@ -49,6 +58,7 @@ async def test_member_whose_consenter_leaves_follows_and_may_come_back(tmp_path:
         assert seen is not None
         assert (seen.validators, seen.reachable) == (3, 3)
         assert network.node(LEAVING).engine.status().consensus is None
+        await until(lambda: unproven(network, LEAVING) == [])
 
         # One node's word is enough where none of three may be faulty; it need not be there always.
         await network.stop(LEAVING)
@@ -70,6 +80,8 @@ async def test_member_whose_consenter_leaves_follows_and_may_come_back(tmp_path:
         await network.add("k", 2, LEAVING)
         height = await network.settled()
         assert roles(network) == dict.fromkeys(MEMBERS, "validator")
+        # Its CometBFT has nothing of the heights at which it was none, or all of them.
+        await until(lambda: unproven(network, LEAVING) == [])
 
         # Its vote counts: with another one away the four agree only if it takes part.
         await network.stop("MakerMSP")

@@ -17,7 +17,7 @@ from ledger.errors import Unavailable
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
 from network.ordering.cometbft.joining.light_rpc import QuestionRefusal
 from network.tls import TlsIdentity
-from nodes.orderer.consensus import ASK, PROVE, OtherMembersComets
+from nodes.orderer.consensus import ASK, PROVE, RECORD, OtherMembersComets
 from tests.support.local_network import DEADLINE_S, LocalNetwork, local_network
 
 BANK, PTA = "BankMSP", "PtaMSP"
@@ -105,6 +105,24 @@ async def test_node_without_comet_says_so_and_proves_nothing(network: LocalNetwo
         await asking.prove(PTA)
     with pytest.raises(Unavailable, match="has no node"):
         await asking.ask("NobodyMSP", "status", {})
+
+
+async def test_finality_record_of_a_block_is_given_as_it_is_filed(
+    network: LocalNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty without one, above the height as well; a number is 8 bytes."""
+    filed = {3: b"a record"}
+    channel = network.node(PTA).servers._consensus._channel
+    monkeypatch.setattr(channel, "evidence", lambda number, _kind: filed.get(number))
+    asking = others(network)
+    assert await asking.record(PTA, 3) == b"a record"
+    assert await asking.record(PTA, 2**63) == b""
+    with pytest.raises(Unavailable, match="has no node"):
+        await asking.record("NobodyMSP", 3)
+    async with by_hand(network) as call:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(RECORD, BytesValue(value=b"3").SerializeToString())
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(

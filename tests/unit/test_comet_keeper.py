@@ -8,55 +8,23 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ledger.blocks.block import Block
 from ledger.blocks.metadata import with_validation
-from ledger.errors import CorruptionError, DecodeError, Fatal, Refusal, Unavailable
+from ledger.errors import CorruptionError, DecodeError, Refusal, Unavailable
 from ledger.transactions.codes import TxValidationCode
 from network.errors import Divergence, FinalityError
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
-from network.ordering.cometbft.finality.finality import FINALITY
 from network.ordering.cometbft.finality.keeper import FinalityKeeper
 from network.ordering.cometbft.finality.proof_making import make_proof
 from network.ordering.cometbft.finality.proofs import verify_proof
 from network.ordering.cometbft.finality.retention import KEPT_HEIGHTS, retain_height
 from network.ordering.cometbft.messages import types_pb2
 from network.ordering.cometbft.process.rpc import CometStatus
-from tests.support.members import CHANNEL
+from tests.support.record_channel import RecordChannel
 from tests.support.voted_chain import VotedChain
 
 pytestmark = pytest.mark.asyncio
 
 DEADLINE_S = 20
-
-
-@dataclass
-class Channel:
-    """A channel of a node, with what it has filed."""
-
-    chain: VotedChain
-    channel_id: str = CHANNEL
-    filed: dict[int, bytes] = field(default_factory=dict)
-    halted: Fatal | None = None
-    height: int = 0
-    grown: Callable[[], None] = lambda: None
-
-    def __post_init__(self) -> None:
-        self.height = self.height or self.chain.height
-
-    def block(self, number: int) -> Block | None:
-        return self.chain.block(number) if number < self.height else None
-
-    stored_block = block
-
-    def evidence(self, number: int, kind: str) -> bytes | None:
-        return self.filed.get(number) if kind == FINALITY else None
-
-    async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
-        assert (kind, number in self.filed) == (FINALITY, False)
-        self.filed[number] = data
-
-    def halt(self, fatal: Fatal) -> None:
-        self.halted = fatal
 
 
 @dataclass
@@ -91,13 +59,13 @@ def chain() -> VotedChain:
     return made
 
 
-def keeper_of(chain: VotedChain, channel: Channel, comet: Comet) -> FinalityKeeper:
+def keeper_of(chain: VotedChain, channel: RecordChannel, comet: Comet) -> FinalityKeeper:
     return FinalityKeeper(comet, channel, chain.blocks[0], pause_s=0.01)
 
 
 async def test_records_of_all_blocks_are_filed(chain: VotedChain) -> None:
     """Those that prove the blocks, across a change of the validators."""
-    channel, comet = Channel(chain), Comet(chain)
+    channel, comet = RecordChannel(chain), Comet(chain)
     keeper = keeper_of(chain, channel, comet)
     assert await keeper.catch_up() == 4
     assert channel.filed == chain.records
@@ -109,7 +77,7 @@ async def test_records_of_all_blocks_are_filed(chain: VotedChain) -> None:
 
 async def test_record_that_is_not_there_yet_is_awaited(chain: VotedChain) -> None:
     """The newest block's header comes with the next height."""
-    channel, comet = Channel(chain), Comet(chain, newest=7)
+    channel, comet = RecordChannel(chain), Comet(chain, newest=7)
     keeper = keeper_of(chain, channel, comet)
     assert await keeper.catch_up() == 3
     assert (keeper.awaited, keeper.recorded) == (1, 5)
@@ -121,7 +89,10 @@ async def test_record_that_is_not_there_yet_is_awaited(chain: VotedChain) -> Non
 
 async def test_work_goes_on_behind_the_newest_record(chain: VotedChain) -> None:
     """After a restart only what is lacking is asked for."""
-    channel, comet = Channel(chain, filed={1: chain.records[1], 2: chain.records[2]}), Comet(chain)
+    channel, comet = (
+        RecordChannel(chain, filed={1: chain.records[1], 2: chain.records[2]}),
+        Comet(chain),
+    )
     keeper = keeper_of(chain, channel, comet)
     assert await keeper.catch_up() == 2
     assert comet.asked == [6, 8]
@@ -130,7 +101,7 @@ async def test_work_goes_on_behind_the_newest_record(chain: VotedChain) -> None:
 
 async def test_record_that_came_another_way_is_not_asked_for(chain: VotedChain) -> None:
     """A snapshot may bring records while this works."""
-    channel, comet = Channel(chain, height=3), Comet(chain)
+    channel, comet = RecordChannel(chain, height=3), Comet(chain)
     keeper = keeper_of(chain, channel, comet)
     assert await keeper.catch_up() == 2
     channel.height = 5
@@ -141,7 +112,7 @@ async def test_record_that_came_another_way_is_not_asked_for(chain: VotedChain) 
 
 async def test_record_that_comes_another_way_meanwhile_stays(chain: VotedChain) -> None:
     """Two records of a block may differ in whose votes they hold; the first one is kept."""
-    channel = Channel(chain, height=2)
+    channel = RecordChannel(chain, height=2)
 
     async def come_first(number: int, kind: str, data: bytes) -> None:
         channel.filed[number] = b"another record"
@@ -154,7 +125,7 @@ async def test_record_that_comes_another_way_meanwhile_stays(chain: VotedChain) 
     keeper = keeper_of(chain, channel, Comet(chain))
     await keeper.catch_up()
     assert (channel.filed, keeper.recorded) == ({1: b"another record"}, 1)
-    channel = Channel(chain, height=2)
+    channel = RecordChannel(chain, height=2)
     channel.add_evidence = refuse  # type: ignore[method-assign]
     with pytest.raises(Refusal, match="no such block"):
         await keeper_of(chain, channel, Comet(chain)).catch_up()
@@ -162,7 +133,7 @@ async def test_record_that_comes_another_way_meanwhile_stays(chain: VotedChain) 
 
 async def test_headers_that_were_pruned_are_passed_over(chain: VotedChain) -> None:
     """The record of a later block covers the blocks without one."""
-    channel, comet = Channel(chain), Comet(chain, earliest=7)
+    channel, comet = RecordChannel(chain), Comet(chain, earliest=7)
     keeper = keeper_of(chain, channel, comet)
     assert await keeper.catch_up() == 1
     assert sorted(channel.filed) == [4]
@@ -176,7 +147,7 @@ async def test_keeper_of_a_migrated_channel_begins_behind_the_migration() -> Non
     made.transactions(1)
     made.migrate()
     made.transactions(1)
-    channel, comet = Channel(made), Comet(made)
+    channel, comet = RecordChannel(made), Comet(made)
     keeper = FinalityKeeper(comet, channel, made.blocks[2])
     assert await keeper.catch_up() == 1
     assert sorted(channel.filed) == [3]
@@ -184,7 +155,7 @@ async def test_keeper_of_a_migrated_channel_begins_behind_the_migration() -> Non
 
 async def test_keeper_of_a_channel_at_its_start_awaits_nothing(chain: VotedChain) -> None:
     """The starting block has no record."""
-    channel, comet = Channel(chain, height=1), Comet(chain)
+    channel, comet = RecordChannel(chain, height=1), Comet(chain)
     keeper = keeper_of(chain, channel, comet)
     assert await keeper.catch_up() == 0
     assert (keeper.awaited, keeper.recorded, comet.asked) == (0, 0, [])
@@ -197,7 +168,7 @@ async def test_other_outcome_than_the_validators_agreed_on_halts_the_channel() -
     made.blocks[1] = with_validation(
         made.blocks[1], [TxValidationCode.MVCC_READ_CONFLICT], bytes(32)
     )
-    channel = Channel(made)
+    channel = RecordChannel(made)
     keeper = keeper_of(made, channel, Comet(made))
     with pytest.raises(Divergence, match="differs from what the validators agreed on"):
         await keeper.run()
@@ -215,7 +186,7 @@ async def test_header_that_proves_nothing_is_not_filed_and_asked_for_again(
     comet = Comet(VotedChain.__new__(VotedChain))
     comet.chain.__dict__.update(chain.__dict__)
     comet.chain.signed = {**chain.signed, 2: broken}
-    channel = Channel(chain)
+    channel = RecordChannel(chain)
     keeper = keeper_of(chain, channel, comet)
     with pytest.raises(FinalityError, match="3 entries for 4 validators"):
         await keeper.catch_up()
@@ -229,7 +200,7 @@ async def test_header_that_proves_nothing_is_not_filed_and_asked_for_again(
 
 async def test_keeper_waits_for_a_comet_that_is_away(chain: VotedChain) -> None:
     """CometBFT is restarted now and then."""
-    channel, comet = Channel(chain), Comet(chain, away=True)
+    channel, comet = RecordChannel(chain), Comet(chain, away=True)
     keeper = keeper_of(chain, channel, comet)
     async with Running(keeper):
         await asyncio.sleep(0)
@@ -245,7 +216,7 @@ async def test_answer_that_cometbft_refuses_or_garbles_ends_no_engine(
     chain: VotedChain, error: Refusal
 ) -> None:
     """Nothing waits for a record; it is asked for again, and the status says why it lacks."""
-    channel, comet = Channel(chain), Comet(chain)
+    channel, comet = RecordChannel(chain), Comet(chain)
     honest, broken = comet.signed_header, [error, error]
 
     async def signed_header(height: int) -> types_pb2.SignedHeader | None:
@@ -262,7 +233,7 @@ async def test_answer_that_cometbft_refuses_or_garbles_ends_no_engine(
 
 async def test_keeper_sleeps_until_it_is_woken(chain: VotedChain) -> None:
     """On an idle channel nobody is asked anything."""
-    channel, comet = Channel(chain, height=2), Comet(chain)
+    channel, comet = RecordChannel(chain, height=2), Comet(chain)
     keeper = keeper_of(chain, channel, comet)
     async with Running(keeper):
         await until(lambda: len(channel.filed) == 1)
@@ -273,7 +244,7 @@ async def test_keeper_sleeps_until_it_is_woken(chain: VotedChain) -> None:
 
 async def test_height_that_is_not_decided_yet_is_not_asked_for(chain: VotedChain) -> None:
     """Who is told which height was decided knows whose record can be had."""
-    channel, comet = Channel(chain, height=2), Comet(chain)
+    channel, comet = RecordChannel(chain, height=2), Comet(chain)
     keeper = keeper_of(chain, channel, comet)
     keeper.wake(1)
     assert await keeper.catch_up() == 0
@@ -285,7 +256,7 @@ async def test_height_that_is_not_decided_yet_is_not_asked_for(chain: VotedChain
 
 async def test_channel_that_takes_nothing_ends_the_keeper(chain: VotedChain) -> None:
     """Whoever runs it decides what then."""
-    channel = Channel(chain)
+    channel = RecordChannel(chain)
 
     async def refuse(number: int, kind: str, data: bytes) -> None:
         raise Unavailable("the channel is being closed")
@@ -297,7 +268,7 @@ async def test_channel_that_takes_nothing_ends_the_keeper(chain: VotedChain) -> 
 
 async def test_block_that_cannot_be_read_is_corruption(chain: VotedChain) -> None:
     """A ledger has all its blocks."""
-    channel = Channel(chain, height=9)
+    channel = RecordChannel(chain, height=9)
     with pytest.raises(CorruptionError, match="block 5 of channel qist cannot be read"):
         await keeper_of(chain, channel, Comet(chain)).catch_up()
 
@@ -341,3 +312,26 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():  # noqa: ASYNC110 - what is looked at has no event
             await asyncio.sleep(0.005)
+
+
+async def test_block_of_which_comet_has_no_proof_may_be_proved_by_another_member(
+    chain: VotedChain,
+) -> None:
+    """What CometBFT gives proves nothing; when a record has come another way, work goes on."""
+    wrong = types_pb2.SignedHeader.FromString(chain.signed[2].SerializeToString())
+    wrong.commit.signatures[0].signature = bytes(64)
+    wrong.commit.signatures[1].signature = bytes(64)
+
+    class Wrong(Comet):
+        async def signed_header(self, height: int) -> types_pb2.SignedHeader | None:
+            return wrong if height == 2 else await super().signed_header(height)
+
+    channel = RecordChannel(chain)
+    keeper = keeper_of(chain, channel, Wrong(chain))
+    async with Running(keeper):
+        await until(lambda: keeper.problem != "")
+        assert keeper.behind == 2
+        channel.filed[1] = chain.records[1]
+        await until(lambda: keeper.awaited == 0)
+    assert channel.filed == chain.records
+    assert keeper.problem == ""

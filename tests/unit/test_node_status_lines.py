@@ -74,6 +74,9 @@ CONSENSUS = {
     "misbehaviour": {},
     "restarts": 0,
     "unproven": 0,
+    "unproven_why": "",
+    "unrecorded": 0,
+    "unrecorded_from": 0,
 }
 TROUBLE = {
     "round": 3,
@@ -83,6 +86,9 @@ TROUBLE = {
     "misbehaviour": {"PtaMSP": 2},
     "restarts": 1,
     "unproven": 7,
+    "unproven_why": "too few signatures",
+    "unrecorded": 3,
+    "unrecorded_from": 5,
 }
 
 
@@ -101,7 +107,9 @@ TROUBLE = {
             [
                 "consensus    at height 12, round 3, 5 behind; started anew 1 times",
                 "validators   1 of 4 in touch; linked with nobody",
-                "finality     7 blocks are not proven final here yet",
+                "finality     7 blocks are not proven final here yet: too few signatures",
+                "finality     3 older blocks, the first of them block 5, have no proof of their "
+                "own here",
                 "misbehaviour PtaMSP: double signing proven 2 times",
             ],
         ),
@@ -140,3 +148,14 @@ def test_status_warns_of_a_key_that_signed_twice() -> None:
     """By the member's name, since it is proven."""
     (found,) = warned({"misbehaviour": {"PtaMSP": 2}})
     assert "the voting key of PtaMSP signed two things at one height" in found
+
+
+def test_status_warns_of_proofs_that_are_lacking() -> None:
+    """Both what is wrong, and what the node does not do meanwhile."""
+    assert warned({"unproven": 7}) == []
+    assert warned({"unproven_why": "too few signatures"}) == [
+        "a block's proof of being final cannot be stored: too few signatures"
+    ]
+    (gap,) = warned({"unrecorded": 3, "unrecorded_from": 5})
+    assert "3 blocks from block 5 on" in gap
+    assert "no snapshot beyond block 4" in gap

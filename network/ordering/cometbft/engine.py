@@ -32,6 +32,7 @@ from network.ordering.cometbft.joining.beginning import Beginning
 from network.ordering.cometbft.joining.light_rpc import OtherComets
 from network.ordering.cometbft.joining.snapshot_chain import JoinableSink
 from network.ordering.cometbft.joining.snapshots import Snapshots, record_verifier
+from network.ordering.cometbft.ports import RecordGivers
 from network.ordering.cometbft.process.binary import find_binary, verify_protocols
 from network.ordering.cometbft.process.home import HomeSettings
 from network.ordering.cometbft.process.settings import (
@@ -63,6 +64,7 @@ class CometEngine:
         keys: reads the consensus keys in the node's folder.
         newest: the newest configuration that the node knows of.
         others: the CometBFTs beside the other members' nodes.
+        records: these nodes, for finality records that this one lacks; left out, none are asked.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class CometEngine:
         keys: Callable[[], ConsensusKeys],
         newest: Callable[[], ChannelConfiguration],
         others: OtherComets,
+        records: RecordGivers | None = None,
     ) -> None:
         self._sink = sink
         self._signer = signer
@@ -83,6 +86,7 @@ class CometEngine:
         self._keys = keys
         self._newest = newest
         self._others = others
+        self._records = records
         self._running: RunningComet | None = None
         self._over = "the engine has not been started"
         self._following: asyncio.Task[None] | None = None
@@ -150,6 +154,7 @@ class CometEngine:
                 settings.snapshots,
                 beginning.restored,
             ),
+            records=self._records,
         )
 
     async def stop(self) -> None:

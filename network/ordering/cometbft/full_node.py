@@ -11,7 +11,8 @@ Invariants:
 - Of each node at most one block is kept that is not committed yet.
 - A channel whose committer finds another outcome than those f + 1 halts.
 
-Absent: finality records, which this node does not gather; who wants a proof asks a consenter's.
+Finality records come from the same nodes, a moment after the blocks (`finality.gaps`); no block
+waits for one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import grpc
 from fabric_protos.orderer import ab_pb2
@@ -33,6 +34,9 @@ from network.configuration import ChannelConfiguration
 from network.configuration.values import target_of
 from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
+from network.ordering.cometbft.finality.gaps import RecordGaps
+from network.ordering.cometbft.genesis import starting_block
+from network.ordering.cometbft.ports import RecordGivers, RecordSink
 from network.ordering.cometbft.validators import CONSENSUS_TYPE
 from network.ordering.ports import BlockSink, Clock, ExpectedOutcome, NodeTls, OrderingStatus
 from network.ordering.solo.broadcast import BroadcastStream
@@ -44,8 +48,14 @@ __all__ = ["FullNode"]
 
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MOST_S: Final = 5.0
+RECORDS_S: Final = 5.0
+"""Between two looks for finality records, which come a moment after their blocks."""
 
 logger = logging.getLogger(__name__)
+
+
+class FollowingSink(BlockSink, RecordSink, Protocol):
+    """The committer of a node that follows, and what it keeps beside the blocks."""
 
 
 class FullNode:
@@ -57,22 +67,25 @@ class FullNode:
         clock: what goes into the requests as their time.
         tls: how a member's node is reached.
         newest: the newest configuration that the node knows of.
+        records: other members' nodes, which give finality records; left out, none are kept.
     """
 
     def __init__(
         self,
-        sink: BlockSink,
+        sink: FollowingSink,
         signer: SigningIdentity,
         clock: Clock,
         *,
         tls: Callable[[str], NodeTls],
         newest: Callable[[], ChannelConfiguration],
+        records: RecordGivers | None = None,
     ) -> None:
         self._sink = sink
         self._signer = signer
         self._clock = clock
         self._tls = tls
         self._newest = newest
+        self._records = records
         self._sources: dict[str, _Source] = {}
         self._offers: dict[str, Block] = {}
         self._offered = asyncio.Event()
@@ -87,6 +100,8 @@ class FullNode:
         self._over = ""
         self._spawn(self._keep_sources(), "full node: whom it asks")
         self._spawn(self._commit_blocks(), "full node: commit")
+        if self._records is not None:
+            self._spawn(self._keep_records(self._records), "full node: finality records")
 
     async def stop(self) -> None:
         """End all streams; envelopes without an answer are told that their outcome is unknown."""
@@ -141,6 +156,16 @@ class FullNode:
             f"{served} of {len(self._sources)} nodes of members that order answer, and this node, "
             f"which only follows, needs {self._needed()}"
         )
+
+    async def _keep_records(self, records: RecordGivers) -> None:
+        """File the finality records that those who order have."""
+        sink = self._sink
+        starting = await asyncio.to_thread(starting_block, sink.stored_block, sink.height - 1)
+        gaps = RecordGaps(records, sink, starting, until=lambda: sink.height, pause_s=RECORDS_S)
+        try:
+            await gaps.run()
+        except Unavailable:
+            return
 
     # Whom it asks
 

@@ -10,7 +10,7 @@ Source: CometBFT v0.38, spec/abci/abci++_methods.md.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ledger.blocks.block import Block
@@ -27,6 +27,7 @@ __all__ = [
     "CheckedTx",
     "HeaderSource",
     "ProofSource",
+    "RecordGivers",
     "RecordSink",
     "Standing",
     "SubmissionSink",
@@ -126,6 +127,9 @@ class RecordSink(Protocol):
     def evidence(self, number: int, kind: str) -> bytes | None:
         """Read the evidence of one kind about a block, None without; in a thread, too."""
 
+    def has_evidence(self, number: int, kind: str) -> bool:
+        """Tell whether there is evidence of one kind about a block; in a thread, too."""
+
     async def add_evidence(self, number: int, kind: str, data: bytes) -> None:
         """File evidence about a committed block, durably; the same twice changes nothing.
 
@@ -136,6 +140,21 @@ class RecordSink(Protocol):
 
     def halt(self, fatal: Fatal) -> None:
         """Refuse every further block because of *fatal*."""
+
+
+class RecordGivers(Protocol):
+    """The other members' nodes, as who lacks finality records asks them."""
+
+    def msp_ids(self) -> Sequence[str]:
+        """The other members that have a node."""
+
+    async def record(self, msp_id: str, number: int) -> bytes:
+        """Return a member's finality record of a block, not verified; empty if it has none.
+
+        Raises:
+            Unavailable: its node does not answer.
+            Refusal: it does not answer such a question.
+        """
 
 
 class ProofSource(Protocol):

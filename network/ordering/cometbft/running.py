@@ -32,10 +32,12 @@ from network.ordering.cometbft.abci.server import AbciServer
 from network.ordering.cometbft.application import CometApplication, Decided, Standing
 from network.ordering.cometbft.bundles.rules import BundleRules
 from network.ordering.cometbft.bundles.submission import Bundler
+from network.ordering.cometbft.finality.gaps import RecordGaps
 from network.ordering.cometbft.finality.keeper import FinalityKeeper
 from network.ordering.cometbft.finality.retention import KEPT_HEIGHTS, retain_height
 from network.ordering.cometbft.joining.beginning import Beginning
 from network.ordering.cometbft.joining.snapshots import Snapshots
+from network.ordering.cometbft.ports import RecordGivers
 from network.ordering.cometbft.process.health import CometHealth
 from network.ordering.cometbft.process.home import HomeSettings, write_home
 from network.ordering.cometbft.process.process import CometProcess, Exit, LogLine, log_line
@@ -95,6 +97,7 @@ class RunningComet:
         may_connect: whether the CometBFT of a node id may.
         beginning: says how CometBFT begins; left out, with what it has.
         snapshots: what is given to joining nodes, and taken; left out, there are none.
+        records: who is asked for finality records that CometBFT does not have; left out, nobody.
         on_failure: hears of the first error that ends the work.
 
     Attributes:
@@ -118,6 +121,7 @@ class RunningComet:
         on_failure: Callable[[Exception], None],
         beginning: Beginning | None = None,
         snapshots: Snapshots | None = None,
+        records: RecordGivers | None = None,
     ) -> None:
         self.told = told
         self._sink = sink
@@ -128,6 +132,11 @@ class RunningComet:
         # What others ask takes no turn of this node's own questions.
         self._asked = CometRpc(told.rpc_socket, connections=_ASKED_AT_ONCE)
         self._keeper = FinalityKeeper(self._rpc, sink, starting)
+        self._gaps = (
+            None
+            if records is None
+            else RecordGaps(records, sink, starting, until=lambda: self._keeper.behind)
+        )
         self._application = CometApplication(
             sink,
             starting,
@@ -171,6 +180,8 @@ class RunningComet:
         self._health_changed()
         self._spawn(self._health.run(), "CometBFT: health")
         self._spawn(self._keeper.run(), "CometBFT: finality records")
+        if self._gaps is not None:
+            self._spawn(self._gaps.run(), "CometBFT: finality records that are lacking")
         self._spawn(self._keep_up(), "CometBFT: process")
 
     async def stop(self) -> None:
@@ -273,6 +284,9 @@ class RunningComet:
             misbehaviour=dict(self._application.misbehaviour),
             restarts=self._earlier_starts + (0 if process is None else process.restarts),
             unproven=self._keeper.awaited,
+            unproven_why=self._keeper.problem,
+            unrecorded=0 if self._gaps is None else self._gaps.missing,
+            unrecorded_from=0 if self._gaps is None else self._gaps.lowest,
         )
 
     def _committed(self, decided: Decided) -> None:

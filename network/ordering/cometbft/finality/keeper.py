@@ -5,8 +5,8 @@ H + 1 a moment later. They are verified like those of a stranger and filed as ev
 block (`finality.py`). Nothing waits for a record: a block counts as soon as it is committed.
 
 Where work was left off shows in the ledger: behind the newest block that has a record. A block
-whose header CometBFT has pruned, or never had because this node began with a snapshot, stays
-without one; the record of a later block covers it.
+whose header CometBFT has pruned, or never had because this node began with a snapshot, is passed
+over: the record of a later block covers it, and its own may come from another member (`gaps.py`).
 
 Invariants:
 - What is filed has been verified, and is verified once more by whoever uses it.
@@ -24,17 +24,13 @@ import logging
 from typing import Final
 
 from ledger.blocks.block import Block
-from ledger.blocks.metadata import codes_of, last_config_of
-from ledger.blocks.structure import is_config_block
-from ledger.errors import CorruptionError, Refusal
-from ledger.transactions.codes import TxValidationCode
-from network.configuration import ChannelConfiguration
+from ledger.errors import Refusal
 from network.errors import Divergence
 from network.ordering.cometbft.blocks.ordered import comet_height_of
 from network.ordering.cometbft.errors import CometUnavailable
+from network.ordering.cometbft.finality.filing import RecordFiler
 from network.ordering.cometbft.finality.finality import FINALITY, encode_record
-from network.ordering.cometbft.finality.records import OtherAppHash, verify_record
-from network.ordering.cometbft.genesis import chain_id_of, configuration_blocks
+from network.ordering.cometbft.finality.records import OtherAppHash
 from network.ordering.cometbft.messages import types_pb2
 from network.ordering.cometbft.ports import HeaderSource, RecordSink
 
@@ -71,13 +67,11 @@ class FinalityKeeper:
     ) -> None:
         self._headers = headers
         self._sink = sink
-        self._first = starting.number + 1
-        self._chain_id = chain_id_of(sink.channel_id, starting)
+        self._filer = RecordFiler(sink, starting)
+        self._first = self._filer.first
         self._pause_s = pause_s
         self._next: int | None = None
         self._earliest = 0
-        self._named = -1
-        self._configuration: ChannelConfiguration | None = None
         self._decided: int | None = None
         self._looked: tuple[Block, bool] | None = None
         self._woken = asyncio.Event()
@@ -88,6 +82,15 @@ class FinalityKeeper:
     def awaited(self) -> int:
         """How many committed blocks have no record yet, as far as one will come."""
         return 0 if self._next is None else max(self._sink.height - self._next, 0)
+
+    @property
+    def behind(self) -> int:
+        """Number of the first block whose record may still come from this node's CometBFT.
+
+        What lacks one below it must come from elsewhere, and so must that of a block of which
+        CometBFT has nothing that proves it.
+        """
+        return 0 if self._next is None else self._next + bool(self.problem)
 
     def wake(self, decided: int | None = None) -> None:
         """Look again at once: CometBFT has a further height.
@@ -114,6 +117,7 @@ class FinalityKeeper:
             except Refusal as refused:
                 # What CometBFT has proves nothing, or it answers with an error: nothing waits.
                 self._complain(str(refused))
+                self._looked = None
             idle = self._next is not None and self._next >= self._sink.height
             try:
                 async with asyncio.timeout(None if idle else self._pause_s):
@@ -150,28 +154,21 @@ class FinalityKeeper:
                         break
             self.recorded = height
             self._next += 1
+            self.problem = ""
         return filed
 
     def _is_pruned(self, height: int) -> bool:
         return height + 1 < self._earliest
 
     async def _file(self, block: Block, signed: types_pb2.SignedHeader) -> None:
-        record = encode_record(signed)
         try:
-            await asyncio.to_thread(self._verify, record, block)
+            await self._filer.file(block, encode_record(signed))
         except OtherAppHash as other:
             diverged = Divergence(
                 f"this node's ledger differs from what the validators agreed on: {other}"
             )
             self._sink.halt(diverged)
             raise diverged from other
-        try:
-            await self._sink.add_evidence(block.number, FINALITY, record)
-        except Refusal:
-            # A snapshot may have brought another record of the block meanwhile; each proves it.
-            if not await asyncio.to_thread(self._sink.evidence, block.number, FINALITY):
-                raise
-        self.problem = ""
 
     def _resume(self) -> int:
         """Return the number behind the newest block that has a record."""
@@ -179,36 +176,12 @@ class FinalityKeeper:
         while number >= self._first and not self._sink.evidence(number, FINALITY):
             number -= 1
         if number >= self._first:
-            self.recorded = comet_height_of(self._stored(number))
+            self.recorded = comet_height_of(self._filer.stored(number))
         return max(number + 1, self._first)
-
-    def _verify(self, record: bytes, block: Block) -> None:
-        after = None
-        if is_config_block(block) and codes_of(block) == (TxValidationCode.VALID,):
-            after = ChannelConfiguration.from_block(block)
-        verify_record(record, block, self._chain_id, self._before(block.number), after)
-
-    def _before(self, number: int) -> ChannelConfiguration:
-        """Return the configuration in force before a block; the same one as long as it is."""
-        named = last_config_of(self._stored(number - 1))
-        if self._configuration is None or named != self._named:
-            newest = next(configuration_blocks(self._sink.stored_block, number - 1))
-            self._configuration = ChannelConfiguration.from_block(newest)
-            self._named = named
-        return self._configuration
 
     def _look(self, number: int) -> tuple[Block, bool]:
         """Return a block, and whether it has a record."""
-        return self._stored(number), bool(self._sink.evidence(number, FINALITY))
-
-    def _stored(self, number: int) -> Block:
-        block = self._sink.stored_block(number)
-        if block is None:
-            raise CorruptionError(
-                f"block {number} of channel {self._sink.channel_id} cannot be read, though the "
-                f"height is {self._sink.height}; run fsck on the ledger"
-            )
-        return block
+        return self._filer.stored(number), bool(self._sink.evidence(number, FINALITY))
 
     def _complain(self, problem: str) -> None:
         if problem != self.problem:
