@@ -24,7 +24,7 @@ from ledger.faults import FaultPort, NoFaults, WriteStep
 
 # Memory of one database: the cache of decompressed blocks, two write buffers, and the indexes and
 # filters of at most MAX_OPEN_FILES tables.
-_CACHE_BYTES = 32 * 1024 * 1024
+_CACHE_BYTES = 16 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 _TABLE_BYTES = 8 * 1024 * 1024
 _MAX_OPEN_FILES = 500

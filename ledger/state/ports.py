@@ -103,6 +103,12 @@ class StateReader(Protocol):
         What is not held is left out without a word: nothing is known of it but hashes.
         """
 
+    def has_metadata(self, namespace: str) -> bool:
+        """Tell whether any key of a namespace, public or private, ever had metadata.
+
+        Where none had, no key has a policy of its own, and nobody needs to look key by key.
+        """
+
     def metadata_of(self, namespace: str, key: str) -> dict[str, bytes]:
         """Return the metadata entries of a public key; empty if there are none."""
 

@@ -148,10 +148,12 @@ class _NamespaceJudge:
     def unsatisfied(self, rwset: NamespaceRWSet) -> Unsatisfied | None:
         """Return the first policy that the writes need and that is not satisfied."""
         judged = False
+        # A bulk writes a thousand keys; as long as none can have a policy, none is looked up.
+        looks = self._state.has_metadata(self._namespace)
         keys = [write.key for write in rwset.writes]
         keys.extend(write.key for write in rwset.metadata_writes)
         if keys:
-            entries = self._state.get_many(self._namespace, keys)
+            entries = self._state.get_many(self._namespace, keys) if looks else []
             failure = self._judge_keys("", keys, entries)
             if failure is not None:
                 return failure
@@ -165,7 +167,7 @@ class _NamespaceJudge:
             # A collection that is not defined has no keys whose own policies could count.
             if self._collection_policy(name) is None:
                 return self._failed("collection", name, hashes[0], b"")
-            entries = [self._state.get_hashed(self._namespace, name, each) for each in hashes]
+            entries = self._state.get_hashed_many(self._namespace, name, hashes) if looks else []
             failure = self._judge_keys(name, hashes, entries)
             if failure is not None:
                 return failure
@@ -185,7 +187,14 @@ class _NamespaceJudge:
         keys: Sequence[str | bytes],
         entries: Sequence[VersionedValue | None],
     ) -> Unsatisfied | None:
-        """Judge keys by their own policies, and all those without one by the next wider one."""
+        """Judge keys by their own policies, and all those without one by the next wider one.
+
+        Args:
+            keys: one at least.
+            entries: of the keys; none at all if no key of the namespace ever had a policy.
+        """
+        if not entries:
+            return self._judge_collection(collection, keys[0])
         without_own: str | bytes | None = None
         for key, entry in zip(keys, entries, strict=True):
             policy = _own_policy(entry.metadata) if entry is not None and entry.metadata else b""

@@ -30,10 +30,14 @@ BEGUN_BATCH = 64
 
 
 class Question(NamedTuple):
-    """Did the holder of *identity* sign *message*?"""
+    """Did the holder of *identity* sign *parts*, one after another?
+
+    They are put together when they are verified and not before: those of a bulk are long, and a
+    question that is asked again is found by the parts that it had.
+    """
 
     identity: Identity
-    message: bytes
+    parts: tuple[bytes, ...]
     signature: bytes
 
 
@@ -121,9 +125,9 @@ class SignaturePool:
 
 def _verify(questions: Sequence[Question]) -> list[bool]:
     answers = []
-    for identity, message, signature in questions:
+    for identity, parts, signature in questions:
         try:
-            identity.verify(message, signature)
+            identity.verify(b"".join(parts), signature)
         except SignatureError:
             answers.append(False)
         else:

@@ -125,7 +125,7 @@ class TransactionValidator:
         except IdentityError:
             return places
         places.creator = len(questions)
-        questions.append(Question(creator, transaction.payload, transaction.signature))
+        questions.append(Question(creator, (transaction.payload,), transaction.signature))
         if (
             duplicate
             or transaction.structure_code is not None
@@ -140,8 +140,8 @@ class TransactionValidator:
             except IdentityError:
                 continue
             places.endorsers.append((endorser, len(questions)))
-            message = response + endorsement.endorser
-            questions.append(Question(endorser, message, endorsement.signature))
+            parts = (response, endorsement.endorser)
+            questions.append(Question(endorser, parts, endorsement.signature))
         return places
 
 

@@ -56,17 +56,25 @@ def interest_of(state: StateReader, result: SimulationResult, private: PrivateDa
         namespace = record.namespace
         written = [write.key for write in record.writes]
         written += [write.key for write in record.metadata_writes]
-        writes = bool(written)
-        without_own = _add_key_policies(keys, state.get_many(namespace, written))
+        writes = without_own = bool(written)
+        # A bulk writes a thousand keys; as long as none can have a policy, none is looked up.
+        looks = state.has_metadata(namespace)
+        if looks:
+            without_own = _add_key_policies(keys, state.get_many(namespace, written))
         for collection in record.collections:
             hashes = _written_hashes(collection)
-            entries = state.get_hashed_many(namespace, collection.collection, hashes)
-            if _add_key_policies(keys, entries):
-                found = private.collection(state, namespace, collection.collection)
+            name = collection.collection
+            if looks:
+                hashed = state.get_hashed_many(namespace, name, hashes)
+                has_plain = _add_key_policies(keys, hashed)
+            else:
+                has_plain = bool(hashes)
+            if has_plain:
+                found = private.collection(state, namespace, name)
                 own = b"" if found is None else found.endorsement_policy
                 policies.add(own or _policy_of(state, namespace, private))
             if hashes:
-                touched.add((namespace, collection.collection))
+                touched.add((namespace, name))
                 writes = True
         if without_own:
             policies.add(_policy_of(state, namespace, private))

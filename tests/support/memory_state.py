@@ -97,6 +97,16 @@ class MemoryState:
             if key >= start_key and (not end_key or key < end_key):
                 yield key, entries[key]
 
+    def has_metadata(self, namespace: str) -> bool:
+        public = self._values.get(namespace, {}).values()
+        hashed = [
+            entry
+            for (name, _), entries in self._hashed.items()
+            if name == namespace
+            for entry in entries.values()
+        ]
+        return any(entry.metadata for entry in (*public, *hashed))
+
     def metadata_of(self, namespace: str, key: str) -> dict[str, bytes]:
         entry = self.get(namespace, key)
         if entry is None:

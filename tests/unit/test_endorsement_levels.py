@@ -114,8 +114,20 @@ class State:
         metadata = self.public.get((namespace, key))
         return None if metadata is None else VersionedValue(b"v", Version(1, 0), metadata)
 
+    def has_metadata(self, namespace: str) -> bool:
+        public = [metadata for (name, _), metadata in self.public.items() if name == namespace]
+        hashed = [found for (name, *_), found in self.private.items() if name == namespace]
+        return any((*public, *hashed)) and namespace != "_lifecycle"
+
     def get_many(self, namespace: str, keys: Sequence[str]) -> list[VersionedValue | None]:
+        assert self.has_metadata(namespace), f"no key of {namespace} can have a policy"
         return [self.get(namespace, key) for key in keys]
+
+    def get_hashed_many(
+        self, namespace: str, collection: str, key_hashes: Sequence[bytes]
+    ) -> list[VersionedValue | None]:
+        assert self.has_metadata(namespace), f"no key of {namespace} can have a policy"
+        return [self.get_hashed(namespace, collection, each) for each in key_hashes]
 
     def get_hashed(self, namespace: str, collection: str, key_hash: bytes) -> VersionedValue | None:
         metadata = self.private.get((namespace, collection, key_hash))
@@ -322,6 +334,20 @@ def test_change_in_one_namespace_counts_even_if_another_namespace_fails() -> Non
     failure = judge(block, AGREED, write("new"))
     assert failure is not None
     assert failure.level == "in block"
+
+
+def test_namespace_without_policies_of_keys_is_judged_by_the_contracts_policy_at_once() -> None:
+    """Where no key ever had metadata none is looked up (`State` refuses it), and all count."""
+    several = write("one", "two", namespace="other")
+    assert judge(policies(), AGREED, several) is None
+    plain = BlockPolicies(
+        State(definition("book", "OR('MakerMSP.peer')"), {}),  # type: ignore[arg-type]
+        PolicyEvaluator(CONFIGURATION),
+    )
+    assert judge(plain, (MAKER,), write("one", "two")) is None
+    failure = judge(plain, (BANK,), write("one", "two"))
+    assert failure is not None
+    assert (failure.level, failure.namespace, failure.key) == ("contract", "book", "one")
 
 
 def test_key_of_the_same_name_in_another_namespace_is_another_key() -> None:

@@ -29,7 +29,7 @@ def questions(count: int) -> list[Question]:
     for number in range(count):
         message = b"message %d" % number
         signed = SIGNER.sign(b"another" if number % 3 == 0 else message)
-        asked.append(Question(IDENTITY, message, signed))
+        asked.append(Question(IDENTITY, (message,), signed))
     return asked
 
 
