@@ -12,6 +12,7 @@ import pytest
 
 from network.ordering.cometbft.errors import CometRefusal
 from network.ordering.cometbft.messages import abci_pb2, validator_pb2
+from network.ordering.cometbft.process.rpc import MOST_TOGETHER
 from tests.support.comet import (
     CometNode,
     Listing,
@@ -90,6 +91,10 @@ async def test_comet_rpc_tells_headers_commits_and_validators(tmp_path: Path) ->
         assert [each.pub_key.ed25519 for each in validators.validators] == [public]
         assert validators.total_voting_power == 1
         assert await node.rpc.signed_header(1_000) is None
+        second = await node.rpc.signed_header(2)
+        assert await node.rpc.signed_headers([1, 1_000, 2]) == [found, None, second]
+        most = await node.rpc.signed_headers([1] * MOST_TOGETHER)
+        assert most == [found] * MOST_TOGETHER
         assert await node.rpc.validators(1_000) is None
         assert (await node.rpc.progress()).round == 0
         assert await node.rpc.peers() == ()

@@ -298,6 +298,27 @@ async def test_comet_rpc_given_another_form_of_answer_refuses_to_guess(
             await getattr(rpc, method)(*arguments.get(method, []))
 
 
+@pytest.mark.parametrize(
+    ("answers", "problem"),
+    [
+        ([], CometUnavailable),
+        ([{"id": 1, "result": {}}], CometUnavailable),
+        ([{"id": 1, "result": {}}, {"result": {}}], CometUnavailable),
+        ([{"id": 1, "result": {}}, "text"], CometUnavailable),
+        ([{"id": 1, "result": {}}, {"id": 2, "result": {}}], DecodeError),
+        ([{"id": 1, "error": {"code": 1, "message": "a"}}, {"id": 2, "result": 1}], CometRefusal),
+    ],
+)
+async def test_comet_rpc_asked_for_several_takes_no_other_number_of_answers(
+    tmp_path: Path, answers: list[Any], problem: type[Exception]
+) -> None:
+    """Each answer is of its call, or none is believed."""
+    answer = http(json.dumps(answers).encode())
+    async with pretended(tmp_path, lambda _: always(answer)) as (_, rpc):
+        with pytest.raises(problem):
+            await rpc.signed_headers([3, 4])
+
+
 async def test_comet_rpc_gathers_validators_page_by_page(tmp_path: Path) -> None:
     """CometBFT gives a hundred at a time, in its order; a page that is empty is no end."""
     key = base64.b64encode(bytes(32)).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -35,13 +35,18 @@ class Comet:
     earliest: int = 1
     newest: int = 1 << 60
     asked: list[int] = field(default_factory=list)
+    times: int = 0
     away: bool = False
 
-    async def signed_header(self, height: int) -> types_pb2.SignedHeader | None:
+    async def signed_headers(self, heights: Sequence[int]) -> list[types_pb2.SignedHeader | None]:
         if self.away:
             raise CometUnavailable("it is being restarted")
-        self.asked.append(height)
-        return self.chain.signed.get(height) if self.earliest <= height <= self.newest else None
+        self.asked.extend(heights)
+        self.times += 1
+        return [self.chain.signed.get(each) if self._has(each) else None for each in heights]
+
+    def _has(self, height: int) -> bool:
+        return self.earliest <= height <= self.newest
 
     async def status(self) -> CometStatus:
         newest = min(self.newest, self.chain.height_of_comet)
@@ -60,7 +65,7 @@ def chain() -> VotedChain:
 
 
 def keeper_of(chain: VotedChain, channel: RecordChannel, comet: Comet) -> FinalityKeeper:
-    return FinalityKeeper(comet, channel, chain.blocks[0], pause_s=0.01)
+    return FinalityKeeper(comet, channel, chain.blocks[0], pause_s=0.01, gather_s=0.0)
 
 
 async def test_records_of_all_blocks_are_filed(chain: VotedChain) -> None:
@@ -70,7 +75,7 @@ async def test_records_of_all_blocks_are_filed(chain: VotedChain) -> None:
     assert await keeper.catch_up() == 4
     assert channel.filed == chain.records
     assert (keeper.awaited, keeper.recorded, keeper.problem) == (0, 7, "")
-    assert comet.asked == [2, 4, 6, 8]
+    assert (comet.asked, comet.times) == ([2, 4, 6, 8], 1)
     for number in range(1, 5):
         assert verify_proof(chain.genesis, make_proof(channel, number)).proved_by == number
 
@@ -137,7 +142,7 @@ async def test_headers_that_were_pruned_are_passed_over(chain: VotedChain) -> No
     keeper = keeper_of(chain, channel, comet)
     assert await keeper.catch_up() == 1
     assert sorted(channel.filed) == [4]
-    assert comet.asked == [2, 8]
+    assert comet.asked == [2, 4, 6, 8]
     assert (keeper.awaited, keeper.recorded) == (0, 7)
 
 
@@ -159,6 +164,21 @@ async def test_keeper_of_a_channel_at_its_start_awaits_nothing(chain: VotedChain
     keeper = keeper_of(chain, channel, comet)
     assert await keeper.catch_up() == 0
     assert (keeper.awaited, keeper.recorded, comet.asked) == (0, 0, [])
+
+
+async def test_first_record_waits_for_others(chain: VotedChain) -> None:
+    """While it waits further heights are decided, and all are asked for at once."""
+    channel, comet = RecordChannel(chain, height=1), Comet(chain)
+    keeper = FinalityKeeper(comet, channel, chain.blocks[0], gather_s=0.05)
+    assert await keeper.catch_up() == 0
+    async with Running(keeper):
+        await asyncio.sleep(0)
+        for number in range(2, 6):
+            channel.height = number
+            keeper.wake()
+            await asyncio.sleep(0)
+        await until(lambda: channel.filed == chain.records)
+    assert comet.times == 1
 
 
 async def test_other_outcome_than_the_validators_agreed_on_halts_the_channel() -> None:
@@ -217,14 +237,14 @@ async def test_answer_that_cometbft_refuses_or_garbles_ends_no_engine(
 ) -> None:
     """Nothing waits for a record; it is asked for again, and the status says why it lacks."""
     channel, comet = RecordChannel(chain), Comet(chain)
-    honest, broken = comet.signed_header, [error, error]
+    honest, broken = comet.signed_headers, [error, error]
 
-    async def signed_header(height: int) -> types_pb2.SignedHeader | None:
+    async def signed_headers(heights: Sequence[int]) -> list[types_pb2.SignedHeader | None]:
         if broken:
             raise broken.pop()
-        return await honest(height)
+        return await honest(heights)
 
-    comet.signed_header = signed_header  # type: ignore[method-assign]
+    comet.signed_headers = signed_headers  # type: ignore[method-assign]
     keeper = keeper_of(chain, channel, comet)
     async with Running(keeper):
         await until(lambda: len(channel.filed) == 4)
@@ -323,8 +343,13 @@ async def test_block_of_which_comet_has_no_proof_may_be_proved_by_another_member
     wrong.commit.signatures[1].signature = bytes(64)
 
     class Wrong(Comet):
-        async def signed_header(self, height: int) -> types_pb2.SignedHeader | None:
-            return wrong if height == 2 else await super().signed_header(height)
+        async def signed_headers(
+            self, heights: Sequence[int]
+        ) -> list[types_pb2.SignedHeader | None]:
+            found = await super().signed_headers(heights)
+            return [
+                wrong if height == 2 else each for height, each in zip(heights, found, strict=True)
+            ]
 
     channel = RecordChannel(chain)
     keeper = keeper_of(chain, channel, Wrong(chain))

@@ -105,8 +105,10 @@ class HeaderSource(Protocol):
             CometUnavailable: it does not answer.
         """
 
-    async def signed_header(self, height: int) -> types_pb2.SignedHeader | None:
-        """Return header and commit of a height; None if it is not reached, or pruned.
+    async def signed_headers(
+        self, heights: Sequence[int]
+    ) -> Sequence[types_pb2.SignedHeader | None]:
+        """Return header and commit of each height; None if it is not reached, or pruned.
 
         Raises:
             CometUnavailable: CometBFT does not answer.

@@ -2,7 +2,8 @@
 
 After a block that CometBFT decided at height H, this node's own CometBFT has header and commit of
 H + 1 a moment later. They are verified like those of a stranger and filed as evidence beside the
-block (`finality.py`). Nothing waits for a record: a block counts as soon as it is committed.
+block (`finality.py`). Nothing waits for a record: a block counts as soon as it is committed. So
+the first one that is missing waits a little for others, and they are asked for together.
 
 Where work was left off shows in the ledger: behind the newest block that has a record. A block
 whose header CometBFT has pruned, or never had because this node began with a snapshot, is passed
@@ -12,7 +13,7 @@ Invariants:
 - What is filed has been verified, and is verified once more by whoever uses it.
 - A verified header with another app hash than this node's halts the channel: its ledger is not the
   one that the validators agreed on.
-- One block's work at a time; what is lacking is asked for again after a pause.
+- Records are filed in the order of their blocks; what is lacking is asked for again after a pause.
 
 Absent: when to prune CometBFT's blocks (`retention.py`), which rests on `recorded`.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from ledger.blocks.block import Block
@@ -39,6 +41,9 @@ __all__ = ["FinalityKeeper"]
 logger = logging.getLogger(__name__)
 
 PAUSE_S: Final = 1.0
+GATHER_S: Final = 0.3
+TOGETHER: Final = 10
+"""Records that are asked for at once, as many as CometBFT answers together (`rpc.py`)."""
 
 
 class FinalityKeeper:
@@ -50,6 +55,7 @@ class FinalityKeeper:
         starting: the block by which the channel became `cometbft`; the first record is that of the
             block after it.
         pause_s: after which CometBFT is asked again for what it did not have.
+        gather_s: how long a record waits for others.
 
     Attributes:
         recorded: CometBFT's height of the newest block up to which no record is awaited; 0 before
@@ -64,16 +70,18 @@ class FinalityKeeper:
         starting: Block,
         *,
         pause_s: float = PAUSE_S,
+        gather_s: float = GATHER_S,
     ) -> None:
         self._headers = headers
         self._sink = sink
         self._filer = RecordFiler(sink, starting)
         self._first = self._filer.first
         self._pause_s = pause_s
+        self._gather_s = gather_s
         self._next: int | None = None
         self._earliest = 0
         self._decided: int | None = None
-        self._looked: tuple[Block, bool] | None = None
+        self._looked: list[tuple[Block, bool]] = []
         self._woken = asyncio.Event()
         self.recorded = 0
         self.problem = ""
@@ -117,11 +125,12 @@ class FinalityKeeper:
             except Refusal as refused:
                 # What CometBFT has proves nothing, or it answers with an error: nothing waits.
                 self._complain(str(refused))
-                self._looked = None
+                self._looked = []
             idle = self._next is not None and self._next >= self._sink.height
             try:
                 async with asyncio.timeout(None if idle else self._pause_s):
                     await self._woken.wait()
+                await asyncio.sleep(self._gather_s)
             except TimeoutError:
                 continue
 
@@ -137,25 +146,43 @@ class FinalityKeeper:
         if self._next is None:
             self._next = await asyncio.to_thread(self._resume)
         while self._next < self._sink.height:
-            if self._looked is None or self._looked[0].number != self._next:
-                self._looked = await asyncio.to_thread(self._look, self._next)
-            block, has_record = self._looked
-            height = comet_height_of(block)
-            if not has_record and not self._is_pruned(height):
-                if self._decided is not None and height >= self._decided:
-                    break
-                signed = await self._headers.signed_header(height + 1)
-                if signed is not None:
-                    await self._file(block, signed)
+            blocks = await self._next_blocks(self._next)
+            signed = await self._fetch([block for block, has_record in blocks if not has_record])
+            for block, has_record in blocks:
+                height = comet_height_of(block)
+                if block.number in signed:
+                    await self._file(block, signed[block.number])
                     filed += 1
-                else:
-                    self._earliest = (await self._headers.status()).earliest_height
-                    if not self._is_pruned(height):
-                        break
-            self.recorded = height
-            self._next += 1
-            self.problem = ""
+                elif not has_record and not self._is_pruned(height):
+                    return filed
+                self.recorded = height
+                self._next += 1
+                self.problem = ""
         return filed
+
+    async def _next_blocks(self, first: int) -> list[tuple[Block, bool]]:
+        """Return the next blocks, and of each whether it has a record."""
+        self._looked = [each for each in self._looked if each[0].number >= first]
+        if not self._looked:
+            end = min(first + TOGETHER, self._sink.height)
+            self._looked = await asyncio.to_thread(lambda: [*map(self._look, range(first, end))])
+        return self._looked
+
+    async def _fetch(self, blocks: Sequence[Block]) -> dict[int, types_pb2.SignedHeader]:
+        """Return what proves these blocks, as far as CometBFT has it, by the block's number."""
+        due = [
+            (block.number, height + 1)
+            for block in blocks
+            if not self._is_pruned(height := comet_height_of(block))
+            and (self._decided is None or height < self._decided)
+        ]
+        if not due:
+            return {}
+        found = await self._headers.signed_headers([height for _, height in due])
+        if None in found:
+            self._earliest = (await self._headers.status()).earliest_height
+        given = zip(due, found, strict=True)
+        return {number: signed for (number, _), signed in given if signed is not None}
 
     def _is_pruned(self, height: int) -> bool:
         return height + 1 < self._earliest

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,10 +35,13 @@ from network.ordering.cometbft.process.conversions import (
 )
 from network.ordering.cometbft.sockets import connect
 
-__all__ = ["CometProgress", "CometRpc", "CometStatus", "TxCheck"]
+__all__ = ["MOST_TOGETHER", "CometProgress", "CometRpc", "CometStatus", "TxCheck"]
 
 MAX_ANSWER_BYTES: Final = 192 * 1024 * 1024
 """A block has at most 100 MB, a third more in base64."""
+
+MOST_TOGETHER: Final = 10
+"""Calls that CometBFT takes in one exchange, by its own settings."""
 
 _READ_BYTES = 256 * 1024
 _VALIDATORS_A_PAGE = 100
@@ -182,16 +185,31 @@ class CometRpc:
             return tuple(sorted(str(each["node_info"]["id"]) for each in found["peers"]))
 
     async def signed_header(self, height: int) -> types_pb2.SignedHeader | None:
-        """Return header and commit of a height; None if CometBFT has not reached it, or pruned it.
+        """Return header and commit of a height; see `signed_headers`."""
+        (found,) = await self.signed_headers([height])
+        return found
+
+    async def signed_headers(self, heights: Sequence[int]) -> list[types_pb2.SignedHeader | None]:
+        """Return header and commit of each height; None if it is not reached, or was pruned.
 
         The commit of the newest height is the one that this node saw; later it is the one that the
         next block carries. Both prove the header.
+
+        Args:
+            heights: one at least, at most MOST_TOGETHER.
         """
-        found = await self._at_height("commit", {"height": str(height)})
-        if found is None:
-            return None
-        with _reading("commit"):
-            return parse_signed_header(found["signed_header"])
+        asked = [{"height": str(height)} for height in heights]
+        answers = await self._call_together("commit", asked)
+        found: list[types_pb2.SignedHeader | None] = []
+        for answer in answers:
+            if isinstance(answer, CometRefusal):
+                if not _is_of_no_height(answer):
+                    raise answer
+                found.append(None)
+                continue
+            with _reading("commit"):
+                found.append(parse_signed_header(answer["signed_header"]))
+        return found
 
     async def validators(self, height: int) -> validator_pb2.ValidatorSet | None:
         """Return who may sign *height*, in CometBFT's order; None if it does not know.
@@ -237,11 +255,27 @@ class CometRpc:
             CometUnavailable: CometBFT does not answer, or not in time.
             CometRefusal: it answers with an error.
         """
+        (found,) = await self._call_together(method, [params or {}])
+        if isinstance(found, CometRefusal):
+            raise found
+        return found
+
+    async def _call_together(
+        self, method: str, params: Sequence[Mapping[str, Any]]
+    ) -> list[Any | CometRefusal]:
+        """Call one method several times in one exchange; return each result, or why it is refused.
+
+        Raises:
+            CometUnavailable: as `call`.
+        """
         if self._closed:
             raise CometUnavailable("this node no longer asks its CometBFT: it is stopping")
-        self._calls += 1
-        asked = {"jsonrpc": "2.0", "id": self._calls, "method": method, "params": params or {}}
-        body = json.dumps(asked).encode()
+        first, self._calls = self._calls + 1, self._calls + len(params)
+        asked = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": each}
+            for number, each in enumerate(params, first)
+        ]
+        body = json.dumps(asked if len(asked) > 1 else asked[0]).encode()
         try:
             async with asyncio.timeout(self._timeout_s), self._turns:
                 answer = await self._exchange(body)
@@ -257,13 +291,13 @@ class CometRpc:
                 f"({type(error).__name__}: {error}); is it running?",
                 outcome_definite=isinstance(error, FileNotFoundError | ConnectionRefusedError),
             ) from error
-        return _result(method, answer)
+        return _results(method, answer, len(params))
 
     async def _at_height(self, method: str, params: Mapping[str, Any]) -> Any:
         try:
             return await self.call(method, params)
         except CometRefusal as refused:
-            if any(words in refused.data for words in _NO_SUCH_HEIGHT):
+            if _is_of_no_height(refused):
                 return None
             raise
 
@@ -358,27 +392,39 @@ class _Connection:
         return bytes(answer)
 
 
-def _result(method: str, answer: bytes) -> Any:
-    """Return the result in a JSON-RPC answer.
+def _results(method: str, answer: bytes, count: int) -> list[Any | CometRefusal]:
+    """Return what is in a JSON-RPC answer: for each call its result, or its error.
 
     Raises:
-        CometRefusal: it is an error.
         CometUnavailable: it is no JSON-RPC, as when CometBFT is about to end.
     """
     try:
         found = json.loads(answer)
-        error = found.get("error")
-        if error is None:
-            if found["result"] is None:
-                raise ValueError("neither a result nor an error")
-            return found["result"]
-        code, data = int(error["code"]), f"{error['message']}: {error.get('data', '')}"
+        answers = [found] if isinstance(found, dict) else list(found)
+        if len(answers) != count:
+            raise ValueError(f"{len(answers)} answers")
+        if count > 1:
+            answers.sort(key=lambda each: int(each["id"]))
+        return [_result(method, each) for each in answers]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CometUnavailable(
             f"CometBFT's answer to {method} is no JSON-RPC: {answer[:200]!r}",
             outcome_definite=False,
         ) from None
-    raise CometRefusal(f"CometBFT refuses {method}: {data}", code=code, data=data)
+
+
+def _result(method: str, answer: Mapping[str, Any]) -> Any | CometRefusal:
+    error = answer.get("error")
+    if error is None:
+        if answer["result"] is None:
+            raise ValueError("neither a result nor an error")
+        return answer["result"]
+    code, data = int(error["code"]), f"{error['message']}: {error.get('data', '')}"
+    return CometRefusal(f"CometBFT refuses {method}: {data}", code=code, data=data)
+
+
+def _is_of_no_height(refused: CometRefusal) -> bool:
+    return any(words in refused.data for words in _NO_SUCH_HEIGHT)
 
 
 @contextmanager
