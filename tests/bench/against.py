@@ -71,13 +71,14 @@ def compare(
                 started = stack.enter_context(bench(tree, place, engine, say, processes=processes))
                 started.provide(pool_of(rows))
                 made.append(started)
-            compared += [_compare_row(made, row, timing, say) for row in rows]
+            compared += [compare_row(made, row, timing, say) for row in rows]
         for side, each in zip(("here", "there"), made, strict=True):
             audits[f"{engine} {side}"] = audit(each.network, each.folder)
     return compared, audits
 
 
-def _compare_row(made: Sequence[Bench], row: Row, timing: Timing, say: Say) -> Compared:
+def compare_row(made: Sequence[Bench], row: Row, timing: Timing, say: Say) -> Compared:
+    """Measure a row on two networks, by turns; nothing is sampled."""
     with made[0].row(row) as here, made[1].row(row) as there:
         pairs = []
         for number in range(timing.rounds):

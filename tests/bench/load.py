@@ -69,7 +69,8 @@ class Task:
             are opened.
         share: agreements of the pool that one caller has for itself, a multiple of the batch.
         provided: agreements of the pool that are there already.
-        stride: how far apart in the pool the agreements lie that callers take.
+        stride: from one agreement of a caller's share to the next that it takes; without a common
+            divisor with the share, so that it comes back to none before it had all.
         journal: file for what was told; "" for none.
     """
 
@@ -107,8 +108,8 @@ def ids_of(task: Task, caller: int, number: int) -> list[str]:
         start = task.provided + number * task.batch
         return [pool_id(each) for each in range(start, min(start + task.batch, task.pool))]
     start = caller * task.share
-    places = [(number * task.batch + each) % task.share for each in range(task.batch)]
-    return [pool_id((start + place) * task.stride) for place in places]
+    places = [(number * task.batch + each) * task.stride for each in range(task.batch)]
+    return [pool_id(start + place % task.share) for place in places]
 
 
 def amount_of(number: int) -> int:

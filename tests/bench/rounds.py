@@ -138,7 +138,14 @@ def _window(answers: Sequence[Mapping[str, Any]], used: Reading) -> Window:
 
 @contextmanager
 def loads(
-    network: BenchNetwork, row: Row, tag: str, folder: Path, *, processes: int = 1, stride: int = 1
+    network: BenchNetwork,
+    row: Row,
+    tag: str,
+    folder: Path,
+    *,
+    processes: int = 1,
+    share: int | None = None,
+    stride: int = 1,
 ) -> Iterator[Loads]:
     """Start the processes that make a row's load, connect them, and end them afterwards.
 
@@ -146,26 +153,37 @@ def loads(
         tag: begins every id and reference of this row; no other row of the network has it.
         folder: for tasks, journals and the log.
         processes: among which the callers are divided.
-        stride: how far apart in the pool the agreements lie that callers take.
+        share: agreements of the pool that each caller has for itself; the row's if left out.
+        stride: see `load.Task`.
     """
     count = min(processes, row.callers)
     each, more = divmod(row.callers, count)
     tasks, first = [], 0
     for number in range(count):
         callers = each + (number < more)
-        tasks.append(_task(network, row, tag, folder, number, first, callers, stride=stride))
+        tasks.append(
+            _task(network, row, tag, folder, number, first, callers, share=share, stride=stride)
+        )
         first += callers
     with _started(network.tree, row.client, tasks, folder / f"{tag}.log") as started:
         yield started
 
 
-def provide(network: BenchNetwork, meter: Meter, folder: Path, pool: int, provided: int) -> Window:
-    """Open the agreements of the pool that are not open yet.
+def provide(
+    network: BenchNetwork,
+    meter: Meter,
+    folder: Path,
+    pool: int,
+    provided: int,
+    *,
+    batch: int = BULK,
+) -> Window:
+    """Open the agreements of the pool that are not open yet, *batch* in a transaction.
 
     Raises:
         BenchFailed: a transaction failed.
     """
-    row = Row("provide", BULK, PROVIDERS, network.engine)
+    row = Row("provide", batch, PROVIDERS, network.engine)
     tag = f"pool-{provided}"
     task = _task(network, row, tag, folder, 0, 0, PROVIDERS, pool=pool, provided=provided)
     with _started(network.tree, "sdk", [task], folder / f"{tag}.log") as started:
@@ -187,6 +205,7 @@ def _task(
     *,
     pool: int = 0,
     provided: int = 0,
+    share: int | None = None,
     stride: int = 1,
 ) -> Path:
     task = Task(
@@ -201,7 +220,7 @@ def _task(
         first=first,
         tag=tag,
         pool=pool or row.callers * row.share,
-        share=row.share,
+        share=share or row.share,
         provided=provided,
         stride=stride,
         journal=str(folder / f"{tag}.{number}.journal"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,8 @@ from tests.bench.stages import seconds_by_stage
 from tests.bench.usage import Meter
 
 Say = Callable[[str], None]
+GOLDEN = 0.618
+"""Of a share: multiples of it fall evenly over the whole."""
 SAMPLES_S = 30.0
 """How long samplers may take to write what they saw."""
 
@@ -42,7 +45,8 @@ class Bench:
         provided: agreements of the pool that are open.
         tags: one for each row that is measured.
         processes: among which a row's callers are divided, for our SDK.
-        spread: whether a row's agreements lie as far apart as the pool allows.
+        spread: whether a row's callers go over the whole pool, in no order that caches would
+            like, in the place of the few agreements that they need.
     """
 
     network: BenchNetwork
@@ -69,11 +73,19 @@ class Bench:
         """Have a row's load connected; its windows are measured inside the block."""
         needed = pool_of([row])
         self.provide(needed)
-        # Over the whole ledger, however large it is.
-        stride = max(1, self.provided // needed) if needed and self.spread else 1
+        share = self.provided // row.callers if needed and self.spread else row.share
+        stride = scattering(share) if self.spread else 1
         tag = next(self.tags)
         processes = self.processes if row.client == "sdk" else 1
-        with loads(self.network, row, tag, self.folder, processes=processes, stride=stride) as load:
+        with loads(
+            self.network,
+            row,
+            tag,
+            self.folder,
+            processes=processes,
+            share=share,
+            stride=stride,
+        ) as load:
             self.meter.watch_load(load.pids)
             self.meter.forget_peaks()
             disk = self.meter.disk_bytes()
@@ -228,6 +240,14 @@ def fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def scattering(share: int) -> int:
+    """Return a stride that goes over a share far apart and comes back to nothing before its end."""
+    stride = max(1, round(share * GOLDEN))
+    while math.gcd(stride, share) > 1:
+        stride += 1
+    return stride
 
 
 def _acknowledged(folder: Path, tag: str) -> int:

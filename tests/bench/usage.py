@@ -23,6 +23,16 @@ import psutil
 
 from tests.bench.sockets import carried_bytes
 
+STORED = (
+    "ledger/blocks",
+    "ledger/state",
+    "ledger/evidence",
+    "ledger/private",
+    "comet",
+    "transient",
+)
+"""Of a node's folder, what grows with its work."""
+RESIDENT = re.compile(r"^Rss(Anon|File):\s*([0-9]+) kB", re.MULTILINE)
 LISTENS = re.compile(r'^listen = ".*:([0-9]+)"', re.MULTILINE)
 
 
@@ -114,11 +124,32 @@ class Meter:
 
     def disk_bytes(self) -> int:
         """Return the size of what all nodes have stored, CometBFT's data included."""
-        return sum(
-            _size_of(folder / part)
-            for folder in self._folders.values()
-            for part in ("ledger", "comet", "transient")
-        )
+        return sum(self.disk_by_kind().values())
+
+    def disk_by_kind(self) -> dict[str, int]:
+        """Return the same by what it is; the state includes history and indexes."""
+        return {
+            part.rpartition("/")[2]: sum(
+                _size_of(folder / part) for folder in self._folders.values()
+            )
+            for part in STORED
+        }
+
+    def memory_now_mb(self) -> dict[str, dict[str, float]]:
+        """Return the memory of each process now: its own, and what it sees of files.
+
+        The latter is the system's cache: LevelDB maps its tables, and pages that were read count
+        as the node's until the system needs them for something else.
+        """
+        found = {}
+        for name, process in self._processes().items():
+            with suppress(OSError):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                found[name] = {
+                    kind: round(int(kilobytes) / 1024, 1)
+                    for kind, kilobytes in RESIDENT.findall(status)
+                }
+        return found
 
 
 def _size_of(folder: Path) -> int:

@@ -20,8 +20,8 @@ function idsOf(task, caller, number) {
         return places.map((each) => `${task.tag}-${caller}-${number}-${each}`);
     }
     const start = caller * task.share;
-    const own = places.map((each) => (number * task.batch + each) % task.share);
-    return own.map((place) => poolId((start + place) * task.stride));
+    const taken = places.map((each) => (number * task.batch + each) * task.stride);
+    return taken.map((place) => poolId(start + (place % task.share)));
 }
 
 function argumentsOf(task, caller, number) {
