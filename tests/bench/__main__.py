@@ -17,7 +17,16 @@ from typing import Any
 
 from tests.bench.against import compare, write_comparison
 from tests.bench.network import ROOT, BenchFailed, Tree
-from tests.bench.plan import ENGINES, WORKS, Plan, Row, full_plan, quick_plan, usual_plan
+from tests.bench.plan import (
+    ENGINES,
+    WORKS,
+    Plan,
+    Row,
+    budget_s,
+    full_plan,
+    quick_plan,
+    usual_plan,
+)
 from tests.bench.plots import write_plots
 from tests.bench.product import measure_product
 from tests.bench.report import write_report
@@ -92,6 +101,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with alone_in(output) as work:
             about = described(work, settings)
+            budget = budget_s(plan, against=given.against is not None)
+            say(
+                f"{plan.name}: {len(plan.rows)} rows; about {budget / 60:.0f} minutes on two cores "
+                "that do nothing else"
+            )
+            began = time.monotonic()
             if given.against:
                 page = _measure_both(given, plan, output, work, about)
             else:
@@ -106,7 +121,7 @@ def main(arguments: Sequence[str]) -> int:
         say(str(failure))
         return 1
     sys.stdout.write(page)
-    say(f"written to {output}")
+    say(f"written to {output} after {(time.monotonic() - began) / 60:.1f} minutes")
     return 0
 
 

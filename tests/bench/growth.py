@@ -4,7 +4,7 @@
                                            [--folder build/bench-growth] [--load-only]
 
 Opens agreements through the normal way of a transaction, endorsed, ordered and committed like any
-other, 2,000 in each and eight transactions under way, until the ledger has the next size; measures
+other, 2,000 in each and four transactions under way, until the ledger has the next size; measures
 there, and goes on. The folder stays: stopped and called again it goes on where it was, on the
 network that is there; agreements of a step that was broken off are opened again, which changes
 nothing. What is there already cannot be made smaller: sizes below it are refused.
@@ -53,6 +53,8 @@ STEP = 200_000
 """Agreements opened by one load; what was opened is noted after each."""
 BATCH = 2_000
 """Agreements in a transaction that only loads; four of them fill a block of 2 MB."""
+UNDER_WAY = 4
+"""Such transactions."""
 LEAST_FREE_GB = 8.0
 """Of the disk: below it nothing more is loaded."""
 STATE = "growth.json"
@@ -174,7 +176,9 @@ def _provide(made: Bench, size: int, state: dict[str, Any]) -> None:
                 f"more is loaded: {made.provided:,} agreements are open"
             )
         before, upto = made.provided, min(size, made.provided + STEP)
-        window = provide(made.network, made.meter, made.folder, upto, before, batch=BATCH)
+        window = provide(
+            made.network, made.meter, made.folder, upto, before, batch=BATCH, callers=UNDER_WAY
+        )
         made.provided = state["provided"] = upto
         opened = upto - before
         step = {

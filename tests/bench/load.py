@@ -47,6 +47,8 @@ from qist import AsyncGateway, GatewayError, LedgerError, load_profile
 
 PAUSE_S = 0.05
 """After a call that failed: a gateway that refuses is not asked again at once."""
+TRIES = 5
+"""Of a transaction that opens the pool."""
 READY_S = 30.0
 
 
@@ -147,6 +149,7 @@ class Callers:
         self._ended: list[tuple[float, float]] = []
         self._errors: Counter[str] = Counter()
         self._handed_out = 0
+        self._given_up = False
 
     async def window(self, warm_s: float, seconds: float) -> dict[str, Any]:
         """Keep the callers at work; measure *seconds* after *warm_s*."""
@@ -179,6 +182,8 @@ class Callers:
         began = time.perf_counter()
         self._handed_out = 0
         await asyncio.gather(*(self._work_off() for _ in range(self._task.callers)))
+        if not self._given_up:
+            self._errors.clear()
         return self._told(began, time.perf_counter())
 
     def _start(self) -> list[asyncio.Task[None]]:
@@ -202,9 +207,16 @@ class Callers:
             if not ids_of(self._task, 0, number):
                 return
             self._handed_out += 1
-            await self._call(0, number)
+            # To open an agreement twice is to open it once, so what failed is made again.
+            for _ in range(TRIES):
+                if await self._call(0, number):
+                    break
+            else:
+                self._given_up = True
+                return
 
-    async def _call(self, caller: int, number: int) -> None:
+    async def _call(self, caller: int, number: int) -> bool:
+        """Make a call; say whether it ended well."""
         arguments = arguments_of(self._task, caller, number)
         began = time.perf_counter()
         try:
@@ -223,10 +235,11 @@ class Callers:
             self._note(caller, number, "o" if is_open else "d")
             sys.stderr.write(f"{error}\n")
             await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
-        else:
-            ended = time.perf_counter()
-            self._ended.append((ended, ended - began))
-            self._note(caller, number, "a")
+            return False
+        ended = time.perf_counter()
+        self._ended.append((ended, ended - began))
+        self._note(caller, number, "a")
+        return True
 
     def _note(self, caller: int, number: int, told: str) -> None:
         if self._journal is not None:

@@ -6,7 +6,7 @@ Absent: how a row is measured (`rounds.py`), and what Fabric reached (`fabric.py
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ENGINES = ("solo", "cometbft")
 CLIENTS = ("sdk", "node")
@@ -14,6 +14,17 @@ WORKS = ("open", "pay", "evaluate")
 BULK = 500
 SHARE_LEAST = 64
 """Agreements that a caller pays in turn at least, so that it never outruns a slower node."""
+
+MAKING_S = 15.0
+"""What it takes to make, start and stop a network, on two cores that do nothing else; so below."""
+AUDIT_S = 8.0
+STARTING_S = 2.5
+"""A load connected before a row, and ended after it."""
+OPENED_PER_S = 8_000
+DRAINED_PER_S = 5_000
+"""Records of bulks under way that still end when no more are begun."""
+PRODUCT_S = 240.0
+"""The consortium's own contracts."""
 
 
 @dataclass(frozen=True, order=True)
@@ -105,8 +116,34 @@ def pool_of(rows: Iterable[Row]) -> int:
     return max(needed, default=0)
 
 
+def budget_s(plan: Plan, *, against: bool = False) -> float:
+    """Return how long a run should take on two cores that do nothing else, in seconds.
+
+    Args:
+        against: two commits are compared: each row on both, nothing sampled.
+    """
+    timing = replace(plan.timing, sampled_s=0.0) if against else plan.timing
+    spent = 0.0
+    for engine in plan.engines:
+        rows = plan.of_engine(engine)
+        spent += MAKING_S + AUDIT_S + pool_of(rows) / OPENED_PER_S
+        spent += sum(_row_s(row, timing) for row in rows)
+        spent += PRODUCT_S if plan.product and not against else 0.0
+    return 2 * spent if against else spent
+
+
+def _row_s(row: Row, timing: Timing) -> float:
+    """Return how long a row should take, its load's start and end included."""
+    looks = [timing.seconds] * timing.rounds
+    if timing.sampled_s:
+        looks.append(timing.sampled_s)
+    if row.is_whole:
+        return STARTING_S + sum(looks) + len(looks) * row.callers * row.batch / DRAINED_PER_S
+    return STARTING_S + timing.warm_first_s + sum(looks) + timing.warm_s * (len(looks) - 1)
+
+
 def quick_plan(engines: Iterable[str]) -> Plan:
-    """Return the rows for which there are targets; four minutes on one engine."""
+    """Return the rows for which there are targets; two minutes on one engine."""
     rows = []
     for engine in engines:
         rows += [
@@ -116,12 +153,13 @@ def quick_plan(engines: Iterable[str]) -> Plan:
             Row("evaluate", 1, 64, engine),
             Row("pay", 1, 1, engine),
         ]
-    return Plan("quick", tuple(rows), Timing(seconds=5.0))
+    return Plan("quick", tuple(rows), Timing(seconds=3.0, warm_first_s=2.0, sampled_s=2.0))
 
 
 def usual_plan(engines: Iterable[str]) -> Plan:
     """Return open, pay and evaluate at one and 64 callers, with both clients."""
-    return Plan("usual", _matrix(engines, (1, 64), (1, 64)), Timing(seconds=4.0))
+    timing = Timing(seconds=3.0, warm_first_s=2.0, sampled_s=2.0)
+    return Plan("usual", _matrix(engines, (1, 64), (1, 64)), timing)
 
 
 def full_plan(engines: Iterable[str]) -> Plan:

@@ -177,15 +177,16 @@ def provide(
     provided: int,
     *,
     batch: int = BULK,
+    callers: int = PROVIDERS,
 ) -> Window:
     """Open the agreements of the pool that are not open yet, *batch* in a transaction.
 
     Raises:
         BenchFailed: a transaction failed.
     """
-    row = Row("provide", batch, PROVIDERS, network.engine)
+    row = Row("provide", batch, callers, network.engine)
     tag = f"pool-{provided}"
-    task = _task(network, row, tag, folder, 0, 0, PROVIDERS, pool=pool, provided=provided)
+    task = _task(network, row, tag, folder, 0, 0, callers, pool=pool, provided=provided)
     with _started(network.tree, "sdk", [task], folder / f"{tag}.log") as started:
         meter.watch_load(started.pids)
         window = started.all(meter)

@@ -5,20 +5,33 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.bench import fabric, growth, load, stages
+from tests.bench import fabric, growth, growth_report, load, stages
 from tests.bench.against import Compared, render_comparison
 from tests.bench.network import ROOT, BenchFailed
-from tests.bench.plan import BULK, ENGINES, Row, Timing, full_plan, pool_of, quick_plan, usual_plan
+from tests.bench.plan import (
+    BULK,
+    ENGINES,
+    Row,
+    Timing,
+    budget_s,
+    full_plan,
+    pool_of,
+    quick_plan,
+    usual_plan,
+)
 from tests.bench.plots import write_plots
 from tests.bench.report import render_tables
 from tests.bench.results import Measured, as_json
 from tests.bench.rounds import Window
+from tests.bench.run import scattering
 from tests.bench.stages import MAIN, OWNERS, seconds_by_stage, stage_of
 from tests.bench.usage import Reading
 
@@ -106,27 +119,50 @@ def test_growth_to_less_than_is_there_is_refused(tmp_path: Path) -> None:
     state = {"engine": "solo", "provided": 5000, "points": []}
     (tmp_path / growth.STATE).write_text(json.dumps(state))
     with pytest.raises(BenchFailed, match="holds 5000 agreements, so 4000 cannot be measured"):
-        growth.grow(tmp_path, "solo", [4000, 9000], ["pay,1,4"], Timing())
+        growth.grow(tmp_path, "solo", [4000, 9000], [Row("pay", 1, 4, "solo")], Timing())
     with pytest.raises(BenchFailed, match="holds a network on solo"):
-        growth.grow(tmp_path, "cometbft", [9000], ["pay,1,4"], Timing())
+        growth.grow(tmp_path, "cometbft", [9000], [Row("pay", 1, 4, "cometbft")], Timing())
 
 
-def test_growth_tells_each_point_as_a_share_of_the_first(tmp_path: Path) -> None:
-    """The table has the share; each plot has every point of every work."""
+def test_growth_tells_each_point_beside_an_empty_ledger(tmp_path: Path) -> None:
+    """The table has rates, ratio and memory of both; each plot has every point of every work."""
     fast = as_json(measured(*[window(*[1.0] * 20)] * 3))
     slow = as_json(measured(*[window(*[2.0] * 10)] * 3))
+    seen = {
+        "load": 0.5,
+        "disk": {"blocks": 4 << 20},
+        "memory_now_mb": {"BankMSP": {"Anon": 70.0}, "BankMSP cometbft": {"Anon": 99.0}},
+        "empty": fast,
+    }
     points = [
-        {"size": 0, "disk_bytes": 0, "row": fast},
-        {"size": 1_000_000, "disk_bytes": 4 << 20, "row": slow},
+        {**seen, "size": 0, "row": fast, "pairs": [0.9, 1.0, 1.2], "ratio": 1.0},
+        {**seen, "size": 1_000_000, "row": slow, "pairs": [0.4, 0.5, 0.6], "ratio": 0.5},
     ]
-    page = growth.write_growth(
-        tmp_path, {"engine": "solo", "run": {"commit": "abc"}, "points": points}
+    loading = [
+        {"agreements": 1_000_000, "per_s": 2500.0, "load": 0.5, "cpu_us": {"a": 90.2, "b": 9.9},
+         "disk": {"blocks": 12 << 20, "state": 4 << 20}},
+    ]  # fmt: skip
+    page = growth_report.write_growth(
+        tmp_path,
+        {"engine": "solo", "run": {"commit": "abc"}, "points": points, "loading": loading},
     )
-    assert "| 0 | pay 2 x 4 | 20 | 100 % | 1.0 | 25.00 | 96 | 0 |" in page
-    assert "| 1,000,000 | pay 2 x 4 | 10 | 50 % | 2.0 | 50.00 | 96 | 1 |" in page
-    for figure, _ in growth.PLOTS:
-        plot = ElementTree.parse(tmp_path / f"growth-{figure.replace('_', '-')}.svg")
+    alike = "25.00 | 25.00 | 96 | 96 | 70 |"
+    assert f"| 0 | pay 2 x 4 | 0.5 | 20 | 20 | 1.00 | 0.90 to 1.20 | 1.0 | 1.0 | {alike}" in page
+    assert "| 1,000,000 | pay 2 x 4 | 0.5 | 10 | 20 | 0.50 | 0.40 to 0.60 | 2.0 | 1.0 |" in page
+    assert "| 1,000,000 | 2,500 | 0.5 | 100 | 3 | 1 |" in page
+    for figure in ("share", "memory", "nodes-cpu", "disk"):
+        plot = ElementTree.parse(tmp_path / f"growth-{figure}.svg")
         assert "1,000,000" in {each.text for each in plot.iter()}
+
+
+@pytest.mark.parametrize("share", [1, 2, 7, 64, 100, 15_625, 156_250])
+def test_caller_that_scatters_over_its_share_has_all_of_it_before_any_twice(share: int) -> None:
+    """A large ledger is paid all over: neighbours in time are far apart, and none is left out."""
+    stride = scattering(share)
+    seen = [number * stride % share for number in range(share)]
+    assert sorted(seen) == list(range(share))
+    if share >= 64:
+        assert min(abs(a - b) for a, b in pairwise(seen)) > share // 4
 
 
 def test_plot_has_a_bar_for_each_row_and_for_fabrics_figure(tmp_path: Path) -> None:
@@ -210,6 +246,20 @@ def test_plans_grow_and_no_row_stands_twice() -> None:
     assert Row("pay", BULK, 64, "solo").is_whole
     assert not Row("pay", BULK, 1, "solo").is_whole
     assert not Row("pay", 1, 64, "solo").is_whole
+
+
+def test_plans_keep_their_time_with_what_a_fresh_clone_installs_first() -> None:
+    """Four minutes and twenty are promised from a fresh clone; two are for installing."""
+    assert budget_s(quick_plan(("cometbft",))) < (4 - 2) * 60
+    assert budget_s(usual_plan(ENGINES)) < (20 - 2) * 60
+    assert budget_s(full_plan(ENGINES)) > budget_s(usual_plan(ENGINES))
+
+
+def test_budget_of_a_comparison_is_for_two_networks_and_no_samples() -> None:
+    """Rounds of both commits take their turns; stages are not looked at."""
+    plan = quick_plan(("cometbft",))
+    unsampled = replace(plan, timing=replace(plan.timing, sampled_s=0.0))
+    assert budget_s(plan, against=True) == 2 * budget_s(unsampled)
 
 
 @pytest.mark.parametrize("batch", [1, 7, BULK])
