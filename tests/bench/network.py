@@ -34,6 +34,7 @@ CHANNEL = "qist"
 CONTRACT = "qist"
 ENDORSEMENT = "AND('BankMSP.peer', 'PtaMSP.peer')"
 COMMAND_S = 300.0
+UP_TRIES = 5
 
 MEMBERS_FILE = """
 channel_id = "qist"
@@ -153,8 +154,19 @@ class BenchNetwork:
         return self.folder / CLIENT_MEMBER / "org" / "users" / USER / "msp"
 
     def up(self) -> None:
-        """Start every node."""
-        self.tree.qist("network", "up", self.folder, "--json")
+        """Start every node.
+
+        On a busy machine nodes may not be ready in the command's time; they go on, and the same
+        command waits for them again.
+        """
+        for left in reversed(range(UP_TRIES)):
+            try:
+                self.tree.qist("network", "up", self.folder, "--json")
+            except BenchFailed:
+                if not left:
+                    raise
+            else:
+                return
 
     def down(self) -> None:
         """Stop every node in order."""
