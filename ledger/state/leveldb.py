@@ -4,9 +4,9 @@ What it adds to plyvel: batches that are atomic and synced, errors of our own ki
 who may close the database while other threads still read from snapshots. Then the database stays
 open until the last snapshot is given back, because plyvel must not be closed under a running read.
 
-What LevelDB keeps of a database does not grow with it, but for the indexes of its tables, some 20
-KB for each of 8 MB. The pages of mapped tables would: they are given back before they are many
-(`mapped.py`).
+What LevelDB keeps of a database grows with it by the indexes of its tables only, an entry for each
+block of 4 KB. The pages of mapped tables would grow as well: they are given back before they are
+many (`mapped.py`).
 
 Reads and snapshots are safe on any thread; writes belong to one thread at a time.
 """
@@ -33,8 +33,9 @@ from ledger.state import mapped
 _CACHE_BYTES = 16 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 _TABLE_BYTES = 8 * 1024 * 1024
-# A table that is read again after it was closed costs 100 µs, so none is closed. LevelDB divides
-# this number by 16, and each part must have room for all that it maps: see `_release`.
+# A table that is read again after it was closed has its index and filter read and checked anew, so
+# none is closed. LevelDB divides this number by 16, and each part must have room for all that it
+# maps: see `_release`.
 _MAX_OPEN_FILES = 16_384
 _MAX_MAPPED_TABLES = 1_000
 _RESIDENT_TABLES_BYTES = 64 * 1024 * 1024
