@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -40,8 +41,13 @@ held.set()
 
 
 def _anonymous_kb(heaps: str) -> int:
+    settings = {name: each for name, each in os.environ.items() if not name.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, heaps], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, heaps],
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if "another C library" in done.stderr:
         pytest.skip("the settings are those of glibc")
