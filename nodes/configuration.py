@@ -80,6 +80,9 @@ class Limits(Section):
     Attributes:
         max_message_bytes: of one gRPC message, either way.
         endorser_concurrency, gateway_concurrency, deliver_concurrency: calls at work at once.
+        gateway_slowdown: how many times as long as usual clients' calls may take on average; while
+            they take longer, fewer may be at work at once.
+        connections: of clients at once, at each address that the host of the port has.
         endorsement_timeout_s: for one member's endorsement.
         broadcast_timeout_s: until the orderer has taken an envelope.
         simulation_deadline_s: for one run of a contract.
@@ -93,6 +96,8 @@ class Limits(Section):
     endorser_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 2500
     gateway_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 500
     deliver_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 2500
+    gateway_slowdown: Annotated[float, Field(ge=1.5, le=1000)] = 2.5
+    connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     endorsement_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     broadcast_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
     simulation_deadline_s: Annotated[float, Field(gt=0, le=600)] = 30.0

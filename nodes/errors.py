@@ -44,7 +44,15 @@ class ChannelUnavailable(Unavailable):
 
 
 class TooManyRequests(Unavailable):
-    """A limit of this node on work at one time is reached."""
+    """A limit of this node on work at one time is reached; nothing was done.
+
+    Attributes:
+        again_ms: after which another attempt makes sense.
+    """
+
+    def __init__(self, message: str, *, again_ms: int) -> None:
+        super().__init__(message)
+        self.again_ms = again_ms
 
 
 class UpgradeNeeded(Fatal):

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -403,12 +404,19 @@ def run(folder: Path, *, open_ledger: LedgerOpener = ChannelLedger.open) -> int:
         for words in node.channel.ledger.recovered:
             log.warning("recovered: %s", words)
         search_seldom()
+        _raise_file_limit()
         uvloop.run(_serve(node))
     except* LedgerError as errors:
         ended_by.extend(_flattened(errors))
         for error in ended_by:
             log.critical("%s", error)
     return exit_code(ended_by)
+
+
+def _raise_file_limit() -> None:
+    """Take as many open files as the system gives: connections and LevelDB's files need them."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _flattened(group: BaseExceptionGroup[LedgerError]) -> Iterator[LedgerError]:

@@ -17,6 +17,7 @@ import grpc
 from fabric_protos.common import common_pb2
 from google.protobuf.wrappers_pb2 import BytesValue
 
+from network.msp import Identity
 from network.ordering.cometbft.finality.proof_making import make_proof
 from nodes.channel import Channel
 from nodes.clock import Clock
@@ -29,7 +30,8 @@ from nodes.deliver.seek import (
     read_envelope,
     read_seek_info,
 )
-from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.callers import caller_to_be_known
+from nodes.rpc.concurrency import FairLimit
 from nodes.rpc.connections import caller_certificate_der
 from nodes.rpc.failures import RpcFailure
 from nodes.rpc.handlers import unary
@@ -56,7 +58,7 @@ class ProofService:
     """
 
     def __init__(
-        self, channel: Callable[[str], Channel | None], clock: Clock, work: ConcurrencyLimit
+        self, channel: Callable[[str], Channel | None], clock: Clock, work: FairLimit
     ) -> None:
         self._channel = channel
         self._clock = clock
@@ -69,15 +71,22 @@ class ProofService:
             RpcFailure: the request is malformed, or for no block or channel of this node.
             Refusal: the caller may not have it, or nothing that proves the block is here yet.
         """
-        with self._work.enter():
+        with caller_to_be_known(self._work, context) as recognise:
             try:
-                channel, number = await self._asked_for(envelope, caller_certificate_der(context))
+                channel, number = await self._asked_for(
+                    envelope, caller_certificate_der(context), recognise
+                )
             except DeliverRefusal as refusal:
                 raise RpcFailure(_CODES[refusal.status], str(refusal)) from refusal
             raw = await asyncio.to_thread(make_proof, channel.ledger, number)
             return BytesValue(value=raw)
 
-    async def _asked_for(self, envelope: Any, certificate_der: bytes | None) -> tuple[Channel, int]:
+    async def _asked_for(
+        self,
+        envelope: Any,
+        certificate_der: bytes | None,
+        recognise: Callable[[Identity], None],
+    ) -> tuple[Channel, int]:
         request = read_envelope(envelope)
         request.verify_time(self._clock.now())
         if certificate_der is not None:
@@ -85,7 +94,9 @@ class ProofService:
         channel = self._channel(request.channel_id)
         if channel is None:
             raise DeliverRefusal(NOT_FOUND, f"channel {request.channel_id!r} not found")
-        ends = (await channel.authorise(RESOURCE, request.signed)).not_after
+        caller = await channel.authorise(RESOURCE, request.signed)
+        ends = caller.not_after
+        recognise(caller)
         if self._clock.now() > ends:
             raise DeliverRefusal(
                 FORBIDDEN,

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -34,8 +36,9 @@ from nodes.private_data.room import PrivateDataRoom
 from nodes.private_data.service import add_private_data_service, private_data_endpoints
 from nodes.proofs import ProofService, add_proof_service
 from nodes.rpc.calls import CallService, add_call_service
-from nodes.rpc.concurrency import ConcurrencyLimit
-from nodes.rpc.connections import MemberGuard, server_options
+from nodes.rpc.concurrency import FairLimit
+from nodes.rpc.connections import MemberGuard, calling_member, server_options
+from nodes.rpc.pace import Pace
 
 __all__ = ["Servers"]
 
@@ -82,14 +85,20 @@ class Servers:
         self._clock = clock
         self._private = private
         limits = configuration.limits
-        self.calls = ConcurrencyLimit("gateway", limits.gateway_concurrency)
-        self.endorsements = ConcurrencyLimit("endorser", limits.endorser_concurrency)
-        self.waits = ConcurrencyLimit("CommitStatus", limits.deliver_concurrency)
-        self.events = ConcurrencyLimit("ChaincodeEvents", limits.deliver_concurrency)
-        self.deliveries = ConcurrencyLimit("deliver", limits.deliver_concurrency)
-        self.followers = ConcurrencyLimit("orderer", limits.deliver_concurrency)
+        most, slowdown = limits.gateway_concurrency, limits.gateway_slowdown
+        self.calls = FairLimit("gateway", most, Pace(most, slowdown, time.monotonic))
+        self.endorsements = FairLimit("endorser", limits.endorser_concurrency)
+        self.waits = FairLimit("CommitStatus", limits.deliver_concurrency)
+        self.events = FairLimit("ChaincodeEvents", limits.deliver_concurrency)
+        self.deliveries = FairLimit("deliver", limits.deliver_concurrency)
+        self.followers = FairLimit("orderer", limits.deliver_concurrency)
         self._orderer = OrdererService(
-            self._find_channel, engine, clock, self.followers, limits.first_request_s
+            self._find_channel,
+            engine,
+            clock,
+            self.followers,
+            self._calling_member,
+            limits.first_request_s,
         )
         self._consensus = ConsensusService(channel, comet)
         self._started: list[grpc.aio.Server] = []
@@ -134,9 +143,13 @@ class Servers:
     def _find_endorser(self, channel_id: str) -> Endorser | None:
         return self._endorser if channel_id == self._channel.channel_id else None
 
+    def _calling_member(self, context: Any) -> str:
+        return calling_member(context, self._channel.configuration)
+
     def _client_port(self) -> grpc.aio.Server:
         limits = self._configuration.limits
-        server = grpc.aio.server(options=server_options(limits.max_message_bytes))
+        options = server_options(limits.max_message_bytes, connections=limits.connections)
+        server = grpc.aio.server(options=options)
         own = self._configuration.client.reachable
         gateway = Gateway(
             channel=self._find_channel,
@@ -182,7 +195,7 @@ class Servers:
         guard = MemberGuard(
             lambda: self._channel.configuration, self._channel.wait_for_configuration
         )
-        endorsing = EndorserService(self._find_endorser, self.endorsements)
+        endorsing = EndorserService(self._find_endorser, self.endorsements, self._calling_member)
         add_endorser_service(server, endorsing, guard)
         called = endorser_endpoints(endorsing, guard)
         called |= private_data_endpoints(self._private.service, guard)

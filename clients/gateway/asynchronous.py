@@ -42,7 +42,7 @@ from clients.gateway.operations import (
 from clients.gateway.ports import Checkpointer, Signer
 from clients.gateway.profile import ConnectionProfile
 from clients.gateway.requests import BlocksRequest, EventsRequest
-from clients.gateway.retry import RetryPolicy
+from clients.gateway.retry import Refusals, RetryPolicy
 from clients.gateway.rota import Line, Rota, endpoints_of, is_for_another_gateway, unreachable
 from network.calls import CallLine
 
@@ -170,9 +170,21 @@ class AsyncGateway(OfflineDrafting):
                 await asyncio.sleep(step.seconds)
                 continue
             try:
-                answer = await self._call(step)
+                answer = await self._admitted(step)
             except GatewayError as error:
                 failure = error
+
+    async def _admitted(self, call: Call) -> Any:
+        """Make a call; again, after a while, if the gateway is overloaded and did nothing."""
+        refusals = Refusals(self._timeouts.refused_s)
+        while True:
+            try:
+                return await self._call(call)
+            except GatewayError as error:
+                pause_s = refusals.pause_s(error)
+                if pause_s is None:
+                    raise
+            await asyncio.sleep(pause_s)
 
     async def _call(self, call: Call) -> Any:
         timeout_s = self._timeouts.of(call.rpc) if call.within_s is None else call.within_s

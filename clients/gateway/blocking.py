@@ -33,7 +33,7 @@ from clients.gateway.operations import Call, CommitStatus, Operation, Outcome, P
 from clients.gateway.ports import Checkpointer, Signer
 from clients.gateway.profile import ConnectionProfile
 from clients.gateway.requests import BlocksRequest, EventsRequest
-from clients.gateway.retry import RetryPolicy
+from clients.gateway.retry import Refusals, RetryPolicy
 from clients.gateway.rota import Line, Rota, endpoints_of, is_for_another_gateway, unreachable
 
 
@@ -158,9 +158,21 @@ class Gateway(OfflineDrafting):
                 time.sleep(step.seconds)
                 continue
             try:
-                answer = self._call(step)
+                answer = self._admitted(step)
             except GatewayError as error:
                 failure = error
+
+    def _admitted(self, call: Call) -> Any:
+        """Make a call; again, after a while, if the gateway is overloaded and did nothing."""
+        refusals = Refusals(self._timeouts.refused_s)
+        while True:
+            try:
+                return self._call(call)
+            except GatewayError as error:
+                pause_s = refusals.pause_s(error)
+                if pause_s is None:
+                    raise
+            time.sleep(pause_s)
 
     def _call(self, call: Call) -> Any:
         timeout_s = self._timeouts.of(call.rpc) if call.within_s is None else call.within_s

@@ -136,6 +136,9 @@ def _is_for_halves(part: BulkPart) -> bool:
         return is_conflict(part.error.code)
     if part.error is None:
         return False
+    if part.error.again_in_s is not None:
+        # The gateway is overloaded: two halves would be more work for it, not less.
+        return False
     too_large = (
         part.error.chaincode_status == _TOO_LARGE
         or part.error.code is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -18,6 +18,7 @@ from clients.gateway.errors import ErrorDetail, GatewayError
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _NOTHING_DONE = ("qist-outcome", "nothing-was-done")
+_AGAIN_KEY = "grpc-retry-pushback-ms"
 _INDEFINITE = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -82,8 +83,9 @@ MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 class Timeouts:
     """Seconds after which each stage is given up.
 
-    After ``withheld_s`` without a commit status a gateway to which others stand in is taken to keep
-    the transaction back.
+    A call that an overloaded gateway refuses, saying when to come again, is made again until it was
+    waited for ``refused_s``; with 0 it fails at once. After ``withheld_s`` without a commit status
+    a gateway to which others stand in is taken to keep the transaction back.
     """
 
     evaluate_s: float = 15.0
@@ -91,6 +93,7 @@ class Timeouts:
     submit_s: float = 15.0
     commit_status_s: float = 60.0
     withheld_s: float = 10.0
+    refused_s: float = 30.0
 
     def of(self, rpc: str) -> float:
         """The deadline of the RPC named *rpc*."""
@@ -110,8 +113,9 @@ def gateway_error(kind: type[GatewayError], error: grpc.RpcError, tx_id: str) ->
     """
     code = error.code()
     trailing: tuple[Any, ...] = tuple(error.trailing_metadata() or ())
+    nothing_done = any((key, value) == _NOTHING_DONE for key, value in trailing)
     undecided = kind.stage in _UNDECIDED_STAGES and code in _INDEFINITE
-    if kind.stage == "submit" and any((key, value) == _NOTHING_DONE for key, value in trailing):
+    if kind.stage == "submit" and nothing_done:
         undecided = False
     return kind(
         f"{error.details() or 'no reason given'} ({code.name})",
@@ -119,7 +123,15 @@ def gateway_error(kind: type[GatewayError], error: grpc.RpcError, tx_id: str) ->
         tx_id=tx_id,
         details=tuple(_details_of(trailing)),
         outcome_definite=not undecided,
+        again_in_s=_again_in_s(trailing) if nothing_done else None,
     )
+
+
+def _again_in_s(metadata: Iterable[Any]) -> float | None:
+    for key, value in metadata:
+        if key == _AGAIN_KEY and str(value).isdecimal() and len(str(value)) < 8:
+            return int(value) / 1000
+    return None
 
 
 def _details_of(metadata: Iterable[Any]) -> Iterable[ErrorDetail]:

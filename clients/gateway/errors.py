@@ -41,6 +41,8 @@ class GatewayError(LedgerError):
         tx_id: the transaction concerned, ``""`` where there is none.
         details: what single peers said, in the gateway's order.
         outcome_definite: False when the transaction may nevertheless be committed.
+        again_in_s: after which the same call may be made again, where the gateway did nothing with
+            it because it is overloaded; None for every other failure.
     """
 
     stage = "call"
@@ -53,7 +55,9 @@ class GatewayError(LedgerError):
         tx_id: str = "",
         details: Sequence[ErrorDetail] = (),
         outcome_definite: bool = True,
+        again_in_s: float | None = None,
     ) -> None:
+        self.again_in_s = again_in_s
         self.code = code
         self.tx_id = tx_id
         self.details = tuple(details)

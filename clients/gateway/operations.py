@@ -11,7 +11,8 @@ whatever else is ordered of it is a duplicate without effect, and every gateway
 tells the status of the one that counts.
 
 Invariant: an operation that submits yields the same envelope at most once to a
-gateway; a repeat after an MVCC conflict is a new proposal with a new id.
+gateway (its face makes a call again that was refused and not looked at); a
+repeat after an MVCC conflict is a new proposal with a new id.
 """
 
 from __future__ import annotations

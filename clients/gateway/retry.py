@@ -5,6 +5,9 @@ another attempt cannot happen twice. So do endorsements that differed because a 
 nothing was ordered. With ``patience_s``, a gateway that cannot be reached and an open outcome
 qualify too, for so long. The caller must still allow it all, because only the caller knows that the
 request is idempotent in its own business.
+
+What a gateway refuses because it is overloaded it has not even looked at: the very same call is
+made again (`Refusals`), whatever it is.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ _PASSING = frozenset(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
+LONGEST_REFUSED_PAUSE_S = 3.0
 # What Fabric's gateway says when two peers simulated on different heights.
 _DIFFERENT = "ProposalResponsePayloads do not match"
 
@@ -73,6 +77,32 @@ class RetryPolicy:
         """Seconds to wait after attempt *attempt*: random, so that losers do not meet again."""
         bound = min(self.longest_pause_s, self.first_pause_s * 2.0 ** min(attempt - 1, 30))
         return random.uniform(bound / 4, bound)
+
+
+class Refusals:
+    """The pauses of one call that an overloaded gateway refuses again and again.
+
+    They begin with what the gateway asks for and double, up to `LONGEST_REFUSED_PAUSE_S`; each is
+    random around that, so that those who were refused together do not come again together.
+
+    Args:
+        patience_s: how many seconds of pauses are spent.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._times = 0
+
+    def pause_s(self, error: GatewayError) -> float | None:
+        """Return how long to wait before the call is made again; None if it is to fail."""
+        if error.again_in_s is None or self._patience_s <= 0:
+            return None
+        bound = max(LONGEST_REFUSED_PAUSE_S, error.again_in_s)
+        usual = min(bound, error.again_in_s * 2.0 ** min(self._times, 30))
+        pause_s = min(random.uniform(0.5 * usual, 1.5 * usual), self._patience_s)
+        self._times += 1
+        self._patience_s -= pause_s
+        return pause_s
 
 
 def is_mismatch(error: GatewayError) -> bool:

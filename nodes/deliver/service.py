@@ -18,7 +18,8 @@ from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.deliver.encoding import encode_block, encode_filtered_block
 from nodes.deliver.session import Delivery, Encode, for_everybody
-from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.callers import caller_to_be_known
+from nodes.rpc.concurrency import FairLimit
 from nodes.rpc.connections import caller_certificate_der
 from nodes.rpc.handlers import Caller, bidirectional
 
@@ -41,7 +42,7 @@ class DeliverService:
         channel: Callable[[str], Channel | None],
         clock: Clock,
         with_private: Encode,
-        streams: ConcurrencyLimit,
+        streams: FairLimit,
         first_request_s: float,
     ) -> None:
         def delivery(resource: str, encode: Encode) -> Delivery:
@@ -54,19 +55,20 @@ class DeliverService:
 
     async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send full blocks."""
-        with self._streams.enter():
-            await self._full.serve(requests, Caller(context), caller_certificate_der(context))
+        await self._serve(self._full, requests, context)
 
     async def deliver_filtered(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send filtered blocks."""
-        with self._streams.enter():
-            await self._filtered.serve(requests, Caller(context), caller_certificate_der(context))
+        await self._serve(self._filtered, requests, context)
 
     async def deliver_with_private_data(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send full blocks with the private data that the caller may have."""
-        with self._streams.enter():
-            await self._with_private.serve(
-                requests, Caller(context), caller_certificate_der(context)
+        await self._serve(self._with_private, requests, context)
+
+    async def _serve(self, delivery: Delivery, requests: AsyncIterator[Any], context: Any) -> None:
+        with caller_to_be_known(self._streams, context) as recognise:
+            await delivery.serve(
+                requests, Caller(context), caller_certificate_der(context), recognise
             )
 
 

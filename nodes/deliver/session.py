@@ -28,6 +28,7 @@ import grpc
 
 from ledger.errors import Refusal, Unavailable
 from network.errors import IdentityError
+from network.msp import Identity
 from network.policy import SignedData
 from nodes.channel import Channel, CommittedBlock
 from nodes.clock import Clock
@@ -50,8 +51,11 @@ SUCCESS = 200
 
 log = logging.getLogger(__name__)
 
-Access = Callable[[Channel, SignedData], Awaitable[object]]
-"""Returns if the signature gives access to the channel's blocks, raises Refusal if not."""
+Access = Callable[[Channel, SignedData], Awaitable[Identity]]
+"""Returns whose signature gives access to the channel's blocks, raises Refusal if it does not."""
+
+Recognise = Callable[[Identity], None]
+"""Hears whose request it is; raises if there is no room for one of that caller."""
 
 
 Encode = Callable[[Channel, SignedData, CommittedBlock], Awaitable[bytes]]
@@ -96,7 +100,11 @@ class Delivery:
     first_request_s: float
 
     async def serve(
-        self, envelopes: AsyncIterator[Any], stream: Stream, certificate_der: bytes | None
+        self,
+        envelopes: AsyncIterator[Any],
+        stream: Stream,
+        certificate_der: bytes | None,
+        recognise: Recognise | None = None,
     ) -> None:
         """Answer requests until the caller sends no more, or one is refused.
 
@@ -105,10 +113,11 @@ class Delivery:
             stream: where responses go.
             certificate_der: the caller's TLS certificate, to which requests must be bound; None on
                 a port that asks for none.
+            recognise: hears who makes a request, as soon as that is proved.
         """
         async for envelope in self._in_time(envelopes):
             try:
-                await self._answer(envelope, stream, certificate_der)
+                await self._answer(envelope, stream, certificate_der, recognise)
             except DeliverRefusal as refusal:
                 level = logging.INFO if refusal.status == SERVICE_UNAVAILABLE else logging.WARNING
                 log.log(level, "request for blocks ends with %d: %s", refusal.status, refusal)
@@ -133,7 +142,13 @@ class Delivery:
         async for envelope in envelopes:
             yield envelope
 
-    async def _answer(self, envelope: Any, stream: Stream, certificate_der: bytes | None) -> None:
+    async def _answer(
+        self,
+        envelope: Any,
+        stream: Stream,
+        certificate_der: bytes | None,
+        recognise: Recognise | None,
+    ) -> None:
         request = read_envelope(envelope)
         request.verify_time(self.clock.now())
         if certificate_der is not None:
@@ -144,6 +159,8 @@ class Delivery:
         seek = read_seek_info(request.seek_info)
         session = _Session(self, channel, request)
         await session.verify()
+        if recognise is not None and session.caller is not None:
+            recognise(session.caller)
         wanted = block_range(seek, channel.height)
         await stream.accept()
         number = wanted.start
@@ -176,6 +193,7 @@ class _Session:
         self._channel = channel
         self._request = request
         self.sequence = -1
+        self.caller: Identity | None = None
         self._ends = _expiry(channel, request.signed)
 
     def wait_s(self) -> float | None:
@@ -198,7 +216,7 @@ class _Session:
         if sequence == self.sequence:
             return
         try:
-            await self._delivery.access(self._channel, self._request.signed)
+            self.caller = await self._delivery.access(self._channel, self._request.signed)
         except Refusal as refused:
             raise DeliverRefusal(FORBIDDEN, str(refused)) from refused
         self.sequence = sequence

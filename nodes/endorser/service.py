@@ -18,9 +18,11 @@ from ledger.errors import Refusal, Unavailable
 from network.calls.line import HEIGHT_KEY
 from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorser
 from nodes.endorser.proposals import ProposalRefusal, unpack_proposal
-from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.callers import arrival
+from nodes.rpc.concurrency import FairLimit
 from nodes.rpc.failures import RpcFailure
 from nodes.rpc.handlers import Endpoint, Guard
+from nodes.rpc.places import Client
 
 SERVICE = "protos.Endorser"
 PROCESS_PROPOSAL = f"/{SERVICE}/ProcessProposal"
@@ -31,16 +33,23 @@ class EndorserService:
 
     Args:
         endorser: returns the endorser of a channel, None for a channel that is not kept here.
-        work: limit of calls at once.
+        work: limit of calls at once, with a share for each member whose node calls.
+        member: returns the member whose node makes a call.
     """
 
-    def __init__(self, endorser: Callable[[str], Endorser | None], work: ConcurrencyLimit) -> None:
+    def __init__(
+        self,
+        endorser: Callable[[str], Endorser | None],
+        work: FairLimit,
+        member: Callable[[Any], str],
+    ) -> None:
         self._endorser = endorser
         self._work = work
+        self._member = member
 
     async def process_proposal(self, signed: Any, context: Any) -> Any:
         """Check, simulate and sign one proposal."""
-        with self._work.enter():
+        with self._work.enter(Client(self._member(context)), since=arrival(context)):
             try:
                 proposal = unpack_proposal(signed.proposal_bytes, signed.signature)
                 endorser = self._endorser(proposal.channel_id)

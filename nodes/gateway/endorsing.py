@@ -49,7 +49,7 @@ from nodes.gateway.layouts import (
     requirement_of_policy,
     requirement_of_signature_policy,
 )
-from nodes.gateway.members import Member, MemberRefused, Members, MemberUnavailable
+from nodes.gateway.members import Member, MemberBusy, MemberRefused, Members, MemberUnavailable
 from nodes.rpc.failures import DO_NOT_MATCH, Detail, RpcFailure
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,23 @@ class _Collection:
     endorsements: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     details: list[Detail] = field(default_factory=list)
+    busy: list[int] = field(default_factory=list)
+
+    def too_few(self) -> RpcFailure:
+        """The failure for endorsements that are missing.
+
+        Where nobody refused, and those that are missing only were too busy, the client may try
+        again; Fabric's gateway says ABORTED here, too.
+        """
+        if self.busy and len(self.busy) == len(self.details):
+            return RpcFailure(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                COLLECT_FAILED,
+                self.details,
+                nothing_done=True,
+                again_ms=max(self.busy),
+            )
+        return RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, self.details)
 
 
 class Endorsing:
@@ -130,7 +147,7 @@ class Endorsing:
                 collection.details.extend(failure.details)
         answered = await self._ask(collection, [each for each in asked if each != own])
         if not answered or collection.details:
-            raise RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, collection.details)
+            raise collection.too_few()
         if own not in asked and self._endorser.is_query(collection.proposal):
             verify_answer(collection.payload)
 
@@ -159,7 +176,7 @@ class Endorsing:
                 "no combination of peers can be derived which satisfy the endorsement policy; "
                 "members without an anchor peer in the channel configuration cannot be asked",
             )
-        raise RpcFailure(grpc.StatusCode.ABORTED, COLLECT_FAILED, collection.details)
+        raise collection.too_few()
 
     def _askable(self, collection: _Collection, interest: Interest | None) -> list[str]:
         """The members that can endorse, and that may see the transient data if there are any."""
@@ -287,6 +304,8 @@ class Endorsing:
                     collection.signed, self._timeout_s, collection.height
                 )
         except (MemberUnavailable, MemberRefused) as error:
+            if isinstance(error, MemberBusy):
+                collection.busy.append(error.again_ms)
             self._fail(collection, member, str(error))
             return None
         if not _is_endorsed(response):

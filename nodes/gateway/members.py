@@ -28,6 +28,7 @@ from network.configuration import ChannelConfiguration
 from network.errors import ConfigurationError
 from network.tls import tls_authorities
 from nodes.endorser.service import PROCESS_PROPOSAL
+from nodes.rpc.failures import again_ms_of
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,18 @@ _LAST_CALLS_S = 30.0
 
 class MemberUnavailable(Unavailable):
     """A member's node did not answer; another may be asked."""
+
+
+class MemberBusy(MemberUnavailable):
+    """A member's node takes no more calls at this moment, and did nothing.
+
+    Attributes:
+        again_ms: after which it may be asked again.
+    """
+
+    def __init__(self, message: str, again_ms: int) -> None:
+        super().__init__(message)
+        self.again_ms = again_ms
 
 
 class MemberRefused(Unavailable):
@@ -101,11 +114,7 @@ class Member:
         try:
             raw, told = await self._line.call(PROCESS_PROPOSAL, request, timeout_s, height)
         except grpc.RpcError as error:
-            text = error.details() or error.code().name
-            if error.code() in _DOWN:
-                self._mark_down(text)
-                raise MemberUnavailable(text) from error
-            raise MemberRefused(text) from error
+            raise self._failure(error) from error
         self._mark_up()
         try:
             response = proposal_response_pb2.ProposalResponse.FromString(raw)
@@ -129,13 +138,20 @@ class Member:
         try:
             answer, _ = await self._line.call(method, request, timeout_s)
         except grpc.RpcError as error:
-            text = error.details() or error.code().name
-            if error.code() in _DOWN:
-                self._mark_down(text)
-                raise MemberUnavailable(text) from error
-            raise MemberRefused(text) from error
+            raise self._failure(error) from error
         self._mark_up()
         return answer
+
+    def _failure(self, error: grpc.RpcError) -> MemberUnavailable | MemberRefused:
+        text = error.details() or error.code().name
+        if error.code() not in _DOWN:
+            return MemberRefused(text)
+        again_ms = again_ms_of(error.trailing_metadata() or ())
+        if again_ms:
+            # It lives, and says when to come again.
+            return MemberBusy(text, again_ms)
+        self._mark_down(text)
+        return MemberUnavailable(text)
 
     def _mark_down(self, reason: str) -> None:
         if self._pause_s == 0:

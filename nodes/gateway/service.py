@@ -34,9 +34,11 @@ from nodes.endorser.endorser import ERROR, ERROR_THRESHOLD, Endorser
 from nodes.endorser.proposals import ProposalRefusal, UnpackedProposal, unpack_proposal
 from nodes.gateway.endorsing import Endorsing, describe_response
 from nodes.gateway.events import EventRequest, chaincode_events
+from nodes.gateway.intake import Intake
 from nodes.gateway.members import MemberRefused, Members, MemberUnavailable
 from nodes.rpc.access import CallerAccess
-from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.callers import admitted_client
+from nodes.rpc.concurrency import FairLimit
 from nodes.rpc.failures import Detail, RpcFailure
 from nodes.rpc.handlers import Endpoint, streaming
 
@@ -73,9 +75,9 @@ class Gateway:
         engine: OrderingEngine,
         clock: Clock,
         address: str,
-        work: ConcurrencyLimit,
-        waiting: ConcurrencyLimit,
-        streams: ConcurrencyLimit,
+        work: FairLimit,
+        waiting: FairLimit,
+        streams: FairLimit,
         broadcast_timeout_s: float,
         commit_status_wait_s: float,
         endorsement_timeout_s: float,
@@ -87,25 +89,25 @@ class Gateway:
         self._engine = engine
         self._clock = clock
         self._address = address
-        self._work = work
+        self._intake = Intake(work)
         self._waiting = waiting
         self._streams = streams
         self._broadcast_timeout_s = broadcast_timeout_s
         self._commit_status_wait_s = commit_status_wait_s
         self._endorsement_timeout_s = endorsement_timeout_s
 
-    async def evaluate(self, request: Any, _context: Any) -> Any:
+    async def evaluate(self, request: Any, context: Any) -> Any:
         """Run a query on one node and return the contract's answer."""
-        with self._work.enter():
-            signed = request.proposed_transaction
-            try:
-                proposal = unpack_proposal(signed.proposal_bytes, signed.signature)
-                _verify_names(proposal)
-            except ProposalRefusal as error:
-                raise RpcFailure(
-                    Code.INVALID_ARGUMENT, f"failed to unpack transaction proposal: {error}"
-                ) from error
-            self._known_channel(proposal.channel_id, Code.FAILED_PRECONDITION)
+        signed = request.proposed_transaction
+        try:
+            proposal = unpack_proposal(signed.proposal_bytes, signed.signature)
+            _verify_names(proposal)
+        except ProposalRefusal as error:
+            raise RpcFailure(
+                Code.INVALID_ARGUMENT, f"failed to unpack transaction proposal: {error}"
+            ) from error
+        channel = self._known_channel(proposal.channel_id, Code.FAILED_PRECONDITION)
+        with self._intake.query(proposal, channel.configuration.msps, context):
             targets = list(dict.fromkeys(request.target_organizations))
             if targets and self._endorser.msp_id not in targets:
                 return await self._evaluate_elsewhere(proposal, signed, targets, [])
@@ -195,34 +197,36 @@ class Gateway:
             details,
         )
 
-    async def endorse(self, request: Any, _context: Any) -> Any:
+    async def endorse(self, request: Any, context: Any) -> Any:
         """Collect endorsements and return the transaction for the client to sign."""
-        with self._work.enter():
-            signed = request.proposed_transaction
-            if not signed.proposal_bytes:
-                raise RpcFailure(
-                    Code.INVALID_ARGUMENT,
-                    "the proposed transaction must contain a signed proposal",
-                )
-            try:
-                proposal = unpack_proposal(signed.proposal_bytes, signed.signature)
-            except ProposalRefusal as error:
-                raise RpcFailure(Code.INVALID_ARGUMENT, str(error)) from error
-            self._known_channel(proposal.channel_id, Code.FAILED_PRECONDITION)
+        signed = request.proposed_transaction
+        if not signed.proposal_bytes:
+            raise RpcFailure(
+                Code.INVALID_ARGUMENT, "the proposed transaction must contain a signed proposal"
+            )
+        try:
+            proposal = unpack_proposal(signed.proposal_bytes, signed.signature)
+        except ProposalRefusal as error:
+            raise RpcFailure(Code.INVALID_ARGUMENT, str(error)) from error
+        channel = self._known_channel(proposal.channel_id, Code.FAILED_PRECONDITION)
+        place, client = self._intake.proposal(proposal, channel.configuration.msps, context)
+        with place:
             prepared = await self._endorsing.prepare(
                 proposal, signed, request.endorsing_organizations
             )
+            self._intake.endorsed(proposal, client)
             return gateway_pb2.EndorseResponse(prepared_transaction=prepared)
 
-    async def submit(self, request: Any, _context: Any) -> Any:
+    async def submit(self, request: Any, context: Any) -> Any:
         """Have a signed transaction ordered."""
-        with self._work.enter():
-            if not request.HasField("prepared_transaction"):
-                raise RpcFailure(Code.INVALID_ARGUMENT, "a prepared transaction is required")
-            if not request.prepared_transaction.signature:
-                raise RpcFailure(Code.INVALID_ARGUMENT, "prepared transaction must be signed")
-            channel = self._known_channel(request.channel_id, Code.NOT_FOUND)
-            envelope = request.prepared_transaction
+        if not request.HasField("prepared_transaction"):
+            raise RpcFailure(Code.INVALID_ARGUMENT, "a prepared transaction is required")
+        envelope = request.prepared_transaction
+        if not envelope.signature:
+            raise RpcFailure(Code.INVALID_ARGUMENT, "prepared transaction must be signed")
+        channel = self._known_channel(request.channel_id, Code.NOT_FOUND)
+        msps = channel.configuration.msps
+        with self._intake.envelope(request.transaction_id, envelope, msps, context):
             try:
                 async with asyncio.timeout(self._broadcast_timeout_s):
                     await self._engine.submit(envelope.SerializeToString())
@@ -277,24 +281,25 @@ class Gateway:
 
     async def commit_status(self, request: Any, _context: Any) -> Any:
         """Wait until a transaction is committed and return its validation code."""
-        with self._waiting.enter():
-            if not request.request:
-                raise RpcFailure(Code.INVALID_ARGUMENT, "a commit status request is required")
-            try:
-                asked = gateway_pb2.CommitStatusRequest.FromString(request.request)
-            except DecodeError as error:
-                raise RpcFailure(
-                    Code.INVALID_ARGUMENT,
-                    f"invalid status request: {error}; send a gateway.CommitStatusRequest",
-                ) from error
-            if not asked.identity:
-                raise RpcFailure(Code.INVALID_ARGUMENT, "no identity provided")
-            if not asked.channel_id:
-                raise RpcFailure(Code.INVALID_ARGUMENT, "no channel ID provided")
-            if not asked.transaction_id:
-                raise RpcFailure(Code.INVALID_ARGUMENT, "transaction ID should not be empty")
-            signed = SignedData(request.request, asked.identity, request.signature)
-            channel = self._known_channel(asked.channel_id, Code.ABORTED)
+        if not request.request:
+            raise RpcFailure(Code.INVALID_ARGUMENT, "a commit status request is required")
+        try:
+            asked = gateway_pb2.CommitStatusRequest.FromString(request.request)
+        except DecodeError as error:
+            raise RpcFailure(
+                Code.INVALID_ARGUMENT,
+                f"invalid status request: {error}; send a gateway.CommitStatusRequest",
+            ) from error
+        if not asked.identity:
+            raise RpcFailure(Code.INVALID_ARGUMENT, "no identity provided")
+        if not asked.channel_id:
+            raise RpcFailure(Code.INVALID_ARGUMENT, "no channel ID provided")
+        if not asked.transaction_id:
+            raise RpcFailure(Code.INVALID_ARGUMENT, "transaction ID should not be empty")
+        signed = SignedData(request.request, asked.identity, request.signature)
+        channel = self._known_channel(asked.channel_id, Code.ABORTED)
+        client = admitted_client(self._waiting, channel.configuration.msps, signed)
+        with self._waiting.enter(client):
             access = CallerAccess(channel, "gateway/CommitStatus", signed, self._clock)
             access.verify()
             wait_s = min(filter(None, (self._commit_status_wait_s, access.wait_s())))
@@ -314,19 +319,19 @@ class Gateway:
 
     async def chaincode_events(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:
         """Stream the events of one contract, block by block."""
-        with self._streams.enter():
-            if not request.request:
-                raise RpcFailure(Code.INVALID_ARGUMENT, "a chaincode events request is required")
-            try:
-                asked = gateway_pb2.ChaincodeEventsRequest.FromString(request.request)
-            except DecodeError as error:
-                raise RpcFailure(
-                    Code.INVALID_ARGUMENT,
-                    f"invalid chaincode events request: {error}; send a "
-                    "gateway.ChaincodeEventsRequest",
-                ) from error
-            signed = SignedData(request.request, asked.identity, request.signature)
-            channel = self._known_channel(asked.channel_id, Code.NOT_FOUND)
+        if not request.request:
+            raise RpcFailure(Code.INVALID_ARGUMENT, "a chaincode events request is required")
+        try:
+            asked = gateway_pb2.ChaincodeEventsRequest.FromString(request.request)
+        except DecodeError as error:
+            raise RpcFailure(
+                Code.INVALID_ARGUMENT,
+                f"invalid chaincode events request: {error}; send a gateway.ChaincodeEventsRequest",
+            ) from error
+        signed = SignedData(request.request, asked.identity, request.signature)
+        channel = self._known_channel(asked.channel_id, Code.NOT_FOUND)
+        client = admitted_client(self._streams, channel.configuration.msps, signed)
+        with self._streams.enter(client):
             access = CallerAccess(channel, "gateway/ChaincodeEvents", signed, self._clock)
             access.verify()
             events = EventRequest.read(channel, asked)

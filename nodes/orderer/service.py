@@ -27,9 +27,10 @@ from nodes.channel import Channel
 from nodes.clock import Clock
 from nodes.deliver.encoding import encode_block
 from nodes.deliver.session import Delivery, for_everybody
-from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.concurrency import FairLimit
 from nodes.rpc.connections import MemberGuard, caller_certificate_der
 from nodes.rpc.handlers import Caller, bidirectional
+from nodes.rpc.places import Client
 
 SERVICE = "orderer.AtomicBroadcast"
 READERS_POLICY = "/Channel/Readers"
@@ -71,7 +72,8 @@ class OrdererService:
         channel: returns the channel of that name, None if this node does not keep it.
         engine: orders transactions.
         clock: what requests' timestamps are compared with.
-        streams: limit of streams at once.
+        streams: limit of streams at once, with a share for each member whose node calls.
+        member: returns the member whose node makes a call.
         first_request_s: until the first request of a stream of Deliver.
     """
 
@@ -80,7 +82,8 @@ class OrdererService:
         channel: Callable[[str], Channel | None],
         engine: OrderingEngine,
         clock: Clock,
-        streams: ConcurrencyLimit,
+        streams: FairLimit,
+        member: Callable[[Any], str],
         first_request_s: float,
     ) -> None:
         self._engine = engine
@@ -92,18 +95,19 @@ class OrdererService:
             first_request_s,
         )
         self._streams = streams
+        self._member = member
         self._ordering: set[asyncio.Task[Any]] = set()
         self._streams_at_work: set[_Answers] = set()
         self._leaving = False
 
     async def deliver(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Send committed blocks."""
-        with self._streams.enter():
+        with self._streams.enter(Client(self._member(context))):
             await self._delivery.serve(requests, Caller(context), caller_certificate_der(context))
 
     async def broadcast(self, envelopes: AsyncIterator[bytes], context: Any) -> None:
         """Order envelopes and answer them in their order."""
-        with self._streams.enter():
+        with self._streams.enter(Client(self._member(context))):
             await context.send_initial_metadata(())
             answers = _Answers()
             self._streams_at_work.add(answers)

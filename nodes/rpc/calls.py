@@ -6,7 +6,9 @@ others are being sent go together in the next frame.
 
 Invariants:
 - What one stream has at work, or answered and not yet sent, is bounded by number and bytes; while
-  it is at a bound nothing more is read from it, so the caller waits.
+  it is at a bound nothing more is read from it, so the caller waits. So is what all streams of a
+  port have together: at that bound nothing more is read from those that have their share of it, so
+  a stream that has little is served.
 - When the stream ends the calls at work are given up, as gRPC gives up those of a caller who left.
 - Whoever may not open the stream opens none, and loses it with the right to it (*guard*, *watch*);
   the endpoints ask for each call again.
@@ -15,6 +17,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
@@ -50,14 +53,18 @@ UNANSWERED: Final = 2_500
 """Calls of one stream that may be at work, or answered and not sent."""
 HELD_BYTES: Final = 64 * 1024 * 1024
 """Of their requests and answers; the call that goes beyond is the last one that is begun."""
+UNANSWERED_ON_PORT: Final = 10_000
+"""The same of all streams of a port, with each of which at least one call may be at work."""
+HELD_BYTES_ON_PORT: Final = 256 * 1024 * 1024
 
 
 class CallContext:
     """What an endpoint sees of a call on a stream, by the names of gRPC's own context."""
 
-    __slots__ = ("_caller", "_height", "height")
+    __slots__ = ("_caller", "_height", "came", "height")
 
-    def __init__(self, caller: Mapping[str, Any], height: int) -> None:
+    def __init__(self, caller: Mapping[str, Any], height: int, came: float) -> None:
+        self.came = came
         self._caller = caller
         self._height = height
         self.height = 0
@@ -77,6 +84,26 @@ class CallContext:
                 self.height = int(value)
 
 
+class _Port:
+    """What the streams of a port have together at work, or answered and not yet sent."""
+
+    __slots__ = ("calls", "held_bytes", "streams")
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.calls = 0
+        self.held_bytes = 0
+
+    def is_full_for(self, calls: int, held_bytes: int) -> bool:
+        """Whether a stream that has so much must wait: it has its share, and the port is full."""
+        if self.calls >= UNANSWERED_ON_PORT and calls >= max(1, UNANSWERED_ON_PORT // self.streams):
+            return True
+        return (
+            self.held_bytes >= HELD_BYTES_ON_PORT
+            and held_bytes >= HELD_BYTES_ON_PORT // self.streams
+        )
+
+
 class CallService:
     """Answers the streams of one port.
 
@@ -86,11 +113,12 @@ class CallService:
 
     def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
         self._endpoints = {name.encode(): endpoint for name, endpoint in endpoints.items()}
+        self._port = _Port()
 
     async def exchange(self, frames: AsyncIterator[bytes], context: Any) -> None:
         """Serve one stream."""
         await context.send_initial_metadata((OFFERED,))
-        stream = _Stream(self._endpoints, Caller(context), context.auth_context())
+        stream = _Stream(self._endpoints, self._port, Caller(context), context.auth_context())
         try:
             await stream.serve(frames)
         finally:
@@ -101,13 +129,20 @@ class _Stream:
     """The calls of one stream."""
 
     def __init__(
-        self, endpoints: Mapping[bytes, Endpoint], caller: Caller, certificate: Mapping[str, Any]
+        self,
+        endpoints: Mapping[bytes, Endpoint],
+        port: _Port,
+        caller: Caller,
+        certificate: Mapping[str, Any],
     ) -> None:
         self._endpoints = endpoints
+        self._port = port
+        port.streams += 1
         self._caller = caller
         self._certificate = certificate
         self._at_work: dict[int, asyncio.Task[None]] = {}
         self._outgoing: deque[bytes] = deque()
+        self._calls = 0
         self._held_bytes = 0
         self._answered = asyncio.Event()
         self._room = asyncio.Event()
@@ -125,8 +160,18 @@ class _Stream:
             self._verify_heard()
 
     def _is_full(self) -> bool:
-        calls = len(self._at_work) + len(self._outgoing)
-        return calls >= UNANSWERED or self._held_bytes >= HELD_BYTES
+        return (
+            self._calls >= UNANSWERED
+            or self._held_bytes >= HELD_BYTES
+            or self._port.is_full_for(self._calls, self._held_bytes)
+        )
+
+    def _hold(self, calls: int, held_bytes: int) -> None:
+        """Count so much more, or less, as held for the caller."""
+        self._calls += calls
+        self._held_bytes += held_bytes
+        self._port.calls += calls
+        self._port.held_bytes += held_bytes
 
     def _verify_heard(self) -> None:
         if self._writer.done():
@@ -134,9 +179,9 @@ class _Stream:
 
     def _take(self, item: Item) -> None:
         if item.kind == CALL and item.number not in self._at_work:
-            task = asyncio.create_task(self._answer(item))
+            task = asyncio.create_task(self._answer(item, time.monotonic()))
             self._at_work[item.number] = task
-            self._held_bytes += len(item.content)
+            self._hold(1, len(item.content))
             # Also of one that is given up before its first step, of which nothing ever runs.
             task.add_done_callback(lambda _task: self._give_back(item))
         elif item.kind == CANCEL and item.number in self._at_work:
@@ -145,13 +190,13 @@ class _Stream:
     def _give_back(self, item: Item) -> None:
         """Give back the place of a call that has ended."""
         del self._at_work[item.number]
-        self._held_bytes -= len(item.content)
+        self._hold(-1, -len(item.content))
         self._room.set()
 
-    async def _answer(self, item: Item) -> None:
+    async def _answer(self, item: Item, came: float) -> None:
         number = item.number
         endpoint = self._endpoints.get(item.name)
-        context = CallContext(self._certificate, item.height)
+        context = CallContext(self._certificate, item.height, came)
         try:
             if endpoint is None:
                 failure = (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", ())
@@ -162,7 +207,7 @@ class _Stream:
         except Exception as error:  # noqa: BLE001 - the edge of the process
             name = "a call" if endpoint is None else endpoint.name
             answer = _failed(number, describe_failure(name, error))
-        self._held_bytes += len(answer)
+        self._hold(1, len(answer))
         self._outgoing.append(answer)
         self._answered.set()
 
@@ -172,9 +217,11 @@ class _Stream:
                 await self._answered.wait()
                 self._answered.clear()
                 while self._outgoing:
+                    answers = len(self._outgoing)
                     frame = take_frame(self._outgoing)
+                    answers -= len(self._outgoing)
                     await self._caller.write(frame)
-                    self._held_bytes -= len(frame)
+                    self._hold(-answers, -len(frame))
                     self._room.set()
         except CallerLeft:
             return  # nobody hears the rest; the reading end sees the same
@@ -183,6 +230,10 @@ class _Stream:
 
     def end(self) -> None:
         """Give up what is at work."""
+        held, self._port = self._port, _Port()
+        held.streams -= 1
+        held.calls -= self._calls
+        held.held_bytes -= self._held_bytes
         self._writer.cancel()
         for task in self._at_work.values():
             task.cancel()

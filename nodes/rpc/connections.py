@@ -35,20 +35,33 @@ __all__ = [
 LOOK_AGAIN_S: Final = 3600.0
 """A clock that was set in the meantime shows after this time."""
 
+CALLS_OF_A_CONNECTION: Final = 1_000
+PENDING_CALLS: Final = 5_000
+
 
 def server_options(
-    max_message_bytes: int, *, most_sent_bytes: int | None = None
+    max_message_bytes: int, *, most_sent_bytes: int | None = None, connections: int = 0
 ) -> list[tuple[str, int]]:
     """gRPC options of a port.
 
     Args:
         max_message_bytes: a larger message is refused with RESOURCE_EXHAUSTED.
         most_sent_bytes: of an answer, if that is another limit; -1 for none.
+        connections: taken at once at each address of the port; one too many is closed as soon as
+            it comes. 0 for no limit.
     """
+    bounded = [("grpc.max_allowed_incoming_connections", connections)] if connections else []
     sent = max_message_bytes if most_sent_bytes is None else most_sent_bytes
     return [
+        *bounded,
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", sent),
+        # What one connection has begun at once; gRPC's clients wait for their turn by themselves.
+        ("grpc.max_concurrent_streams", CALLS_OF_A_CONNECTION),
+        # Calls that nobody has looked at yet. Beyond it gRPC refuses without a word of ours, so
+        # there is room for what may come at once; the limits of the services come before it.
+        ("grpc.server.max_pending_requests", PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING_CALLS),
         # Two processes on one port would share its callers unnoticed.
         ("grpc.so_reuseport", 0),
         # A caller that is gone without a word gives its places back within eighty seconds.

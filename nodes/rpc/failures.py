@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import grpc
 from fabric_protos.gateway import gateway_pb2
@@ -24,6 +25,11 @@ NOTHING_DONE = ("qist-outcome", "nothing-was-done")
 """Metadata of a failure after which it is certain that nothing was ordered.
 
 Fabric has no such word, and its clients pass it over (docs/formats.md, section 16).
+"""
+AGAIN_KEY = "grpc-retry-pushback-ms"
+"""Metadata of a failure after which another attempt makes sense, and when: gRPC's own word for it.
+
+gRPC's clients wait so long by themselves where they were given a retry policy for the code.
 """
 DO_NOT_MATCH = "ProposalResponsePayloads do not match"
 _MESSAGE_BYTES = 1200
@@ -55,6 +61,7 @@ class RpcFailure(NodeError):
         message: what the caller reads.
         details: what each node said.
         nothing_done: whether it is certain that the call had no effect.
+        again_ms: after which another attempt makes sense; 0 where that is not known.
     """
 
     def __init__(
@@ -64,12 +71,14 @@ class RpcFailure(NodeError):
         details: Sequence[Detail] = (),
         *,
         nothing_done: bool = False,
+        again_ms: int = 0,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = tuple(details)
         self.nothing_done = nothing_done
+        self.again_ms = again_ms
 
 
 class CallerLeft(NodeError):
@@ -103,9 +112,23 @@ def _fitting(costs: Iterable[int], limit: int) -> int:
     return sum(1 for total in accumulate(costs) if total <= limit)
 
 
+def outcome_metadata(nothing_done: bool, again_ms: int = 0) -> tuple[tuple[str, str], ...]:
+    """The metadata that say whether nothing was done, and after what time to try again."""
+    outcome = (NOTHING_DONE,) if nothing_done else ()
+    return (*outcome, (AGAIN_KEY, str(again_ms))) if again_ms else outcome
+
+
+def again_ms_of(metadata: Iterable[Any]) -> int:
+    """After how many milliseconds a failure's metadata tell to try again; 0 if they do not."""
+    for key, value in metadata:
+        if key == AGAIN_KEY and str(value).isdecimal() and len(str(value)) < 8:
+            return int(value)
+    return 0
+
+
 def trailing_metadata(failure: RpcFailure) -> tuple[tuple[str, str | bytes], ...]:
-    """The metadata that carries the details of *failure*, and whether nothing was done."""
-    outcome = (NOTHING_DONE,) if failure.nothing_done else ()
+    """The metadata of *failure*: its details, whether nothing was done, when to try again."""
+    outcome = outcome_metadata(failure.nothing_done, failure.again_ms)
     if not failure.details:
         return outcome
     status = status_pb2.Status(code=int(failure.code.value[0]), message=shorten(failure.message))

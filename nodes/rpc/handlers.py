@@ -19,11 +19,11 @@ from google.protobuf.message import DecodeError
 
 from ledger.errors import LedgerError, Unavailable
 from network.ordering.solo.seek import SERVED
-from nodes.errors import grpc_status
+from nodes.errors import TooManyRequests, grpc_status
 from nodes.rpc.failures import (
-    NOTHING_DONE,
     CallerLeft,
     RpcFailure,
+    outcome_metadata,
     shorten,
     trailing_metadata,
 )
@@ -106,7 +106,8 @@ def describe_failure(
     if isinstance(error, LedgerError):
         code, message = grpc_status(error)
         is_definite = isinstance(error, Unavailable) and error.outcome_definite
-        return code, shorten(message), (NOTHING_DONE,) if is_definite else ()
+        again_ms = error.again_ms if isinstance(error, TooManyRequests) else 0
+        return code, shorten(message), outcome_metadata(is_definite, again_ms)
     log.error("%s failed unexpectedly", name, exc_info=error)
     return grpc.StatusCode.INTERNAL, f"{name} failed; the node's log says why", ()
 

@@ -35,7 +35,7 @@ from nodes.cli.node import app as node_app
 from nodes.cli.node_proof import write_proof
 from nodes.errors import TooManyRequests
 from nodes.proofs import ProofService
-from nodes.rpc.concurrency import ConcurrencyLimit
+from nodes.rpc.concurrency import FairLimit
 from nodes.rpc.failures import RpcFailure
 from tests.support.counter import Counter
 from tests.support.local_network import CHANNEL, LocalNetwork, local_network
@@ -174,6 +174,9 @@ class Caller:
     def auth_context(self) -> dict[str, list[bytes]]:
         return {}
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:40000"
+
 
 def changed(
     request: BlocksRequest, *, when: datetime | None = None, stop: int | None = None
@@ -196,7 +199,7 @@ def service(network: LocalNetwork, when: datetime | None = None, most: int = 1) 
     return ProofService(
         lambda channel_id: channel if channel_id == CHANNEL else None,
         Late(when or datetime.now(UTC)),
-        ConcurrencyLimit("proofs", most),
+        FairLimit("proofs", most),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -459,3 +459,54 @@ def verify_nothing_left() -> None:
     """Check that no line is kept alive by a task that nobody ended."""
     gc.collect()
     assert not [task for task in asyncio.all_tasks() if "stream of calls" in task.get_name()]
+
+
+async def test_port_that_is_full_reads_from_the_streams_that_have_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What all streams have at work is bounded together; a stream that floods waits for its own
+    calls to end, and one that comes anew is served meanwhile.
+    """
+    monkeypatch.setattr(calls, "UNANSWERED_ON_PORT", 20)
+    services = Services()
+    async with served(services) as (_, port), AsyncExitStack() as opened:
+        flooding = []
+        for number in range(3):
+            line = await opened.enter_async_context(line_to(port))
+            flooding += [
+                asyncio.create_task(line.call(HANG, message(f"{number}"), DEADLINE_S))
+                for _ in range(30)
+            ]
+        await until(lambda: len(services.begun) >= 20)
+        late = await opened.enter_async_context(line_to(port))
+        for _ in range(5):
+            answer, _height = await late.call(ECHO, message("served"), DEADLINE_S)
+            assert text_of(answer) == "SERVED"
+        # All of the first, when it was alone, its half of the second, its third of the third.
+        assert len(services.begun) <= 20 + 10 + 20 // 3 + 3
+        for each in flooding:
+            each.cancel()
+        await asyncio.gather(*flooding, return_exceptions=True)
+
+
+async def test_stream_that_ends_gives_back_what_it_held_of_the_port() -> None:
+    """Whatever was at work on it, or answered and not sent."""
+    services = Services()
+    service = CallService(services.endpoints)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    add_call_service(server, service)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with line_to(port) as line:
+        hanging = [
+            asyncio.create_task(line.call(HANG, message("x" * 100), DEADLINE_S)) for _ in range(5)
+        ]
+        await line.call(ECHO, message("y"), DEADLINE_S)
+        await until(lambda: len(services.begun) == 5)
+        held = service._port
+        assert (held.streams, held.calls) == (1, 5)
+        assert held.held_bytes > 500
+    await asyncio.gather(*hanging, return_exceptions=True)
+    await until(lambda: held.streams == 0)
+    assert (held.calls, held.held_bytes) == (0, 0)
+    await server.stop(None)

@@ -87,7 +87,7 @@ def test_every_error_is_of_one_kind_and_every_kind_has_a_code() -> None:
     [
         (AccessDenied("no"), Code.PERMISSION_DENIED),
         (OrderingRefusal(400, "no"), Code.ABORTED),
-        (TooManyRequests("no"), Code.RESOURCE_EXHAUSTED),
+        (TooManyRequests("no", again_ms=1), Code.RESOURCE_EXHAUSTED),
         (ChannelHalted("no"), Code.UNAVAILABLE),
     ],
 )

@@ -1,0 +1,166 @@
+"""How many calls may be at work at once so that none takes much longer than it usually does.
+
+What a node can carry is known to nobody beforehand: it hangs on the machine, the contract, the size
+of transactions, the distance to other members. So it is measured. What calls of a *kind* (an RPC
+and a contract's function) usually take is learned while at most `calm` calls are at work, from busy
+moments more than from lonely ones. Twice a second the time of the calls that have ended is compared
+with what they would usually have taken. If it is more than `slowdown` times that, fewer may be at
+work: as many as would take just so long, since with more of them each only waits longer. If it is
+less, more may be.
+
+Invariants: pure but for the clock that is passed in; the limit lies between `least` and `most`;
+what is usual follows a change within minutes, and an overload of some minutes moves it little;
+nothing at work, or no kind known, is no overload. Memory is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Pace"]
+
+LEAST: Final = 16
+"""Calls that may always be at work: with fewer of them blocks would be emptier, not sooner."""
+
+CALM: Final = 64
+"""Calls at work up to which what is seen is taken for usual."""
+
+WINDOW_S: Final = 0.5
+ENOUGH: Final = 20
+"""Calls that must have ended in a window before something is made of it."""
+
+LONGEST_WINDOW_S: Final = 4.0
+"""With so long a window, fewer will do."""
+
+REMEMBERED_S: Final = 600.0
+"""What is usual is forgotten in about such a time under load, for what is newer."""
+
+KINDS: Final = 1_000
+SHORTEST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Usual:
+    """What calls of one kind usually take.
+
+    Attributes:
+        seconds: on average.
+        weight: of what has been seen.
+        seen_at: when the last one was seen.
+    """
+
+    seconds: float
+    weight: float
+    seen_at: float
+
+
+class Pace:
+    """Finds the limit for the calls of one service.
+
+    Args:
+        most: calls at work at once when all is well.
+        slowdown: how many times as long as usual calls may take.
+        clock: seconds that only go forward.
+        least, calm: see the module.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        slowdown: float,
+        clock: Callable[[], float],
+        *,
+        least: int = LEAST,
+        calm: int = CALM,
+    ) -> None:
+        self._most = most
+        self._slowdown = slowdown
+        self._clock = clock
+        self._least = min(least, most)
+        self._calm = min(calm, most)
+        self._usual: OrderedDict[Hashable, _Usual] = OrderedDict()
+        self._limit = float(most)
+        self._begin_window(clock())
+        self.slowed = 1.0
+        self._typical_s = 0.0
+
+    @property
+    def limit(self) -> int:
+        """How many calls may be at work now."""
+        return int(self._limit)
+
+    @property
+    def pause_s(self) -> float:
+        """After how long one that was refused may find room: when those at work have ended."""
+        return min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, self._typical_s))
+
+    def usual_s(self, kind: Hashable) -> float | None:
+        """Return what calls of a kind usually take, None as long as too little is known."""
+        usual = self._usual.get(kind)
+        return None if usual is None or usual.weight < 1.0 else usual.seconds
+
+    def rest(self) -> None:
+        """Nothing is at work any more: whatever held the calls up has gone."""
+        self._limit = float(self._most)
+        self._begin_window(self._clock())
+        self.slowed = 1.0
+        self._typical_s = 0.0
+
+    def ended(self, kind: Hashable, seconds: float, at_work: int) -> None:
+        """Hear of a call that has ended well.
+
+        Args:
+            kind: calls that take about the same.
+            seconds: from its arrival to its answer.
+            at_work: calls at work when it came, itself included.
+        """
+        now = self._clock()
+        if at_work <= self._calm:
+            self._learn(kind, seconds, at_work / self._calm, now)
+        usual_s = self.usual_s(kind)
+        self._count += 1
+        self._taken_s += seconds
+        if usual_s is not None:
+            self._known_s += seconds
+            self._usual_s += usual_s
+            self._at_work += at_work
+            self._known += 1
+        window_s = now - self._since
+        if window_s >= WINDOW_S and (self._count >= ENOUGH or window_s >= LONGEST_WINDOW_S):
+            self._judge()
+            self._begin_window(now)
+
+    def _begin_window(self, now: float) -> None:
+        self._since = now
+        self._count = self._known = self._at_work = 0
+        self._taken_s = self._known_s = self._usual_s = 0.0
+
+    def _learn(self, kind: Hashable, seconds: float, weight: float, now: float) -> None:
+        usual = self._usual.get(kind)
+        if usual is None:
+            self._usual[kind] = _Usual(seconds, weight, now)
+            if len(self._usual) > KINDS:
+                self._usual.popitem(last=False)
+            return
+        self._usual.move_to_end(kind)
+        usual.weight += weight
+        # An average of all that was seen at first, of the last minutes under load later.
+        recent = weight * min(now - usual.seen_at, 1.0) / REMEMBERED_S
+        usual.seconds += (seconds - usual.seconds) * max(weight / usual.weight, recent)
+        usual.seen_at = now
+
+    def _judge(self) -> None:
+        self._typical_s = self._taken_s / self._count
+        if not self._usual_s:
+            return
+        self.slowed = slowed = self._known_s / self._usual_s
+        if slowed > self._slowdown:
+            fitting = min(self._limit, self._at_work / self._known) * self._slowdown / slowed
+            self._limit = max(float(self._least), fitting)
+            return
+        growth = 1.25 if slowed < self._slowdown / 1.5 else 1.05
+        self._limit = min(float(self._most), self._limit * growth)

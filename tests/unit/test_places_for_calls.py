@@ -1,0 +1,167 @@
+"""Who gets a place when there are fewer places than calls."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from nodes.errors import ChannelUnavailable, TooManyRequests
+from nodes.rpc.concurrency import AGAIN_MS, LATE_S, RECENT_S, FairLimit
+from nodes.rpc.places import NOBODY, Client, Places
+
+GREEDY, MODEST = Client("BankMSP", "greedy"), Client("BankMSP", "modest")
+OTHER = Client("PtaMSP", "other")
+PLACES = 12
+
+
+def filled(client: Client, places: int = PLACES) -> Places:
+    """Return places that one client has taken all."""
+    taken = Places()
+    while taken.has_room(client, places):
+        taken.take(client)
+    return taken
+
+
+def test_client_alone_gets_every_place() -> None:
+    """Nothing is kept free for those who may come."""
+    places = filled(GREEDY)
+    assert (places.at_work, places.of(GREEDY)) == (PLACES, PLACES)
+    assert not places.has_room(GREEDY, PLACES)
+
+
+@pytest.mark.parametrize("newcomer", [MODEST, OTHER])
+def test_client_that_has_all_places_keeps_no_other_out(newcomer: Client) -> None:
+    """Whoever comes gets half of them at once, whether of the same member or of another."""
+    places = filled(GREEDY)
+    while places.has_room(newcomer, PLACES):
+        places.take(newcomer)
+    assert places.of(newcomer) == PLACES // 2
+    for _ in range(PLACES // 2):
+        assert not places.has_room(GREEDY, PLACES)
+        places.give_back(GREEDY)
+    assert not places.has_room(GREEDY, PLACES)
+    places.give_back(GREEDY)
+    assert places.has_room(GREEDY, PLACES)
+
+
+def test_member_with_many_clients_takes_from_its_own_alone() -> None:
+    """A hundred identities of one member leave the one client of another half of the places."""
+    places = Places()
+    crowd = [Client("BankMSP", str(number)) for number in range(100)]
+    for client in crowd:
+        if places.has_room(client, PLACES):
+            places.take(client)
+    assert places.at_work == PLACES
+    assert places.share_of(crowd[0], PLACES) == 1
+    assert places.share_of(OTHER, PLACES) == PLACES // 2
+    while places.has_room(OTHER, PLACES):
+        places.take(OTHER)
+    assert places.of(OTHER) == PLACES // 2
+
+
+def test_callers_that_prove_nothing_are_one_client_together() -> None:
+    """However many names they forge, the client that they name loses nothing by it."""
+    places = filled(NOBODY)
+    assert places.share_of(MODEST, PLACES) == PLACES // 2
+    while places.has_room(MODEST, PLACES):
+        places.take(MODEST)
+    assert places.of(MODEST) == PLACES // 2
+
+
+def test_work_that_was_begun_finds_room_beyond_the_places() -> None:
+    """As much as is said, and no more."""
+    places = filled(GREEDY)
+    for _ in range(3):
+        assert places.has_room(GREEDY, PLACES, beyond=3)
+        places.take(GREEDY)
+    assert not places.has_room(GREEDY, PLACES, beyond=3)
+
+
+def test_no_order_of_calls_fills_more_than_twice_the_places() -> None:
+    """And what is given back is counted exactly: in the end nobody is known any more."""
+    choose = random.Random(7)
+    clients = [Client(f"M{member}", str(each)) for member in range(5) for each in range(4)]
+    places, at_work = Places(), Counter[Client]()
+    for _ in range(20_000):
+        client = choose.choice(clients[: choose.randint(1, len(clients))])
+        if choose.random() < 0.6:
+            if places.has_room(client, PLACES):
+                places.take(client)
+                at_work[client] += 1
+        elif at_work[client]:
+            places.give_back(client)
+            at_work[client] -= 1
+        assert places.at_work == at_work.total() <= 2 * PLACES
+        assert places.of(client) == at_work[client]
+    for client in list(at_work.elements()):
+        places.give_back(client)
+    assert places.at_work == 0
+    assert places.share_of(MODEST, PLACES) == PLACES
+
+
+class Hands:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_refusal_says_that_nothing_was_done_and_when_to_come_again() -> None:
+    """In Fabric's words first; a place is free again however a call ends."""
+    limit = FairLimit("gateway", 1)
+    with limit.enter(GREEDY), pytest.raises(TooManyRequests) as refused, limit.enter(GREEDY):
+        raise AssertionError("it is at work")
+    assert str(refused.value) == (
+        "too many requests for gateway, exceeding concurrency limit (1); nothing was done, try "
+        f"again in {AGAIN_MS} ms"
+    )
+    assert (refused.value.again_ms, refused.value.outcome_definite) == (AGAIN_MS, True)
+    with pytest.raises(ValueError, match="broken"), limit.enter(GREEDY):
+        raise ValueError("broken")
+    await limit.idle()
+    assert (limit.at_work, limit.refused) == (0, 1)
+
+
+async def test_node_that_stops_takes_no_call_and_waits_for_those_at_work() -> None:
+    """Whoever calls is told to go elsewhere."""
+    limit = FairLimit("gateway", 1)
+    limit.close()
+    with pytest.raises(ChannelUnavailable, match="ask another member's node"), limit.enter(MODEST):
+        raise AssertionError("it is at work")
+    await limit.idle()
+
+
+async def test_node_that_is_behind_serves_whom_it_has_served_less() -> None:
+    """A call that came long ago is refused to a client that had its part of the last second; one
+    that had less is served, and everybody as soon as the node has caught up.
+    """
+    clock = Hands()
+    limit = FairLimit("gateway", 100, clock=clock)
+    for client, times in ((GREEDY, 20), (MODEST, 2)):
+        for _ in range(times):
+            with limit.enter(client, since=clock.now):
+                pass
+    long_ago = clock.now - 2 * LATE_S
+    with pytest.raises(TooManyRequests, match=r"which it begins 1\.0 s late; nothing was done"):
+        limit.verify_room(GREEDY, since=long_ago)
+    limit.verify_room(MODEST, since=long_ago)
+    limit.verify_room(OTHER, since=long_ago)
+    limit.verify_room(GREEDY, since=long_ago, continues=True)
+    limit.verify_room(GREEDY, since=clock.now)
+    clock.now += 2 * RECENT_S
+    limit.verify_room(GREEDY, since=long_ago)
+
+
+async def test_client_alone_is_refused_too_while_its_own_calls_hold_the_node_up() -> None:
+    """Or what waits in the process would grow without end."""
+    clock = Hands()
+    limit = FairLimit("gateway", 100, clock=clock)
+    with limit.enter(GREEDY):
+        pass
+    with pytest.raises(TooManyRequests, match="late"):
+        limit.verify_room(GREEDY, since=clock.now - 2 * LATE_S)
