@@ -36,6 +36,7 @@ from network.calls.frames import (
     encode_item,
 )
 from network.calls.line import HEIGHT_KEY, OFFERED, take_frame
+from nodes.errors import TooManyRequests
 from nodes.rpc.failures import CallerLeft
 from nodes.rpc.handlers import (
     Caller,
@@ -55,6 +56,10 @@ HELD_BYTES: Final = 64 * 1024 * 1024
 """Of their requests and answers; the call that goes beyond is the last one that is begun."""
 UNANSWERED_ON_PORT: Final = 10_000
 """The same of all streams of a port, with each of which at least one call may be at work."""
+REFUSAL_S: Final = 0.2
+"""How long a refusal for want of room may wait for other answers to leave with. To send a frame
+costs more than to refuse a call; and whoever asks again at once asks less often.
+"""
 HELD_BYTES_ON_PORT: Final = 256 * 1024 * 1024
 
 
@@ -144,6 +149,7 @@ class _Stream:
         self._outgoing: deque[bytes] = deque()
         self._calls = 0
         self._held_bytes = 0
+        self._due: asyncio.TimerHandle | None = None
         self._answered = asyncio.Event()
         self._room = asyncio.Event()
         self._writer = asyncio.create_task(self._write(), name="answers of a stream of calls")
@@ -204,18 +210,31 @@ class _Stream:
             else:
                 content = await endpoint.answer(item.content, context)
                 answer = encode_item(ANSWER, number, content, height=context.height)
+        except TooManyRequests as refused:
+            self._send(_failed(number, describe_failure("", refused)), within_s=REFUSAL_S)
+            return
         except Exception as error:  # noqa: BLE001 - the edge of the process
             name = "a call" if endpoint is None else endpoint.name
             answer = _failed(number, describe_failure(name, error))
+        self._send(answer)
+
+    def _send(self, answer: bytes, *, within_s: float = 0.0) -> None:
+        """Send an answer with the next frame, which leaves in so many seconds at the latest."""
         self._hold(1, len(answer))
         self._outgoing.append(answer)
-        self._answered.set()
+        if not within_s:
+            self._answered.set()
+        elif self._due is None:
+            self._due = asyncio.get_running_loop().call_later(within_s, self._answered.set)
 
     async def _write(self) -> None:
         try:
             while True:
                 await self._answered.wait()
                 self._answered.clear()
+                if self._due is not None:
+                    self._due.cancel()
+                    self._due = None
                 while self._outgoing:
                     answers = len(self._outgoing)
                     frame = take_frame(self._outgoing)
@@ -235,6 +254,8 @@ class _Stream:
         held.calls -= self._calls
         held.held_bytes -= self._held_bytes
         self._writer.cancel()
+        if self._due is not None:
+            self._due.cancel()
         for task in self._at_work.values():
             task.cancel()
 

@@ -90,6 +90,8 @@ def shorten(text: str, limit: int = _MESSAGE_BYTES) -> str:
 
     Its end stays, for there stands what to do.
     """
+    if len(text) <= limit and text.isascii() and text.isprintable() and "%" not in text:
+        return text  # as nearly all are
     if len(text) > 2 * limit:
         text = text[:limit] + _CUT + text[-limit:]
     costs = [_cost(character) for character in text]

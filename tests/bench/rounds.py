@@ -82,7 +82,7 @@ class Loads:
                 is begun after *seconds*.
             inside: is called while the window is measured.
         """
-        self._order({"warm_s": warm_s, "seconds": seconds, "whole": whole})
+        self.tell({"warm_s": warm_s, "seconds": seconds, "whole": whole})
         self._expect("began")
         before = meter.read()
         inside()
@@ -93,7 +93,7 @@ class Loads:
     def all(self, meter: Meter) -> Window:
         """Let the load make all calls of a finite work."""
         before = meter.read()
-        self._order({"all": True})
+        self.tell({"all": True})
         answers = self._answers()
         return _window(answers, meter.read().since(before))
 
@@ -103,7 +103,8 @@ class Loads:
     def _answers(self) -> list[dict[str, Any]]:
         return [self.read(process) for process in self.processes]
 
-    def _order(self, order: Mapping[str, Any]) -> None:
+    def tell(self, order: Mapping[str, Any]) -> None:
+        """Give an order to every process."""
         for process in self.processes:
             assert process.stdin is not None
             process.stdin.write(json.dumps(order) + "\n")
@@ -252,7 +253,7 @@ def _started(tree: Tree, client: str, tasks: Sequence[Path], log: Path) -> Itera
                 text=True,
                 env=tree.environment(),
             )
-            stack.callback(_end, process)
+            stack.callback(ended, process)
             processes.append(process)
         started = Loads(processes, log)
         for process in processes:
@@ -260,7 +261,7 @@ def _started(tree: Tree, client: str, tasks: Sequence[Path], log: Path) -> Itera
         yield started
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def ended(process: subprocess.Popen[str]) -> None:
     """Let a load end by itself; one that does not is ended."""
     assert process.stdin is not None
     assert process.stdout is not None
