@@ -7,6 +7,7 @@ compared is numbers of calls, never times.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter as Count
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -27,6 +28,7 @@ from nodes.rpc import concurrency
 from nodes.rpc.callers import client_of
 from nodes.rpc.concurrency import FairLimit
 from nodes.rpc.places import NOBODY, Client
+from tests.support import toolchains
 from tests.support.counter import Counter
 from tests.support.local_network import LocalNetwork, local_network, until
 
@@ -149,6 +151,13 @@ def forged_query(contract: AsyncContract) -> Callable[[], Awaitable[Any]]:
     return lambda: stub.Evaluate(request)
 
 
+async def until_refused(limit: FairLimit, count: int) -> None:
+    """Return when so many calls were refused."""
+    async with asyncio.timeout(FLOOD_S):
+        while limit.refused < count:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)
+
+
 def taken(limit: FairLimit, whose: Client, places: int) -> ExitStack:
     """Take places for a client inside the block."""
     held = ExitStack()
@@ -195,11 +204,44 @@ async def test_call_that_was_refused_is_made_again_by_the_sdk(
     async with connected(network, "modest", Timeouts()) as contract:
         submitting = asyncio.create_task(contract.submit("Add", "late", "1"))
         asking = asyncio.create_task(contract.evaluate("Get", "late"))
-        await until(lambda: calls.refused >= refused + 4)
+        await until_refused(calls, refused + 4)
         assert not submitting.done()
         calls.most = PLACES
         assert (await submitting).status.is_valid
         assert await asking in (b"0", b"1")
+
+
+@pytest.mark.official_client
+async def test_official_client_with_a_retry_policy_comes_again(
+    network: LocalNetwork, calls: FairLimit, tmp_path: Path
+) -> None:
+    """Its gRPC makes a refused call again by itself: the metadata are gRPC's own."""
+    calls.most = 0
+    refused = calls.refused
+    signer = network.signer(BANK, "modest")
+    endpoint = network.endpoint(BANK)
+    profile = tmp_path / "connection.json"
+    peer = {
+        "url": f"grpcs://{endpoint.address}",
+        "tlsCACerts": {"pem": endpoint.tls_ca_pem.decode()},
+    }
+    described = {
+        "client": {"organization": "own"},
+        "organizations": {"own": {"mspid": BANK, "peers": ["node"]}},
+        "peers": {"node": peer},
+    }
+    profile.write_text(json.dumps(described))
+    node, _ = toolchains.node_client()
+    folder = network.members[BANK].organisation.folder / "users" / "modest" / "msp"
+    words = (profile, folder, network.channel_id, "counter", "Put", "patient", signer.msp_id)
+    process = await asyncio.create_subprocess_exec(
+        node, str(toolchains.NODE_FOLDER / "patient.mjs"), *map(str, words),
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    await until_refused(calls, refused + 2)
+    calls.most = PLACES
+    _, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
 
 
 async def test_envelope_that_was_endorsed_finds_room_where_a_proposal_does_not(

@@ -33,9 +33,9 @@ async function onlyFile(folder) {
     return fs.readFile(path.join(folder, name));
 }
 
-/** Return a gRPC connection to a member's gateway. */
-export function newClient(member, tlsAuthority = member.tlsAuthority) {
-    return new grpc.Client(member.address, grpc.credentials.createSsl(tlsAuthority));
+/** Return a gRPC connection to a member's gateway; `options` are those of gRPC. */
+export function newClient(member, tlsAuthority = member.tlsAuthority, options = {}) {
+    return new grpc.Client(member.address, grpc.credentials.createSsl(tlsAuthority), options);
 }
 
 /** Return a signer that holds the user's private key. */
