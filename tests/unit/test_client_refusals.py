@@ -54,6 +54,19 @@ def test_patience_ends_and_is_only_for_refusals() -> None:
     assert Refusals(60).pause_s(broken) is None
 
 
+def refused_each_time(
+    operation: Generator[Any, Any, Any], metadata: tuple[tuple[str, str], ...]
+) -> tuple[int, Any]:
+    """Refuse every call of an operation; return how many it made, and its result."""
+    next(operation)
+    for made in range(1, 100):
+        try:
+            operation.throw(refusal(metadata, EndorseError))
+        except StopIteration as ended:
+            return made, ended.value
+    raise AssertionError("it goes on for ever")
+
+
 @pytest.mark.parametrize(("metadata", "calls"), [(OVERLOADED, 1), ((), 7)])
 def test_bulk_that_an_overloaded_gateway_refuses_is_not_halved(
     metadata: tuple[tuple[str, str], ...], calls: int
@@ -69,11 +82,6 @@ def test_bulk_that_an_overloaded_gateway_refuses_is_not_halved(
 
     new_draft: Any = lambda _start, _stop: Draft()  # noqa: E731
     operation: Generator[Any, Any, Any] = submit_bulk(new_draft, 4, 4, RetryPolicy())
-    next(operation)
-    made = 1
-    with pytest.raises(StopIteration) as ended:
-        while True:
-            operation.throw(refusal(metadata, EndorseError))
-            made += 1
-    assert all(part.error is not None for part in ended.value.value.parts)
+    made, outcome = refused_each_time(operation, metadata)
     assert made == calls
+    assert all(part.error is not None for part in outcome.parts)
