@@ -22,6 +22,7 @@ import typing
 from collections.abc import Sequence
 from datetime import date, datetime
 from enum import Enum
+from threading import RLock
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar, cast
 
 from chaincode.contract.bounds import Bounds, Malformed, MaxItems, MaxLength, Pattern
@@ -112,6 +113,11 @@ _parse = json.JSONDecoder(
 
 
 _decoders: dict[Any, Decode] = {}
+"""Those that are complete, as any thread may use them."""
+_begun: dict[Any, Decode] = {}
+"""Those of the compilation under way, which the thread that holds `_compiling` alone may see."""
+_nested: list[Any] = []
+_compiling = RLock()
 
 
 def decoder_of(kind: Any) -> Decode:
@@ -124,10 +130,26 @@ def decoder_of(kind: Any) -> Decode:
         found = _decoders.get(kind)
     except TypeError:
         raise ContractDefinitionError(f"{kind!r} is not a type that JSON can be read as") from None
-    if found is None:
-        found = _compile(kind)
-        _decoders[kind] = found
-    return found
+    return _compiled(kind) if found is None else found
+
+
+def _compiled(kind: Any) -> Decode:
+    """Compile a type, and what it is made of; no other thread sees any of it before all is done."""
+    with _compiling:
+        found = _decoders.get(kind) or _begun.get(kind)
+        if found is not None:
+            return found
+        is_outermost = not _nested
+        _nested.append(kind)
+        try:
+            found = _begun[kind] = _compile(kind)
+            if is_outermost:
+                _decoders.update(_begun)
+        finally:
+            _nested.pop()
+            if is_outermost:
+                _begun.clear()
+        return found
 
 
 def _compile(kind: Any) -> Decode:
@@ -299,8 +321,8 @@ _REQUIRED: Final = object()
 
 def _dataclass(kind: type) -> Decode:
     slot: list[Decode] = []
-    # A dataclass may name itself in a field: the cache answers before its fields are compiled.
-    _decoders[kind] = lambda value: slot[0](value)
+    # A dataclass may name itself in a field, which finds this before its fields are compiled.
+    _begun[kind] = lambda value: slot[0](value)
     try:
         hints = typing.get_type_hints(kind, include_extras=True)
         specs = tuple(
@@ -308,7 +330,7 @@ def _dataclass(kind: type) -> Decode:
             for f in dataclasses.fields(kind)
         )
     except (NameError, ContractDefinitionError) as error:
-        del _decoders[kind]
+        del _begun[kind]
         raise ContractDefinitionError(f"{kind.__name__}: {error}") from None
     keyword_only = any(f.kw_only for f in dataclasses.fields(kind))
     names = frozenset(name for name, _, _ in specs)

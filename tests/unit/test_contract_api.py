@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from threading import Event
 from typing import Annotated, Any
 
 import pytest
@@ -22,6 +24,7 @@ from chaincode.contract import (
     encode_json,
     query,
     transaction,
+    values,
 )
 from chaincode.contract.functions import CompiledContract
 from chaincode.errors import ContractDefinitionError
@@ -387,3 +390,43 @@ def test_contract_keeps_nothing_between_transactions() -> None:
     """An attribute cannot be set on a contract."""
     with pytest.raises(ContractDefinitionError, match="put it on the ledger"):
         Payments().count = 1
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A field of a type that nothing else has compiled."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One that names itself."""
+
+    leaves: list[Leaf]
+    below: Branch | None = None
+
+
+def test_type_that_is_being_compiled_is_waited_for_by_other_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first two calls of a function may come at once: both are answered, none half-made."""
+    begun, may_end = Event(), Event()
+    whole = values._default_of
+
+    def slowly(kind: type, field: Any) -> object:
+        begun.set()
+        assert may_end.wait(10)
+        return whole(kind, field)
+
+    monkeypatch.setattr(values, "_default_of", slowly)
+    raw = b'{"leaves": [{"name": "a"}], "below": {"leaves": []}}'
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(values.decode_json, Branch, raw)
+        assert begun.wait(10)
+        second = threads.submit(values.decode_json, Branch, raw)
+        with pytest.raises(TimeoutError):
+            second.result(0.05)
+        may_end.set()
+        expected = Branch([Leaf("a")], Branch([]))
+        assert first.result(10) == second.result(10) == expected
