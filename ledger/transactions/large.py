@@ -11,7 +11,7 @@ Source: protobuf's encoding, https://protobuf.dev/programming-guides/encoding/ (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fabric_protos.ledger.rwset import rwset_pb2
@@ -138,7 +138,8 @@ class _Decoder:
                 key, entries = self.metadata(piece, kv_rwset_pb2.KVMetadataWrite)
                 lists["metadata_writes"].append(MetadataWrite(key.decode(), entries))
             else:
-                self._extend(lists, sets.decode_public(piece), len(piece))
+                decoded = dict(zip(lists, sets.decode_public(piece), strict=True))
+                self._extend(lists, decoded, len(piece))
         return NamespaceRWSet(
             name,
             **{field: tuple(found) for field, found in lists.items()},
@@ -171,7 +172,7 @@ class _Decoder:
         )
 
     def _extend(
-        self, lists: dict[str, list[Any]], decoded: dict[str, Sequence[Any]], size: int
+        self, lists: dict[str, list[Any]], decoded: Mapping[str, Sequence[Any]], size: int
     ) -> None:
         """Take over what a piece of *size* bytes held.
 

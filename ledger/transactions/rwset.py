@@ -226,20 +226,25 @@ def decode_hashed(raw: bytes) -> dict[str, Any]:
     }
 
 
-def decode_public(raw: bytes) -> dict[str, Any]:
-    """Read a marshalled ``kvrwset.KVRWSet``, as fields of a `NamespaceRWSet`."""
+def decode_public(
+    raw: bytes,
+) -> tuple[
+    tuple[KVRead, ...], tuple[KVWrite, ...], tuple[MetadataWrite, ...], tuple[RangeQuery, ...]
+]:
+    """Read a marshalled ``kvrwset.KVRWSet``, as the fields of a `NamespaceRWSet` in their order.
+
+    Every node does this for every transaction; most have reads and writes alone.
+    """
     public = kv_rwset_pb2.KVRWSet.FromString(raw)
-    return {
-        "reads": decode_reads(public.reads),
-        "writes": tuple(
-            [_write((write.key, write.is_delete, write.value)) for write in public.writes]
-        ),
-        "metadata_writes": tuple(
-            MetadataWrite(write.key, decode_entries(write.entries))
-            for write in public.metadata_writes
-        ),
-        "range_queries": tuple(_decode_range_query(info) for info in public.range_queries_info),
-    }
+    metadata, ranges = public.metadata_writes, public.range_queries_info
+    return (
+        decode_reads(public.reads),
+        tuple([_write((write.key, write.is_delete, write.value)) for write in public.writes]),
+        tuple([MetadataWrite(each.key, decode_entries(each.entries)) for each in metadata])
+        if metadata
+        else (),
+        tuple(map(_decode_range_query, ranges)) if ranges else (),
+    )
 
 
 def decode_collection(message: rwset_pb2.CollectionHashedReadWriteSet) -> CollectionRWSet:
@@ -253,10 +258,11 @@ def decode_collection(message: rwset_pb2.CollectionHashedReadWriteSet) -> Collec
 
 def decode_namespace(message: rwset_pb2.NsReadWriteSet) -> NamespaceRWSet:
     """Take over what touched one namespace."""
+    collections = message.collection_hashed_rwset
     return NamespaceRWSet(
         message.namespace,
-        **decode_public(message.rwset),
-        collections=tuple(decode_collection(each) for each in message.collection_hashed_rwset),
+        *decode_public(message.rwset),
+        tuple(map(decode_collection, collections)) if collections else (),
     )
 
 
@@ -268,7 +274,7 @@ def decode_tx_rwset(raw: bytes) -> TxRWSet:
     """
     try:
         message = rwset_pb2.TxReadWriteSet.FromString(raw)
-        return TxRWSet(tuple(decode_namespace(each) for each in message.ns_rwset))
+        return TxRWSet(tuple(map(decode_namespace, message.ns_rwset)))
     except ProtobufDecodeError as error:
         raise DecodeError(
             f"{len(raw)} bytes do not parse as rwset.TxReadWriteSet ({error}); "

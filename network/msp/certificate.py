@@ -71,6 +71,8 @@ class Certificate:
 
     Attributes:
         der: the bytes, as received.
+        attributes: what a Fabric CA wrote into the attribute extension; empty if there is none to
+            read.
         subject, issuer: DER of the names, for matching.
         units: the organisational units of the subject, in their order.
         extensions: of a certificate of version 3; others have none.
@@ -79,6 +81,7 @@ class Certificate:
     """
 
     __slots__ = (
+        "attributes",
         "common_name",
         "der",
         "extensions",
@@ -139,6 +142,7 @@ class Certificate:
         self.usages: frozenset[x509.ObjectIdentifier] | None = None
         self.key_identifier: bytes | None = None
         self.has_unknown_critical_extension = False
+        self.attributes: Mapping[str, str] = MappingProxyType({})
         # Go looks for extensions in certificates of version 3 alone, and TLS takes no others.
         is_third = certificate.version is x509.Version.v3
         self.extensions = tuple(certificate.extensions) if is_third else ()
@@ -153,6 +157,8 @@ class Certificate:
                 self.usages = frozenset(value)
             elif isinstance(value, x509.SubjectKeyIdentifier):
                 self.key_identifier = value.digest
+            elif extension.oid == ATTRIBUTES_OID:
+                self.attributes = read_attributes(value.public_bytes())
             if extension.critical and extension.oid not in _UNDERSTOOD:
                 self.has_unknown_critical_extension = True
 
@@ -185,14 +191,6 @@ class Certificate:
     def has_name_constraints(self) -> bool:
         """True for an authority that may issue for some names only."""
         return any(each.oid == ExtensionOID.NAME_CONSTRAINTS for each in self.extensions)
-
-    @property
-    def attributes(self) -> Mapping[str, str]:
-        """What a Fabric CA wrote into the attribute extension; empty if there is none to read."""
-        for extension in self.extensions:
-            if extension.oid == ATTRIBUTES_OID:
-                return read_attributes(extension.value.public_bytes())
-        return MappingProxyType({})
 
     def allows(self, usage: x509.ObjectIdentifier) -> bool:
         """Tell whether the extended key usages leave room for *usage*."""

@@ -35,8 +35,8 @@ from nodes.committer.configuration import ConfigurationRule
 from nodes.committer.endorsement import Unsatisfied
 from nodes.committer.outcome import CommittedBlock, verify_outcome
 from nodes.committer.ports import PrivateData
-from nodes.committer.signatures import BegunSignatures, SignaturePool
-from nodes.committer.validator import TransactionValidator
+from nodes.committer.signatures import SignaturePool
+from nodes.committer.validator import AskedAhead, TransactionValidator
 from nodes.errors import ChannelHalted
 
 __all__ = ["Committer", "LookAhead", "StagedBlock"]
@@ -68,11 +68,11 @@ class LookAhead(Begun):
 
     Attributes:
         transactions: the envelopes, taken apart.
-        begun: their signatures.
+        signatures: theirs.
     """
 
     transactions: tuple[ParsedTransaction, ...]
-    begun: BegunSignatures
+    signatures: AskedAhead
 
 
 class Committer:
@@ -239,13 +239,14 @@ class Committer:
     ) -> StagedBlock:
         verify_block_structure(block, self._ledger.height, self._ledger.last_header_hash)
         transactions = tuple(each for part in ahead for each in part.transactions)
-        begun = BegunSignatures.together([part.begun for part in ahead])
+        signatures = [part.signatures for part in ahead]
         if tuple(each.raw for each in transactions) != block.data:
             # Nothing was begun, or for other envelopes than those of this block.
             transactions = tuple(parse_transaction(raw) for raw in block.data)
+            signatures = []
         with self._ledger.snapshot() as state:
             codes = self._validator.validate(
-                transactions, state, self._ledger.has_transaction, begun
+                transactions, state, self._ledger.has_transaction, signatures
             )
         configuration = self._judge_configurations(block.number, transactions, codes)
         prepared = self._ledger.prepare(block, transactions, codes)

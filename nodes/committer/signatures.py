@@ -42,32 +42,16 @@ class Question(NamedTuple):
 
 
 class BegunSignatures:
-    """Questions whose answers are on their way."""
+    """Answers that are on their way."""
 
-    __slots__ = ("_places",)
+    __slots__ = ("_shares",)
 
-    def __init__(self) -> None:
-        self._places: dict[Question, tuple[Future[list[bool]], int]] = {}
+    def __init__(self, shares: Sequence[Future[list[bool]]]) -> None:
+        self._shares = shares
 
-    def add(self, questions: Sequence[Question], answers: Future[list[bool]]) -> None:
-        """Take up questions, and where their answers will be."""
-        for place, question in enumerate(questions):
-            self._places[question] = (answers, place)
-
-    @classmethod
-    def together(cls, parts: Sequence[BegunSignatures]) -> BegunSignatures | None:
-        """Return all that was begun in *parts* as one; None if there are none."""
-        if len(parts) < 2:
-            return parts[0] if parts else None
-        found = cls()
-        for part in parts:
-            found._places.update(part._places)
-        return found
-
-    def answer(self, question: Question) -> bool | None:
-        """Return the answer, waiting for it; None if the question was not begun."""
-        found = self._places.get(question)
-        return None if found is None else found[0].result()[found[1]]
+    def answers(self) -> list[bool]:
+        """Return all answers in the order of the questions, waiting for them."""
+        return [answer for share in self._shares for answer in share.result()]
 
 
 class SignaturePool:
@@ -86,28 +70,19 @@ class SignaturePool:
 
     def begin(self, questions: Sequence[Question]) -> BegunSignatures:
         """Have the threads verify; returns at once."""
-        begun = BegunSignatures()
-        for start in range(0, len(questions), BEGUN_BATCH):
-            share = questions[start : start + BEGUN_BATCH]
-            begun.add(share, self._pool.submit(_verify, share))
-        return begun
+        return BegunSignatures(
+            [
+                self._pool.submit(_verify, questions[start : start + BEGUN_BATCH])
+                for start in range(0, len(questions), BEGUN_BATCH)
+            ]
+        )
 
-    def verify(
-        self, questions: Sequence[Question], begun: BegunSignatures | None = None
-    ) -> list[bool]:
+    def verify(self, questions: Sequence[Question]) -> list[bool]:
         """Return for each question whether the signature is good. Blocks until all are answered.
 
         Args:
             questions: in the order in which the answers come.
-            begun: those that were begun before; only the others are verified now.
         """
-        if begun is not None:
-            known = [begun.answer(question) for question in questions]
-            missing = [
-                question for question, each in zip(questions, known, strict=True) if each is None
-            ]
-            found = iter(self.verify(missing))
-            return [next(found) if each is None else each for each in known]
         batch = max(SMALLEST_BATCH, -(-len(questions) // self._threads))
         if len(questions) <= batch:
             return _verify(questions)

@@ -20,7 +20,7 @@ from ledger.transactions.codes import TxValidationCode
 from ledger.transactions.parse import parse_transaction
 from nodes.committer.committer import Committer, write_genesis
 from nodes.committer.configuration import verify_update
-from nodes.committer.signatures import BegunSignatures, Question, SignaturePool
+from nodes.committer.signatures import Question, SignaturePool
 from tests.support.recording import HEIGHT, recorded_blocks
 
 ENVELOPES = [
@@ -47,11 +47,9 @@ class CountingPool(SignaturePool):
 
     verified = 0
 
-    def verify(
-        self, questions: Sequence[Question], begun: BegunSignatures | None = None
-    ) -> list[bool]:
+    def verify(self, questions: Sequence[Question]) -> list[bool]:
         self.verified += len(questions)
-        return super().verify(questions, begun)
+        return super().verify(questions)
 
 
 @pytest.fixture(scope="module", params=HEIGHTS)
@@ -128,6 +126,14 @@ def test_block_of_any_mix_comes_to_a_code_each(
     again = committer.stage(block)
     assert again.prepared.codes == codes
     assert again.prepared.commit_hash == staged.prepared.commit_hash
+    for asker in (committer, Committer(committer._ledger, pool, verify_update)):
+        # Begun in parts; what another committer's validator asked is asked once more.
+        parts = (envelopes[: len(envelopes) // 2], envelopes[len(envelopes) // 2 :])
+        pool.verified = 0
+        ahead = committer.stage(block, ahead=[asker.look_ahead(part) for part in parts])
+        assert ahead.prepared.codes == codes
+        assert ahead.prepared.commit_hash == staged.prepared.commit_hash
+        assert asker is not committer or not pool.verified
 
 
 @given(st.lists(st.one_of(whole, damaged()), min_size=2, max_size=12))
