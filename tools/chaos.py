@@ -30,6 +30,8 @@ from tests.support.perturbations import SMALL_DISK_MEMBER, Outcome, perturb
 from tests.support.perturbed_network import PerturbedNetwork
 
 PAUSE_S = 30.0
+SMALL_DISK = "1g"
+"""Of the member whose disk gets full; an hour of perturbations needs a fifth of it."""
 
 
 def main() -> int:
@@ -69,7 +71,9 @@ async def _perturb_for(
     end = time.monotonic() + 60 * minutes
     with (
         Links.between(PLACES) as links,
-        PerturbedNetwork.serving(folder / "net", links, small_disks=[SMALL_DISK_MEMBER]) as network,
+        PerturbedNetwork.serving(
+            folder / "net", links, small_disks=[SMALL_DISK_MEMBER], small_disk=SMALL_DISK
+        ) as network,
     ):
         open_book(network, folder)
         while time.monotonic() < end:

@@ -36,6 +36,7 @@ from tests.support.processes import process_of, qist, wait_for
 BASE_PORT = 7050
 CONSENSUS_PORT = BASE_PORT + 2
 SMALL_DISK = "96m"
+"""Room for a short test; what a long one stores, and fsck beside it, needs more."""
 TWIN = "twin"
 """Where a second process with a member's keys runs, if the links have a place of that name."""
 
@@ -49,12 +50,18 @@ class PerturbedNetwork(NodeNetwork):
     @classmethod
     @contextmanager
     def serving(
-        cls, folder: Path, links: Links, *, small_disks: Sequence[str] = ()
+        cls,
+        folder: Path,
+        links: Links,
+        *,
+        small_disks: Sequence[str] = (),
+        small_disk: str = SMALL_DISK,
     ) -> Iterator[PerturbedNetwork]:
         """Make a network of the usual four members, start it, and stop it whatever happens.
 
         Args:
             small_disks: members whose node lies on a file system of its own of little room.
+            small_disk: the room, as mount(8) takes a size of a tmpfs.
         """
         members = folder.with_name(f"{folder.name}-members.toml")
         members.write_text(_with_hosts(links))
@@ -64,7 +71,7 @@ class PerturbedNetwork(NodeNetwork):
         network = cls(folder, links=links)
         with ExitStack() as ends:
             for msp_id in small_disks:
-                ends.enter_context(_small_disk(network.node(msp_id)))
+                ends.enter_context(_small_disk(network.node(msp_id), small_disk))
             ends.callback(network._end)
             network.start(*MEMBERS)
             network.ready(*MEMBERS)
@@ -240,13 +247,13 @@ def _with_hosts(links: Links) -> str:
 
 
 @contextmanager
-def _small_disk(node: Path) -> Iterator[None]:
+def _small_disk(node: Path, room: str) -> Iterator[None]:
     """Put what is in a folder on a file system of its own, and mount that in its place."""
     aside = node.with_name(f"{node.name}-made")
     shutil.move(node, aside)
     node.mkdir()
     subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK},mode=700", "tmpfs", str(node)],
+        ["mount", "-t", "tmpfs", "-o", f"size={room},mode=700", "tmpfs", str(node)],
         check=True,
     )
     try:
