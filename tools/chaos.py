@@ -31,6 +31,8 @@ from tests.support.perturbations import Outcome, perturb, possible_here
 from tests.support.perturbed_network import PerturbedNetwork
 
 PAUSE_S = 30.0
+SMALL_DISK = "1g"
+"""Of the member whose disk gets full; an hour of perturbations needs a fifth of it."""
 
 
 def main() -> int:
@@ -66,7 +68,9 @@ async def _perturb_for(
     chance = random.Random(seed)
     end = time.monotonic() + 60 * minutes
     possible, disks = possible_here(ALL)
-    with PerturbedNetwork.serving(folder / "net", PLACES, small_disks=disks) as network:
+    with PerturbedNetwork.serving(
+        folder / "net", PLACES, small_disks=disks, small_disk=SMALL_DISK
+    ) as network:
         open_book(network, folder)
         while time.monotonic() < end:
             # Each once, in an order of its own, before any comes again.

@@ -8,7 +8,8 @@ What LevelDB keeps of a database grows with it by the indexes of its tables only
 block of 4 KB. The pages of mapped tables would grow as well: they are given back before they are
 many (`mapped.py`).
 
-Reads and snapshots are safe on any thread; writes belong to one thread at a time.
+Reads and snapshots are safe on any thread; writes belong to one thread at a time. After one that
+the disk refused nothing is written any more until the database is opened again.
 """
 
 from __future__ import annotations
@@ -147,6 +148,7 @@ class LevelDB:
         self._idle = threading.Condition()
         self._users = 0
         self._closing = False
+        self._refused: Exception | None = None
         self.when_closed: Callable[[], None] | None = None
         """Called once, when the last reader has left and the database is closed."""
         self._releasing = threading.Lock()
@@ -229,8 +231,13 @@ class LevelDB:
             durable: False where a crash may undo it; it is on disk with the next batch that waits.
 
         Raises:
-            StorageError: the disk refused; whether it was written shows after opening again.
+            StorageError: the disk refused, now or at an earlier batch; whether that one was written
+                shows after opening again.
         """
+        # A batch that was refused may be in the log in part. LevelDB itself would go on behind it,
+        # and could read nothing of what it has acknowledged since when it is opened again.
+        if self._refused is not None:
+            raise self._not_written(self._refused)
         self.enter()
         try:
             self._faults.before(self._step)
@@ -242,12 +249,16 @@ class LevelDB:
                     batch.delete(key)
             self._faults.after(self._step)
         except (plyvel.Error, OSError) as error:
-            raise StorageError(
-                f"the database {self.path} could not be written: {error}; make room or repair the "
-                "disk, then start again"
-            ) from error
+            self._refused = error
+            raise self._not_written(error) from error
         finally:
             self.leave()
+
+    def _not_written(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"the database {self.path} could not be written: {error}; make room or repair the "
+            "disk, then start again"
+        )
 
     def close(self) -> None:
         """Refuse new readers, wait a moment for the others, and close.

@@ -64,6 +64,11 @@ def decode_edited(current: ChannelConfiguration, text: str) -> Any:
         raise ConfigurationError(f"the edited configuration is longer than {MAX_BYTES} characters")
     try:
         content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as reason:
+        raise ConfigurationError(
+            "a text in the edited configuration has half of a character, \\ud800 to \\udfff alone"
+        ) from reason
     except (ValueError, RecursionError) as reason:
         raise ConfigurationError(f"the edited configuration is not JSON: {reason}") from reason
     if not isinstance(content, dict) or set(content) != {"channel_id", "sequence", "channel_group"}:
@@ -192,6 +197,10 @@ def _read_value(told: Any, element: Element) -> Any:
         if kind is None:
             raise ConfigurationError(
                 f"{element.path} is no value that a configuration has there: take it out"
+            )
+        if not isinstance(told["value"], dict):
+            raise ConfigurationError(
+                f"{element.path}/value in the edited configuration is no object"
             )
         message = msp_config_pb2.FabricMSPConfig() if kind is msp_config_pb2.MSPConfig else kind()
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,17 @@ def _read_until_refused(database: LevelDB) -> None:
         database.get(b"a")
 
 
+@contextmanager
+def _files_of_at_most(size: int) -> Iterator[None]:
+    """Have the system refuse what would make a file longer, as it does where a disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_batch_is_written_whole(database: LevelDB) -> None:
     """Puts and deletes come together; the last put of a key stands."""
     database.write([(b"a", b"1"), (b"b", b"1"), (b"b", b"2")])
@@ -53,6 +66,30 @@ def test_batch_that_breaks_off_is_not_written_at_all(database: LevelDB) -> None:
     with pytest.raises(RuntimeError):
         database.write(puts())
     assert _all(database) == {}
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_nothing_is_written_behind_a_batch_that_got_in_the_log_in_part(
+    tmp_path: Path, durable: bool
+) -> None:
+    """What comes behind half a batch could never be read again, though it was acknowledged."""
+    path = tmp_path / "ledger" / "state"
+    half, whole = 70_000, 100_000
+    with LevelDB(path) as opened:
+        opened.write([(b"a", b"1")])
+        (log,) = path.glob("*.log")
+        before = log.stat().st_size
+        with _files_of_at_most(before + half), pytest.raises(StorageError, match="too large"):
+            opened.write([(b"b", bytes(whole))], durable=durable)
+        assert before < log.stat().st_size < before + whole, "the system has written some of it"
+        with pytest.raises(StorageError, match="start again"):
+            opened.write([(b"c", b"3")], durable=durable)
+        assert _all(opened) == {b"a": b"1"}
+    with LevelDB(path) as opened:
+        assert _all(opened) == {b"a": b"1"}
+        opened.write([(b"c", b"3")])
+    with LevelDB(path) as opened:
+        assert _all(opened) == {b"a": b"1", b"c": b"3"}
 
 
 def test_batch_that_the_disk_refuses_is_a_storage_error(tmp_path: Path) -> None:

@@ -231,16 +231,17 @@ class _Full:
 
 
 def test_transient_store_on_a_full_disk_says_so_and_counts_nothing(tmp_path: Path) -> None:
-    """What is not on disk is not acknowledged."""
+    """What is not on disk is not acknowledged; nothing is kept until it is opened again."""
     disk = _Full()
-    store = TransientStore(tmp_path / "transient", faults=disk)
-    try:
+    with closing(TransientStore(tmp_path / "transient", faults=disk)) as store:
         disk.is_full = True
         with pytest.raises(StorageError):
             store.put(TX, 7, (write("one"),))
         assert store.size_bytes == 0
         disk.is_full = False
+        with pytest.raises(StorageError, match="start again"):
+            store.put(TX, 7, (write("one"),))
+        assert store.size_bytes == 0
+    with closing(TransientStore(tmp_path / "transient", faults=disk)) as store:
         store.put(TX, 7, (write("one"),))
         assert store.get(TX) == (write("one"),)
-    finally:
-        store.close()

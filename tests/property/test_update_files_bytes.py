@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +28,8 @@ from network.configuration.edited import decode_edited, encode_for_editing
 from tests.support.members import CHANNEL, NOW, Member, genesis
 
 MEMBERS = [Member("OperatorMSP"), Member("BankMSP")]
+HALF = "\ud800"
+"""A surrogate alone: half of a character, which no UTF-8 holds."""
 ADMINS = [member.identity("admin", "admin") for member in MEMBERS]
 
 
@@ -77,34 +82,62 @@ def test_update_file_of_any_bytes_is_read_or_refused(raw: bytes) -> None:
             use()
 
 
-@st.composite
-def edited(draw: st.DrawFn) -> str:
-    """Draw the JSON with one place of it replaced by something else."""
-    content = json.loads(encode_for_editing(current()))
-    place, parent, key = content, content, ""
-    for _ in range(draw(st.integers(1, 7))):
-        if not isinstance(place, dict) or not place:
-            break
-        parent, key = place, draw(st.sampled_from(sorted(place)))
-        place = place[key]
-    parent[key] = draw(
-        st.one_of(
-            st.none(),
-            st.integers(),
-            st.text(max_size=20),
-            st.lists(st.integers(), max_size=2),
-            st.dictionaries(st.text(max_size=8), st.integers(), max_size=2),
-        )
-    )
-    return json.dumps(content)
+def places(content: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place of a JSON value but the whole, as the keys that lead to it."""
+    inside: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(content, dict):
+        inside = content.items()
+    elif isinstance(content, list):
+        inside = enumerate(content)
+    for key, value in inside:
+        yield (*above, key)
+        yield from places(value, (*above, key))
 
 
-@given(st.one_of(edited(), st.text(max_size=60)))
-@settings(max_examples=200, deadline=None)
-def test_edited_configuration_of_any_text_is_read_or_refused(text: str) -> None:
-    """What is read can be read as a configuration, or is refused there."""
+OTHERS: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    1 << 70,
+    1.5,
+    float("nan"),
+    "",
+    "x",
+    HALF,
+    [],
+    [None],
+    {},
+    {"": None},
+)
+
+
+def read_edited(content: Any) -> None:
+    """Read a configuration, which may be refused."""
     with suppress(Refusal):
-        ChannelConfiguration(CHANNEL, decode_edited(current(), text))
+        ChannelConfiguration(CHANNEL, decode_edited(current(), json.dumps(content)))
+
+
+def test_edited_configuration_with_anything_anywhere_is_read_or_refused() -> None:
+    """Each place holds each of some other values in turn, and is called otherwise at last."""
+    text = encode_for_editing(current())
+    for *above, key in list(places(json.loads(text))):
+        content = json.loads(text)
+        parent = reduce(getitem, above, content)
+        for other in OTHERS:
+            parent[key] = other
+            read_edited(content)
+        if isinstance(parent, dict):
+            parent[HALF] = parent.pop(key)
+            read_edited(content)
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=100, deadline=None)
+def test_edited_configuration_of_any_text_is_read_or_refused(text: str) -> None:
+    """What is no configuration at all is refused."""
+    with pytest.raises(Refusal):
+        decode_edited(current(), text)
 
 
 def test_sound_file_is_read() -> None:

@@ -43,6 +43,8 @@ from tests.support.processes import DEADLINE_S, process_of, qist, wait_for
 
 MEMBERS = ("BankMSP", "OperatorMSP", "MakerMSP", "PtaMSP")
 CHANNEL = "qist"
+FSCK_S = 600.0
+"""For the check of four ledgers, of which each may be as long as a long test has made it."""
 Places = Mapping[str, Sequence[tuple[int, TxValidationCode]]]
 """For each tx id the blocks that hold it, and the verdict there."""
 
@@ -215,7 +217,7 @@ class NodeNetwork:
         self.all_accept()
         height = self.settled()
         self.stop(*MEMBERS)
-        checked = qist("fsck", self.folder, "--json")
+        checked = qist("fsck", self.folder, "--json", timeout_s=FSCK_S)
         assert checked.code == 0, checked.out + checked.err
         ends = {
             (each["height"], each["header_hash"], each["commit_hash"])

@@ -20,7 +20,7 @@ from itertools import combinations
 
 from nodes.cli.control_client import NodeNotRunning
 from tests.support.node_network import CHANNEL, MEMBERS
-from tests.support.payment_load import Load
+from tests.support.payment_load import DEADLINE_S, Load
 from tests.support.perturbed_network import PerturbedNetwork, why_no_small_disk
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ PROGRESS_S = 15.0
 STANDSTILL_S = 4.0
 """How long it is watched that nothing is ordered."""
 ROUNDS_WHEN_SLOW = 5
+LOOK_S = 0.1
+"""Between two looks at a height."""
 
 
 @dataclass
@@ -108,9 +110,32 @@ async def perturb(
             assert progress <= PROGRESS_S, f"{perturbation.name}: {others} after {progress:.1f} s"
         else:
             await _stands_still(scene, faulty)
-    recovery = await _timed(load.another_round())
+    recovery = await _timed(_everybody_goes_on(network, load, faulty))
     height = await _settled(network, load)
     return Outcome(perturbation.name, tuple(faulty), progress, recovery, height, tuple(scene.notes))
+
+
+async def _everybody_goes_on(network: PerturbedNetwork, load: Load, faulty: Faulty) -> None:
+    """Return when every client has another payment acknowledged.
+
+    A member that joins anew first takes a chain as long as the network's, and is waited for while
+    it comes nearer to it.
+    """
+    for msp_id in faulty:
+        await _catches_up(network, msp_id)
+    await load.another_round()
+
+
+async def _catches_up(network: PerturbedNetwork, msp_id: str) -> None:
+    """Return when a member has the height that another has now; fail where it stands still."""
+    wanted = max(network.height(each) for each in MEMBERS)
+    height, since = -1, time.monotonic()
+    while (now := network.height(msp_id)) < wanted:
+        if now > height:
+            height, since = now, time.monotonic()
+        waited = time.monotonic() - since
+        assert waited < DEADLINE_S, f"{msp_id} stays at {height} of {wanted} blocks"
+        await asyncio.sleep(LOOK_S)
 
 
 async def _timed(waiting: object) -> float:

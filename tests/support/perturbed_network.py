@@ -43,6 +43,7 @@ from tests.support.processes import process_of, qist, wait_for
 log = logging.getLogger(__name__)
 
 SMALL_DISK = "96m"
+"""Room for a short test; what a long one stores, and fsck beside it, needs more."""
 TWIN = "twin"
 """Where a second process with a member's keys runs, if the links have a place of that name."""
 
@@ -62,6 +63,7 @@ class PerturbedNetwork(NodeNetwork):
         *,
         kind: type[Links] | None = None,
         small_disks: Sequence[str] = (),
+        small_disk: str = SMALL_DISK,
     ) -> Iterator[PerturbedNetwork]:
         """Make a network of the usual four members, start it, and stop it whatever happens.
 
@@ -70,6 +72,7 @@ class PerturbedNetwork(NodeNetwork):
             places: that have links; the members, and others.
             kind: of the links; the best that the machine has by default.
             small_disks: members whose node lies on a file system of its own of little room.
+            small_disk: the room, as mount(8) takes a size of a tmpfs.
         """
         with ExitStack() as ends:
             links = ends.enter_context((kind or links_here()).between(places))
@@ -82,7 +85,7 @@ class PerturbedNetwork(NodeNetwork):
             for msp_id in MEMBERS:
                 links.settle(network.node(msp_id), msp_id)
             for msp_id in small_disks:
-                ends.enter_context(_small_disk(network.node(msp_id)))
+                ends.enter_context(_small_disk(network.node(msp_id), small_disk))
             ends.callback(network._end)
             network.start(*MEMBERS)
             network.ready(*MEMBERS)
@@ -263,7 +266,7 @@ def why_no_small_disk() -> str:
     """Say why this machine mounts no file system for us; empty if it does."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
         try:
-            ends.enter_context(_mounted(Path(folder)))
+            ends.enter_context(_mounted(Path(folder), SMALL_DISK))
         except (OSError, subprocess.CalledProcessError) as error:
             said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
             return f"no file system of its own for a member: {said or error}"
@@ -271,20 +274,20 @@ def why_no_small_disk() -> str:
 
 
 @contextmanager
-def _small_disk(node: Path) -> Iterator[None]:
+def _small_disk(node: Path, room: str) -> Iterator[None]:
     """Put what is in a folder on a file system of its own, and mount that in its place."""
     aside = node.with_name(f"{node.name}-made")
     shutil.move(node, aside)
     node.mkdir()
-    with _mounted(node):
+    with _mounted(node, room):
         shutil.copytree(aside, node, dirs_exist_ok=True)
         yield
 
 
 @contextmanager
-def _mounted(folder: Path) -> Iterator[None]:
+def _mounted(folder: Path, room: str) -> Iterator[None]:
     """Mount a file system of little room."""
-    options = f"size={SMALL_DISK},mode=700"
+    options = f"size={room},mode=700"
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
         check=True,

@@ -243,6 +243,11 @@ def test_json_edits_are_those_that_were_made(current) -> None:
             "/Channel/Capabilities cannot be read",
         ),
         (
+            lambda c: c["channel_group"]["values"]["Capabilities"].update(value=None),
+            "/Channel/Capabilities/value in the edited configuration is no object",
+        ),
+        (lambda c: c["channel_group"].update(mod_policy="\ud800"), "half of a character"),
+        (
             lambda c: c["channel_group"]["values"].update(
                 Consortium={"mod_policy": "A", "base64": "%"}
             ),
