@@ -23,9 +23,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,18 +127,22 @@ class Watch:
 
 @dataclass
 class Side:
-    """One of those who call: its processes."""
+    """One of those who call: its processes, and the orders that they have not answered."""
 
     load: Loads
+    ordered: deque[tuple[float, float]] = field(default_factory=deque)
 
     def order(self, at: float, seconds: float, rate: float = 0.0) -> None:
         """Tell all processes what to do from *at* on; each has its part of the rate."""
+        self.ordered.append((at, seconds))
         each = rate / len(self.load.processes)
         self.load.tell({"at": at, "seconds": seconds, "rate": each})
 
-    def told(self, seconds: float) -> Told:
+    def told(self) -> Told:
         """Wait for what came of the oldest order."""
-        return Told.of(seconds, [self.load.read(each) for each in self.load.processes])
+        return Told.of(
+            *self.ordered.popleft(), [self.load.read(each) for each in self.load.processes]
+        )
 
 
 @contextmanager
@@ -217,7 +222,7 @@ def measure(made: Bench, settings: Settings) -> dict[str, Any]:
         begin = time.monotonic() + AHEAD_S
         for each in (calm_side, modest_side):
             each.order(begin, settings.calm_s)
-        calm, modest = (each.told(settings.calm_s) for each in (calm_side, modest_side))
+        calm, modest = (each.told() for each in (calm_side, modest_side))
         carried = calm.rate + modest.rate
         made.say(f"  calm: {carried:.0f} payments/s, median {calm.percentile_ms(50) or 0:.0f} ms")
         if not calm.calls:
@@ -228,13 +233,13 @@ def measure(made: Bench, settings: Settings) -> dict[str, Any]:
         modest_side.order(flooded, settings.seconds)
         calm_side.order(over, settings.after_s)
         modest_side.order(over, settings.after_s)
-        modest_then = modest_side.told(settings.seconds)
-        after, modest_after = (each.told(settings.after_s) for each in (calm_side, modest_side))
-        greedy = greedy_side.told(settings.seconds)
+        modest_then = modest_side.told()
+        after, modest_after = (each.told() for each in (calm_side, modest_side))
+        greedy = greedy_side.told()
     median_ms = calm.percentile_ms(50) or 0.0
     return {
         "carried_per_s": round(carried, 1),
-        "recovered_s": recovered_s(after, over, median_ms),
+        "recovered_s": recovered_s(after, median_ms),
         "phases": [
             _phase("calm", watch, begin, settings.calm_s, calm=calm, modest=modest),
             {

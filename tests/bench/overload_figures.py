@@ -24,7 +24,8 @@ class Told:
     """What a load was told in one phase.
 
     Attributes:
-        seconds: of the phase.
+        begin: of the phase, on the machine's monotonic clock.
+        seconds: how long calls were begun.
         calls: when each payment that was committed ended, and its milliseconds.
         refused: how many were refused, by stage and code.
         errors: how many ended otherwise, by kind and code.
@@ -33,6 +34,7 @@ class Told:
         lag_ms: by how much the load itself was late.
     """
 
+    begin: float
     seconds: float
     calls: Sequence[tuple[float, float]]
     refused: Mapping[str, int]
@@ -42,13 +44,14 @@ class Told:
     lag_ms: float
 
     @classmethod
-    def of(cls, seconds: float, answers: Sequence[Mapping[str, Any]]) -> Told:
+    def of(cls, begin: float, seconds: float, answers: Sequence[Mapping[str, Any]]) -> Told:
         """Put the answers of a load's processes together."""
         refused, errors = Counter[str](), Counter[str]()
         for answer in answers:
             refused.update(answer["refused"])
             errors.update(answer["errors"])
         return cls(
+            begin,
             seconds,
             [(at, took) for answer in answers for at, took in answer["calls"]],
             dict(refused),
@@ -60,8 +63,9 @@ class Told:
 
     @property
     def rate(self) -> float:
-        """Payments committed a second."""
-        return len(self.calls) / self.seconds
+        """Payments committed a second; those that ended after the phase are not counted."""
+        inside = sum(at <= self.begin + self.seconds for at, _ in self.calls)
+        return inside / self.seconds
 
     def percentile_ms(self, part: int) -> float | None:
         """Return what so many in a hundred of the calls were not longer than; None of too few."""
@@ -76,6 +80,8 @@ class Told:
             "offered_per_s": round((self.begun + self.left_out) / self.seconds, 1),
             "tx_per_s": round(self.rate, 1),
             "refused_per_s": round(sum(self.refused.values()) / self.seconds, 1),
+            "begun": self.begun,
+            "committed": len(self.calls),
             "refused": dict(self.refused),
             "errors": dict(self.errors),
             "left_out": self.left_out,
@@ -90,7 +96,7 @@ class Told:
         return figures
 
 
-def recovered_s(after: Told, ended_at: float, calm_median_ms: float) -> int | None:
+def recovered_s(after: Told, calm_median_ms: float) -> int | None:
     """Return after how many seconds the node was as before; None if it was not in this time.
 
     A second is normal if the median of the calls that ended in it is no more than `NORMAL` times
@@ -98,7 +104,7 @@ def recovered_s(after: Told, ended_at: float, calm_median_ms: float) -> int | No
     """
     by_second: dict[int, list[float]] = {}
     for at, took in after.calls:
-        by_second.setdefault(int(at - ended_at), []).append(took)
+        by_second.setdefault(int(at - after.begin), []).append(took)
     normal = [
         second in by_second and statistics.median(by_second[second]) <= NORMAL * calm_median_ms
         for second in range(int(after.seconds))

@@ -13,7 +13,7 @@ def told(*calls: tuple[float, float], seconds: float = 10.0, **more: Any) -> Tol
     content: dict[str, Any] = {
         "refused": {}, "errors": {}, "begun": len(calls), "left_out": 0, "lag_ms": 1.0,
     }  # fmt: skip
-    return Told(seconds, calls, **{**content, **more})
+    return Told(100.0, seconds, calls, **{**content, **more})
 
 
 def steady(first: int, last: int, took_ms: float) -> list[tuple[float, float]]:
@@ -29,16 +29,16 @@ def test_node_is_as_before_from_the_first_second_of_some_that_are() -> None:
     """A single good one between bad ones does not count, nor one in which nothing was committed."""
     slow, good = 3 * CALM_MS, CALM_MS
     calls = steady(0, 1, slow) + steady(1, 2, good) + steady(2, 3, slow) + steady(4, 10, good)
-    assert recovered_s(told(*calls), 100.0, CALM_MS) == 4
-    assert recovered_s(told(*steady(0, 10, good)), 100.0, CALM_MS) == 0
+    assert recovered_s(told(*calls), CALM_MS) == 4
+    assert recovered_s(told(*steady(0, 10, good)), CALM_MS) == 0
 
 
 def test_node_that_stays_slow_is_not_as_before() -> None:
     """Nor one that was looked at too shortly to tell."""
-    assert recovered_s(told(*steady(0, 10, 2 * CALM_MS)), 100.0, CALM_MS) is None
-    assert recovered_s(told(), 100.0, CALM_MS) is None
+    assert recovered_s(told(*steady(0, 10, 2 * CALM_MS)), CALM_MS) is None
+    assert recovered_s(told(), CALM_MS) is None
     short = told(*steady(0, STEADY - 1, CALM_MS), seconds=STEADY - 1)
-    assert recovered_s(short, 100.0, CALM_MS) is None
+    assert recovered_s(short, CALM_MS) is None
 
 
 def test_figures_count_what_was_refused_and_compare_with_the_calm() -> None:
@@ -55,6 +55,8 @@ def test_figures_count_what_was_refused_and_compare_with_the_calm() -> None:
     assert (figures["offered_per_s"], figures["tx_per_s"], figures["refused_per_s"]) == (110, 2, 90)
     assert (figures["p50_ms"], figures["p50_times"], figures["p95_times"]) == (250, 2.5, 2.5)
     assert told().as_json(calm)["p50_ms"] is None
+    late = told((109.0, 1.0), (111.0, 1.0))
+    assert (late.rate, late.as_json()["committed"]) == (0.1, 2)
 
 
 def test_answers_of_several_processes_are_put_together() -> None:
@@ -63,7 +65,7 @@ def test_answers_of_several_processes_are_put_together() -> None:
         "calls": [(1.0, 5.0)], "refused": {"x": 2}, "errors": {}, "begun": 3, "left_out": 1,
         "lag_ms": 4.0,
     }  # fmt: skip
-    both = Told.of(1.0, [answer, {**answer, "lag_ms": 9.0}])
+    both = Told.of(1.0, 1.0, [answer, {**answer, "lag_ms": 9.0}])
     assert (len(both.calls), both.refused, both.begun, both.left_out) == (2, {"x": 4}, 6, 2)
     assert both.lag_ms == 9.0
 
