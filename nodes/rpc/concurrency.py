@@ -21,7 +21,7 @@ __all__ = ["ConcurrencyLimit", "FairLimit", "MemberShares"]
 
 log = logging.getLogger(__name__)
 
-LATE_S: Final = 0.5
+LATE_S: Final = 1.0
 """A call that waited so long for its turn on the event loop came to a node that is behind."""
 
 TOLD_S: Final = 10.0
