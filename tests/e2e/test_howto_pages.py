@@ -41,5 +41,5 @@ def test_page_describes_every_value_of_the_configuration() -> None:
         for inner, value in getattr(field.annotation, "model_fields", {}).items():
             assert inner in described, f"{name}.{inner}"
             if isinstance(value.default, int | float):
-                shown = str(int(value.default))
+                shown = re.escape(f"{value.default:.15g}")
                 assert re.search(rf"`{inner}` \|[^|\n]*\| {shown} \|", table), f"{name}.{inner}"

@@ -504,7 +504,7 @@ async def test_stream_that_ends_gives_back_what_it_held_of_the_port() -> None:
         await line.call(ECHO, message("y"), DEADLINE_S)
         await until(lambda: len(services.begun) == 5)
         held = service._port
-        assert (held.streams, held.calls) == (1, 5)
+        await until(lambda: (held.streams, held.calls) == (1, 5))
         assert held.held_bytes > 500
     await asyncio.gather(*hanging, return_exceptions=True)
     await until(lambda: held.streams == 0)

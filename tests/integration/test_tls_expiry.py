@@ -122,7 +122,12 @@ async def test_connection_ends_with_the_certificate_and_is_made_anew_with_the_ne
         assert "qist node renew" in words
         with pytest.raises(CallFailed) as refused:
             await ask(line)
-        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        # The call came before or after the end of its own stream; either way it was not made.
+        assert refused.value.code() in (
+            grpc.StatusCode.PERMISSION_DENIED,
+            grpc.StatusCode.UNAVAILABLE,
+        )
+        assert f"the TLS certificate of the node of {PTA} expired at" in str(refused.value)
         await line.close()
 
     for name in ("server.crt", "server.key"):
