@@ -53,9 +53,6 @@ class Application(Protocol):
     async def check_tx(self, request: abci_pb2.RequestCheckTx) -> abci_pb2.ResponseCheckTx:
         """Tell whether a transaction may wait for its place in a block."""
 
-    async def before_proposal(self, request: abci_pb2.RequestPrepareProposal) -> None:
-        """Return when `prepare_proposal` may be called; everything else is answered meanwhile."""
-
     async def prepare_proposal(
         self, request: abci_pb2.RequestPrepareProposal
     ) -> abci_pb2.ResponsePrepareProposal:

@@ -39,7 +39,7 @@ from network.ordering.cometbft.joining.beginning import Beginning
 from network.ordering.cometbft.joining.snapshots import Snapshots
 from network.ordering.cometbft.ports import RecordGivers
 from network.ordering.cometbft.process.health import CometHealth
-from network.ordering.cometbft.process.home import HomeSettings, profile_of, write_home
+from network.ordering.cometbft.process.home import HomeSettings, write_home
 from network.ordering.cometbft.process.process import CometProcess, Exit, LogLine, log_line
 from network.ordering.cometbft.process.rpc import CometRpc
 from network.ordering.cometbft.validators import address_of, validators_of
@@ -144,9 +144,9 @@ class RunningComet:
             rules=_rules,
             may_connect=may_connect,
             snapshots=snapshots,
+            on_decided=lambda bundle_ids: self.bundler.decided(bundle_ids),
             on_committed=self._committed,
             retain=self._retain,
-            patience_s=profile_of(told.profile).patience_ms / 1000,
         )
         self._beginning = beginning
         self.snapshots = snapshots

@@ -7,7 +7,6 @@ Invariants:
   write, and a Flush is answered like any other request, after those before it.
 - At most one write (what may change the state, and CheckTx) is under way, over all connections.
   Reads wait for nobody and nobody waits for them, but for what is behind them on their connection.
-  The same holds for a proposal, as long as its application lets it wait.
 - A connection is read while its answers are written, up to a bound, so that two full buffers cannot
   wait for each other.
 - Nothing is swallowed. An application that raises, and bytes that are no request, are answered by
@@ -174,9 +173,6 @@ class AbciServer:
             return abci_pb2.Response(echo=abci_pb2.ResponseEcho(message=request.echo.message))
         if kind in _READS:
             return await self._call(kind, request)
-        if kind == "prepare_proposal":
-            # What a proposal waits for comes as a write.
-            await self._application.before_proposal(request.prepare_proposal)
         if kind in _WRITES:
             async with self._writing:
                 if self._failure is not None:

@@ -2,10 +2,10 @@
 
     submit ─▶ examine (in a thread) ─▶ gather ─▶ make a bundle (in a thread) ─▶ CometBFT ─▶ a block
 
-While none of this node's bundles is under way, an envelope goes at once; under load what has
-gathered goes when the block before is durable and those in it had time to come back (`pace.py`), or
-a bundle is full, with at most UNDER_WAY of them. `submit` returns when the bundle stands in a block
-that is durable here.
+While none of this node's bundles awaits its turn, an envelope goes at once; under load what has
+gathered goes when the one before has been decided on, in time for the height that CometBFT makes
+behind it anyway, or a bundle is full, with at most UNDER_WAY of them. `submit` returns when the
+bundle stands in a block that is durable here.
 
 CometBFT promises nothing for what it has taken. So a bundle is given to it again, at growing
 pauses, until it is seen in a block or can no longer be in one. What then becomes of its envelopes:
@@ -47,7 +47,6 @@ from network.ordering.cometbft.bundles.bundle import limits_of
 from network.ordering.cometbft.bundles.gathering import Gathering, Submission
 from network.ordering.cometbft.bundles.judged import Judged
 from network.ordering.cometbft.bundles.making import BundleMaker
-from network.ordering.cometbft.bundles.pace import Pace
 from network.ordering.cometbft.bundles.sending import BundleUnderWay
 from network.ordering.cometbft.ports import Broadcast, SubmissionSink
 from network.ordering.ports import Clock
@@ -107,7 +106,6 @@ class Bundler:
         self._intake_bytes = 0
         self._waiting = 0
         self._gathering = Gathering(queue_limit, queue_limit_bytes)
-        self._pace = Pace()
         self._under_way: dict[bytes, BundleUnderWay] = {}
         self._why_not = "the engine has not been started"
         self._running = False
@@ -193,7 +191,6 @@ class Bundler:
         submission = Submission(envelope, loop.time(), loop.create_future())
         self._intake.append(submission)
         self._intake_bytes += len(envelope)
-        self._pace.came(submission.since)
         self._arrived.set()
         self._waiting += 1
         try:
@@ -231,6 +228,12 @@ class Bundler:
             "blocks are made slowly or not at all; try again later"
         )
 
+    def decided(self, bundle_ids: Collection[bytes]) -> None:
+        """Hear which bundles were decided on, this node's among them; they are not durable yet."""
+        for bundle_id in self._under_way.keys() & bundle_ids:
+            self._under_way[bundle_id].decided = True
+        self._changed.set()
+
     def ordered(self, number: int, bundle_ids: Collection[bytes]) -> None:
         """Hear of a block that is durable here; to be called for each, when the sink has it.
 
@@ -238,8 +241,6 @@ class Bundler:
             number: of the block.
             bundle_ids: of the bundles in it, this node's among them.
         """
-        if self._under_way.keys() & bundle_ids:
-            self._pace.ordered(asyncio.get_running_loop().time(), self._waiting)
         for bundle_id in bundle_ids:
             found = self._under_way.get(bundle_id)
             if found is not None:
@@ -299,10 +300,9 @@ class Bundler:
             batch, due = self._batch(), None
             configuring = any(each.configures for each in self._under_way.values())
             if len(self._under_way) < UNDER_WAY:
-                now, pause_s = asyncio.get_running_loop().time(), None
-                if not self._under_way:
-                    pause_s = self._pace.pause_s(now, len(self._gathering))
-                due = self._gathering.due_in(batch, now, pause_s=pause_s, configuring=configuring)
+                now = asyncio.get_running_loop().time()
+                idle = all(each.decided for each in self._under_way.values())
+                due = self._gathering.due_in(batch, now, idle=idle, configuring=configuring)
             if due is None or due > 0:
                 await self._wait_for_change(due)
                 continue
