@@ -35,6 +35,8 @@ PLACES = (*MEMBERS, TWIN)
 LIES_SEEN = 3
 """Bad proposals that every honest member must have rejected. Of those that come late, as on a busy
 machine, nobody hears before the next proposer's turn."""
+REJECTED_S = 240.0
+"""Within which they must be; a busy machine needs long for heights whose first proposal is bad."""
 FLOODED_TIMES = 100
 """So often a flooding member has sent `odd_node.AT_ONCE` bundles."""
 AN_HOUR_S = 3600.0
@@ -182,6 +184,7 @@ async def _bad_bundles(scene: Scene) -> AsyncIterator[Faulty]:
     await scene.load.until(
         f"{LIES_SEEN} proposals of {victim} rejected by all others",
         lambda: all(rejected(each) >= LIES_SEEN for each in others),
+        REJECTED_S,
     )
     await scene.load.another_round(*others)
     assert await _unasked(scene, before, others[0]) == {}

@@ -206,10 +206,12 @@ class Load:
         for client in self.clients:
             client.may_post.set()
 
-    async def until(self, what: str, condition: Callable[[], bool]) -> None:
+    async def until(
+        self, what: str, condition: Callable[[], bool], within_s: float = DEADLINE_S
+    ) -> None:
         """Wait for a condition of the load; a client that broke fails it at once."""
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(within_s):
                 while not condition():
                     for task in self.tasks:
                         if task.done():
@@ -217,7 +219,7 @@ class Load:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             last = [client.attempts[-1] for client in self.clients if client.attempts]
-            raise AssertionError(f"not within {DEADLINE_S:g} s: {what}; last: {last}") from None
+            raise AssertionError(f"not within {within_s:g} s: {what}; last: {last}") from None
 
     async def find_open(self) -> int:
         """Ask other members' nodes for the status of what stayed open; return how much was found.
