@@ -36,6 +36,22 @@ RESIDENT = re.compile(r"^Rss(Anon|File):\s*([0-9]+) kB", re.MULTILINE)
 LISTENS = re.compile(r'^listen = ".*:([0-9]+)"', re.MULTILINE)
 
 
+def processor_time_s(pid: int) -> float:
+    """Return the user and system time of a process so far, ended threads included.
+
+    /proc/PID/stat, and psutil with it, counts in hundredths of a second, in which a row of a few
+    transactions may cost a node nothing. The clock of the process counts in nanoseconds; its
+    number is the one that clock_getcpuclockid(3) makes on Linux.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError as failure:  # EINVAL: the number of a clock that is no more
+        raise ProcessLookupError(f"process {pid} has ended") from failure
+
+
 @dataclass(frozen=True)
 class Reading:
     """Counters at one moment, or what was used between two.
@@ -98,12 +114,10 @@ class Meter:
         """Return the counters of this moment."""
         cpu_s = {}
         for name, process in self._processes().items():
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                cpu_s[name] = times.user + times.system
+            with suppress(ProcessLookupError):
+                cpu_s[name] = processor_time_s(process.pid)
         if self._load:
-            times_of = [process.cpu_times() for process in self._load]
-            cpu_s["client"] = sum(times.user + times.system for times in times_of)
+            cpu_s["client"] = sum(processor_time_s(process.pid) for process in self._load)
         return Reading(time.perf_counter(), cpu_s, carried_bytes(self._ports))
 
     def forget_peaks(self) -> None:

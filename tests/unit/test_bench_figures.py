@@ -5,6 +5,10 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -33,7 +37,7 @@ from tests.bench.results import Measured, as_json
 from tests.bench.rounds import Window
 from tests.bench.run import scattering
 from tests.bench.stages import MAIN, OWNERS, seconds_by_stage, stage_of
-from tests.bench.usage import Reading
+from tests.bench.usage import Reading, processor_time_s
 
 ROW = Row("pay", 2, 4, "cometbft")
 SAMPLER = Path("tests/bench/sampling/sitecustomize.py")
@@ -278,3 +282,18 @@ def test_caller_never_pays_one_agreement_twice_at_once_nor_one_of_another(batch:
     assert not seen[0] & seen[1]
     assert not seen[1] & seen[2]
     assert max(map(max, seen)) < load.pool_id(task.pool)
+
+
+def test_processor_time_of_process_is_told_finer_than_a_tick() -> None:
+    """A node that worked for less than a hundredth of a second has not worked for nothing."""
+    before = time.process_time()
+    told = processor_time_s(os.getpid())
+    assert 0 < before <= told <= time.process_time()
+
+
+def test_processor_time_of_ended_process_is_refused() -> None:
+    """A process that is no more has no time, rather than none used."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    with pytest.raises(ProcessLookupError, match=f"process {ended.pid} has ended"):
+        processor_time_s(ended.pid)
