@@ -12,7 +12,7 @@ from ledger.blocks.metadata import with_validation
 from ledger.errors import Refusal, Unavailable
 from ledger.transactions.codes import TxValidationCode
 from network.ordering.cometbft.finality import gaps as module
-from network.ordering.cometbft.finality.gaps import EMPTY_ANSWERS, RecordGaps
+from network.ordering.cometbft.finality.gaps import RecordGaps
 from tests.support.record_channel import RecordChannel
 from tests.support.voted_chain import VotedChain
 
@@ -88,18 +88,59 @@ async def test_gap_that_nobody_fills_is_told_and_asked_for_again(
     assert (gaps.missing, gaps.lowest) == (0, 0)
 
 
-async def test_who_has_nothing_is_soon_left_alone_until_the_next_round(chain: VotedChain) -> None:
+async def test_who_has_nothing_is_soon_left_alone_until_the_next_round(
+    chain: VotedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A long gap costs a few questions; who does not answer at all, one."""
+    monkeypatch.setattr(module, "EMPTY_ANSWERS", 2)
     channel = RecordChannel(chain)
     givers = Givers({"A": {}, "B": Unavailable("it is down"), "C": Refusal("what is that?")})
     gaps = gaps_of(chain, channel, givers)
-    for _ in range(2):
+    newest = chain.height - 1
+    for _ in range(3):
         givers.asked.clear()
         await gaps.fill()
-        assert [each for each, _ in givers.asked].count("A") == EMPTY_ANSWERS
-        assert givers.asked.count(("B", 1)) == givers.asked.count(("C", 1)) == 1
-        assert len(givers.asked) == EMPTY_ANSWERS + 2
-    assert gaps.missing == chain.height - 1
+        assert [each for each, _ in givers.asked].count("A") == 2 * 2
+        assert givers.asked.count(("B", newest)) == givers.asked.count(("C", newest)) == 1
+        assert len(givers.asked) == 2 * 2 + 2
+    assert gaps.missing == newest
+
+
+async def test_gap_that_nobody_fills_hides_neither_newer_records_nor_older_ones(
+    chain: VotedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest are filed at once, and the older ones have their turn within a few rounds."""
+    monkeypatch.setattr(module, "EMPTY_ANSWERS", 1)
+    channel = RecordChannel(chain)
+    nobody_has = {3, 4, 5, 6}
+    given = {each: record for each, record in chain.records.items() if each not in nobody_has}
+    gaps = gaps_of(chain, channel, Givers({"A": given}))
+    assert await gaps.fill() == 2
+    assert set(channel.filed) == {7, 8}
+    for _ in range(len(nobody_has)):
+        await gaps.fill()
+    assert set(channel.filed) == set(given)
+    assert (gaps.missing, gaps.lowest) == (len(nobody_has), min(nobody_has))
+
+
+async def test_round_looks_at_new_blocks_and_at_what_was_lacking_alone(chain: VotedChain) -> None:
+    """Or one gap at the bottom would have a node look at its whole ledger again and again."""
+    looked_at: list[int] = []
+
+    class Watched(RecordChannel):
+        def has_evidence(self, number: int, kind: str) -> bool:
+            looked_at.append(number)
+            return super().has_evidence(number, kind)
+
+    channel = Watched(chain, height=7, filed={each: chain.records[each] for each in (2, 3, 5, 6)})
+    gaps = gaps_of(chain, channel, Givers({"A": {}}))
+    await gaps.fill()
+    assert looked_at == [1, 2, 3, 4, 5, 6]
+    looked_at.clear()
+    channel.height = chain.height
+    await gaps.fill()
+    assert looked_at == [1, 4, 7, 8]
+    assert (gaps.missing, gaps.lowest) == (4, 1)
 
 
 async def test_what_proves_nothing_is_not_filed(
