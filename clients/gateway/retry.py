@@ -30,6 +30,7 @@ _PASSING = frozenset(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
+SHORTEST_REFUSED_PAUSE_S = 0.02
 LONGEST_REFUSED_PAUSE_S = 3.0
 # What Fabric's gateway says when two peers simulated on different heights.
 _DIFFERENT = "ProposalResponsePayloads do not match"
@@ -83,7 +84,8 @@ class Refusals:
     """The pauses of one call that an overloaded gateway refuses again and again.
 
     They begin with what the gateway asks for and double, up to `LONGEST_REFUSED_PAUSE_S`; each is
-    random around that, so that those who were refused together do not come again together.
+    random around that, so that those who were refused together do not come again together. One that
+    asks for none is given a short one all the same, so that every attempt spends some patience.
 
     Args:
         patience_s: how many seconds of pauses are spent.
@@ -97,8 +99,9 @@ class Refusals:
         """Return how long to wait before the call is made again; None if it is to fail."""
         if error.again_in_s is None or self._patience_s <= 0:
             return None
-        bound = max(LONGEST_REFUSED_PAUSE_S, error.again_in_s)
-        usual = min(bound, error.again_in_s * 2.0 ** min(self._times, 30))
+        first_s = max(SHORTEST_REFUSED_PAUSE_S, error.again_in_s)
+        bound = max(LONGEST_REFUSED_PAUSE_S, first_s)
+        usual = min(bound, first_s * 2.0 ** min(self._times, 30))
         pause_s = min(random.uniform(0.5 * usual, 1.5 * usual), self._patience_s)
         self._times += 1
         self._patience_s -= pause_s

@@ -54,6 +54,17 @@ def test_patience_ends_and_is_only_for_refusals() -> None:
     assert Refusals(60).pause_s(broken) is None
 
 
+def test_gateway_that_asks_for_no_pause_is_not_called_without_end() -> None:
+    """Each refusal spends some patience, whatever the gateway says."""
+    refusals, at_once = Refusals(2.0), (OVERLOADED[0], (OVERLOADED[1][0], "0"))
+    assert refusal(at_once).again_in_s == 0
+    pauses: list[float] = []
+    while (pause_s := refusals.pause_s(refusal(at_once))) is not None and len(pauses) < 100:
+        pauses.append(pause_s)
+    assert sum(pauses) == pytest.approx(2.0)
+    assert len(pauses) < 20
+
+
 def refused_each_time(
     operation: Generator[Any, Any, Any], metadata: tuple[tuple[str, str], ...]
 ) -> tuple[int, Any]:
