@@ -76,6 +76,11 @@ class _Collection:
     details: list[Detail] = field(default_factory=list)
     busy: list[int] = field(default_factory=list)
 
+    def lacks(self, member: Member, words: str) -> None:
+        """Note that a member gives no endorsement, and what it said."""
+        self.failed[member.msp_id] = words
+        self.details.append(Detail(member.address, member.msp_id, words))
+
     def too_few(self) -> RpcFailure:
         """The failure for endorsements that are missing.
 
@@ -303,9 +308,12 @@ class Endorsing:
                 response, height = await member.process_proposal(
                     collection.signed, self._timeout_s, collection.height
                 )
+        except MemberBusy as busy:
+            # Under overload there are many of them, of which the log of that node tells.
+            collection.busy.append(busy.again_ms)
+            collection.lacks(member, str(busy))
+            return None
         except (MemberUnavailable, MemberRefused) as error:
-            if isinstance(error, MemberBusy):
-                collection.busy.append(error.again_ms)
             self._fail(collection, member, str(error))
             return None
         if not _is_endorsed(response):
@@ -316,8 +324,7 @@ class Endorsing:
         return response, height
 
     def _fail(self, collection: _Collection, member: Member, words: str) -> None:
-        collection.failed[member.msp_id] = words
-        collection.details.append(Detail(member.address, member.msp_id, words))
+        collection.lacks(member, words)
         log.warning(
             "endorsement by %s failed: %s", member.msp_id, words,
             extra={"tx_id": collection.proposal.tx_id},

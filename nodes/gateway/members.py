@@ -29,6 +29,7 @@ from network.errors import ConfigurationError
 from network.tls import tls_authorities
 from nodes.endorser.service import PROCESS_PROPOSAL
 from nodes.rpc.failures import again_ms_of
+from nodes.rpc.pace import LONGEST_PAUSE_S
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,11 @@ _DOWN = frozenset(
 
 Dial = Callable[[str, str], grpc.aio.Channel]
 """Opens a channel to (``host:port``, MSP id)."""
+
+_LONGEST_BUSY_MS = int(1000 * LONGEST_PAUSE_S)
+"""An honest node asks for no longer pause; this one's clients need not wait as long as another node
+likes.
+"""
 
 _LAST_CALLS_S = 30.0
 """How long calls may be at work on a connection that another has replaced."""
@@ -149,7 +155,7 @@ class Member:
         again_ms = again_ms_of(error.trailing_metadata() or ())
         if again_ms:
             # It lives, and says when to come again.
-            return MemberBusy(text, again_ms)
+            return MemberBusy(text, min(again_ms, _LONGEST_BUSY_MS))
         self._mark_down(text)
         return MemberUnavailable(text)
 

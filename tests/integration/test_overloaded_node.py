@@ -296,8 +296,12 @@ async def test_waits_for_a_commit_leave_room_for_another_client(network: LocalNe
         waits.most = usual
 
 
-async def test_endorser_that_is_too_busy_makes_the_gateway_say_so(network: LocalNetwork) -> None:
-    """The client may try again, since nobody refused; the member's node is not taken for dead."""
+async def test_endorser_that_is_too_busy_makes_the_gateway_say_so(
+    network: LocalNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client may try again, since nobody refused; the member's node is not taken for dead, and
+    the log of this one is not filled with what it says.
+    """
     node = network.node(PTA)
     endorsements, usual = node.servers.endorsements, node.servers.endorsements.most
     endorsements.most = 0
@@ -312,6 +316,7 @@ async def test_endorser_that_is_too_busy_makes_the_gateway_say_so(network: Local
     assert "too many requests for endorser" in str(refused.value)
     members = network.node(BANK)._members.others()
     assert members[PTA].is_up
+    assert not [each for each in caplog.messages if "endorsement by" in each]
 
 
 async def test_connection_beyond_the_limit_is_not_taken(tmp_path: Path) -> None:
