@@ -97,8 +97,8 @@ class FairLimit:
     """Counts the calls at work for one service by client, with a fair share for each.
 
     Who gets a place is said in `places.py`, how many there are in `pace.py`. Calls that come while
-    the event loop is behind are refused, too, but for clients that were served less than others
-    lately, until it has caught up.
+    the event loop is behind are refused, too, until it has caught up; but not to clients that were
+    served less lately than is their share, which is reckoned like that of the places.
 
     Args:
         service: its name, for the message.
@@ -123,8 +123,7 @@ class FairLimit:
         self._pace = pace
         self._clock = clock
         self._places = Places()
-        self._served: dict[Client, int] = {}
-        self._served_all = 0
+        self._served = Places()
         self._served_since = clock()
         self._closed = False
         self._idle = asyncio.Event()
@@ -230,17 +229,16 @@ class FairLimit:
         now = self._clock()
         if now - self._served_since > RECENT_S:
             self._served_since = now
-            self._served_all = 0
-            self._served.clear()
-        self._served_all += 1
-        self._served[client] = self._served.get(client, 0) + 1
+            self._served = Places()
+        self._served.take(client)
 
     def _is_well_served(self, client: Client) -> bool:
-        """Whether a client was served as often lately as falls to each."""
+        """Whether a client was served as often lately as is its share, rounded up."""
         if self._clock() - self._served_since > RECENT_S:
             return False
-        own = self._served.get(client, 0)
-        return own > 0 and own * len(self._served) >= self._served_all
+        served = self._served
+        own = served.of(client)
+        return own > 0 and own > served.share_of(client, served.at_work - 1)
 
     def close(self) -> None:
         """Take no further calls."""

@@ -157,6 +157,21 @@ async def test_node_that_is_behind_serves_whom_it_has_served_less() -> None:
     limit.verify_room(GREEDY, since=long_ago)
 
 
+async def test_node_that_is_behind_counts_what_it_has_served_by_member_first() -> None:
+    """A hundred identities of one member make the one client of another no greedy one."""
+    clock = Hands()
+    limit = FairLimit("gateway", 100, clock=clock)
+    crowd = [Client("BankMSP", str(number)) for number in range(100)]
+    for client in (*crowd, OTHER):
+        with limit.enter(client, since=clock.now):
+            pass
+    long_ago = clock.now - 2 * LATE_S
+    limit.verify_room(OTHER, since=long_ago)
+    for client in crowd:
+        with pytest.raises(TooManyRequests, match="late"):
+            limit.verify_room(client, since=long_ago)
+
+
 async def test_client_alone_is_refused_too_while_its_own_calls_hold_the_node_up() -> None:
     """Or what waits in the process would grow without end."""
     clock = Hands()
