@@ -24,5 +24,9 @@ _VARINTS = [_encode(number) for number in range(_KNOWN)]
 
 
 def encode_varint(number: int) -> bytes:
-    """Return *number* (0 ≤ number < 2**64) as a varint."""
-    return _VARINTS[number] if number < _KNOWN else _encode(number)
+    """Return *number* (0 ≤ number < 2**64) as a varint.
+
+    Raises:
+        ValueError: it is negative.
+    """
+    return _VARINTS[number] if 0 <= number < _KNOWN else _encode(number)

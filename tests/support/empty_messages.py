@@ -18,24 +18,16 @@ from fabric_protos.common import common_pb2
 from fabric_protos.peer import proposal_pb2, proposal_response_pb2, transaction_pb2
 
 from ledger.transactions.parse import compute_tx_id, parse_transaction
+from ledger.varints import encode_varint
 from network.msp import MSPManager
 from network.policy import SignaturePolicy
 
 COUNT = 300_000
 
 
-def varint(number: int) -> bytes:
-    """Return protobuf's varint."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*out, number))
-
-
 def part(number: int, raw: bytes) -> bytes:
     """Return a length-delimited field."""
-    return varint(number << 3 | 2) + varint(len(raw)) + raw
+    return encode_varint(number << 3 | 2) + encode_varint(len(raw)) + raw
 
 
 def envelope(results: bytes, endorsements: bytes = b"", actions: bytes = b"") -> bytes:

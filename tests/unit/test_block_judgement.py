@@ -300,3 +300,10 @@ def test_updates_stand_in_the_order_of_their_bytes() -> None:
 def test_varint_is_protobufs(number: int, encoded: str) -> None:
     """Seven bits a byte, the lowest first."""
     assert encode_varint(number).hex() == encoded
+
+
+def test_varint_of_a_negative_number_is_refused() -> None:
+    """Nothing here has one to write, and other bytes in its place would go unseen."""
+    for number in (-1, -300):
+        with pytest.raises(ValueError, match="byte must be in range"):
+            encode_varint(number)
