@@ -281,15 +281,9 @@ class Gateway:
 
     async def commit_status(self, request: Any, _context: Any) -> Any:
         """Wait until a transaction is committed and return its validation code."""
-        if not request.request:
-            raise RpcFailure(Code.INVALID_ARGUMENT, "a commit status request is required")
-        try:
-            asked = gateway_pb2.CommitStatusRequest.FromString(request.request)
-        except DecodeError as error:
-            raise RpcFailure(
-                Code.INVALID_ARGUMENT,
-                f"invalid status request: {error}; send a gateway.CommitStatusRequest",
-            ) from error
+        asked = _signed_inside(
+            request, gateway_pb2.CommitStatusRequest, "commit status request", "status request"
+        )
         if not asked.identity:
             raise RpcFailure(Code.INVALID_ARGUMENT, "no identity provided")
         if not asked.channel_id:
@@ -319,15 +313,8 @@ class Gateway:
 
     async def chaincode_events(self, request: Any, context: Any) -> AsyncGenerator[Any, None]:
         """Stream the events of one contract, block by block."""
-        if not request.request:
-            raise RpcFailure(Code.INVALID_ARGUMENT, "a chaincode events request is required")
-        try:
-            asked = gateway_pb2.ChaincodeEventsRequest.FromString(request.request)
-        except DecodeError as error:
-            raise RpcFailure(
-                Code.INVALID_ARGUMENT,
-                f"invalid chaincode events request: {error}; send a gateway.ChaincodeEventsRequest",
-            ) from error
+        name = "chaincode events request"
+        asked = _signed_inside(request, gateway_pb2.ChaincodeEventsRequest, name, name)
         signed = SignedData(request.request, asked.identity, request.signature)
         channel = self._known_channel(asked.channel_id, Code.NOT_FOUND)
         client = admitted_client(self._streams, channel.configuration.msps, signed)
@@ -347,6 +334,19 @@ class Gateway:
                 code, f"channel '{channel_id}' not found; name one that this node keeps"
             )
         return channel
+
+
+def _signed_inside(request: Any, kind: Any, name: str, name_if_invalid: str) -> Any:
+    """Return the request that a client has signed, by Fabric's two names for it."""
+    if not request.request:
+        raise RpcFailure(Code.INVALID_ARGUMENT, f"a {name} is required")
+    try:
+        return kind.FromString(request.request)
+    except DecodeError as error:
+        raise RpcFailure(
+            Code.INVALID_ARGUMENT,
+            f"invalid {name_if_invalid}: {error}; send a {kind.DESCRIPTOR.full_name}",
+        ) from error
 
 
 def _verify_names(proposal: UnpackedProposal) -> None:

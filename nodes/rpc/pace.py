@@ -109,11 +109,7 @@ class Pace:
         self._calm = min(calm, most)
         self._usual: OrderedDict[Hashable, _Usual] = OrderedDict()
         self._calm_at_work = _Usual(0.0, 0.0, clock())
-        self._limit = self._first_limit
-        self._begin_window(clock())
-        self._limiting = False
-        self.slowed = 1.0
-        self._typical_s = 0.0
+        self.rest()
 
     @property
     def limit(self) -> int:
@@ -131,7 +127,7 @@ class Pace:
         return None if usual is None or usual.weight < 1.0 else usual.value
 
     def rest(self) -> None:
-        """Nothing is at work any more: whatever held the calls up has gone."""
+        """Begin anew with nothing at work: whatever held the calls up has gone."""
         self._limit = self._first_limit
         self._begin_window(self._clock())
         self._limiting = False
