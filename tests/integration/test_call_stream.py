@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from fabric_protos.gateway import gateway_pb2
-from google.protobuf.wrappers_pb2 import StringValue
 
 from clients.gateway.connection import gateway_error
 from clients.gateway.errors import SubmitError
 from network.calls import METHOD, CallFailed, CallLine
-from network.calls import line as line_module
 from network.calls.frames import (
     ANSWER,
     CALL,
-    CANCEL,
     FAILURE,
     ITEM_BYTES,
     SERVICE,
@@ -31,94 +27,24 @@ from network.calls.frames import (
     encode_item,
 )
 from network.calls.line import OFFERED
-from nodes.endorser.service import PROCESS_PROPOSAL, read_height
-from nodes.rpc import calls
-from nodes.rpc.calls import CallContext, CallService, add_call_service
-from nodes.rpc.concurrency import ConcurrencyLimit
-from nodes.rpc.failures import Detail, RpcFailure
-from nodes.rpc.handlers import Endpoint
+from nodes.endorser.service import PROCESS_PROPOSAL
+from nodes.rpc.calls import CallService, add_call_service
+from tests.support.called_services import (
+    DEADLINE_S,
+    ECHO,
+    HANG,
+    REFUSE,
+    Services,
+    line_to,
+    message,
+    served,
+    text_of,
+)
 from tests.support.counter import Counter
 from tests.support.hostile import Doors, hostile_network
 from tests.support.local_network import local_network, until
 
 Code = grpc.StatusCode
-ECHO, HANG, REFUSE = "/test.Test/Echo", "/test.Test/Hang", "/test.Test/Refuse"
-DEADLINE_S = 20.0
-
-
-@dataclass
-class Services:
-    """What the test calls, and what it saw."""
-
-    begun: list[str] = field(default_factory=list)
-    cancelled: list[str] = field(default_factory=list)
-    alone: int = 0
-
-    async def echo(self, request: Any, context: Any) -> Any:
-        self.alone += not isinstance(context, CallContext)
-        height = read_height(context.invocation_metadata())
-        context.set_trailing_metadata((("qist-height", str(height + 1)),))
-        await asyncio.sleep(0)
-        return StringValue(value=request.value.upper())
-
-    async def hang(self, request: Any, _context: Any) -> Any:
-        self.begun.append(request.value)
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(request.value)
-            raise
-
-    async def refuse(self, request: Any, _context: Any) -> Any:
-        if request.value == "break":
-            raise RuntimeError("not for anybody's eyes")
-        details = [Detail("localhost:7", "BankMSP", "it said no")]
-        raise RpcFailure(Code.UNAVAILABLE, "no orderer", details, nothing_done=True)
-
-    @property
-    def endpoints(self) -> dict[str, Endpoint]:
-        return {
-            ECHO: Endpoint("Echo", StringValue, self.echo),
-            HANG: Endpoint("Hang", StringValue, self.hang),
-            REFUSE: Endpoint("Refuse", StringValue, self.refuse),
-        }
-
-
-def message(text: str) -> bytes:
-    return bytes(StringValue(value=text).SerializeToString())
-
-
-def text_of(raw: bytes) -> str:
-    return str(StringValue.FromString(raw).value)
-
-
-@asynccontextmanager
-async def served(
-    services: Services, *, offered: bool = True, port: int = 0
-) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
-    """Serve on loopback, with the stream or without it."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    handlers = {each.name: each.handler() for each in services.endpoints.values()}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
-    if offered:
-        add_call_service(server, CallService(services.endpoints))
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    try:
-        yield server, bound
-    finally:
-        await server.stop(None)
-
-
-@asynccontextmanager
-async def line_to(port: int) -> AsyncIterator[CallLine]:
-    """Call it."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        line = CallLine(channel)
-        try:
-            yield line
-        finally:
-            await line.close()
 
 
 async def test_many_calls_at_once_get_each_its_own_answer() -> None:
@@ -243,66 +169,6 @@ async def test_call_to_nobody_is_unavailable_and_a_closed_line_says_so() -> None
     assert closed.value.code() is Code.UNAVAILABLE
 
 
-async def test_caller_that_reads_no_answers_is_read_no_further(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What one stream has at work or unsent is bounded."""
-    monkeypatch.setattr(calls, "UNANSWERED", 20)
-    services = Services()
-    async with served(services) as (_, port):
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            opened: Any = channel.stream_stream(METHOD, None, None)(None)
-            for number in range(1, 201):
-                name = HANG.encode()
-                await opened.write(encode_item(CALL, number, message(str(number)), name=name))
-            await until(lambda: len(services.begun) == 20)
-            # What was read goes on when a place is free.
-            await opened.write(b"")
-            opened.cancel()
-        await until(lambda: len(services.cancelled) == 20)
-    assert len(services.begun) == 20
-
-
-async def test_calls_given_up_before_they_began_keep_no_places(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A call and its cancellation in one frame, as of a caller who leaves at once."""
-    monkeypatch.setattr(calls, "UNANSWERED", 20)
-    services = Services()
-    async with (
-        served(services) as (_, port),
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
-        opened: Any = channel.stream_stream(METHOD, None, None)(None)
-        for number in range(1, 61):
-            hang = encode_item(CALL, number, message("gone"), name=HANG.encode())
-            await opened.write(hang + encode_item(CANCEL, number))
-        await opened.write(encode_item(CALL, 99, message("on"), name=ECHO.encode()))
-        async with asyncio.timeout(DEADLINE_S):
-            (answer,) = decode_frame(await opened.read())
-        assert (answer.number, text_of(answer.content)) == (99, "ON")
-        opened.cancel()
-    assert services.begun == services.cancelled
-
-
-async def test_stream_holds_no_more_bytes_than_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However large the requests are; what is at work ends, and the next ones are read."""
-    monkeypatch.setattr(calls, "HELD_BYTES", 10_000)
-    services = Services()
-    async with served(services) as (_, port):
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            opened: Any = channel.stream_stream(METHOD, None, None)(None)
-            for number in range(1, 11):
-                large = message(f"{number:04}" * 1000)
-                await opened.write(encode_item(CALL, number, large, name=HANG.encode()))
-            await until(lambda: len(services.begun) == 3)
-            await opened.write(b"")
-            assert len(services.begun) == 3
-            opened.cancel()
-        await until(lambda: len(services.cancelled) == 3)
-    assert len(services.begun) == 3
-
-
 async def test_number_in_use_is_not_taken_twice_and_garbage_ends_the_stream() -> None:
     """The calls at work are given up with it."""
     services = Services()
@@ -322,34 +188,6 @@ async def test_number_in_use_is_not_taken_twice_and_garbage_ends_the_stream() ->
             assert await opened.code() is Code.INVALID_ARGUMENT
             assert "malformed" in await opened.details() or "cut short" in await opened.details()
         await until(lambda: services.cancelled == ["first"])
-
-
-async def test_calls_to_a_side_that_reads_nothing_do_not_pile_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Beyond a bound they fail at once; the stream may stay open for as long as the other likes."""
-    monkeypatch.setattr(line_module, "UNSENT_BYTES", 200_000)
-
-    async def exchange(_frames: AsyncIterator[bytes], context: Any) -> None:
-        await context.send_initial_metadata((OFFERED,))
-        await asyncio.Event().wait()
-
-    server = grpc.aio.server()
-    handler = grpc.stream_stream_rpc_method_handler(exchange)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE, {"Exchange": handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with line_to(port) as line:
-        many = [line.call(ECHO, bytes(ITEM_BYTES), 1.0) for _ in range(100)]
-        failed = await asyncio.gather(*many, return_exceptions=True)
-        assert {each.code() for each in failed if isinstance(each, CallFailed)} == {
-            Code.UNAVAILABLE,
-            Code.DEADLINE_EXCEEDED,
-        }
-        assert sum(map(len, line._outgoing)) < 200_000 + 2 * ITEM_BYTES
-    await server.stop(None)
 
 
 @pytest.mark.parametrize(
@@ -376,32 +214,6 @@ async def test_failure_in_another_form_is_a_failure_all_the_same(content: bytes)
             await line.call(ECHO, b"", DEADLINE_S)
     await server.stop(None)
     assert failed.value.code() in (Code.INTERNAL, Code.UNKNOWN)
-
-
-async def test_limit_of_calls_counts_those_of_a_stream() -> None:
-    """A stream gives no more places than calls of their own."""
-    limit = ConcurrencyLimit("test", 2)
-    services = Services()
-
-    async def limited(request: Any, context: Any) -> Any:
-        with limit.enter():
-            return await services.hang(request, context)
-
-    endpoint = Endpoint("Limited", StringValue, limited)
-    server = grpc.aio.server()
-    add_call_service(server, CallService({HANG: endpoint}))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with line_to(port) as line:
-        two = [asyncio.create_task(line.call(HANG, message("x"), DEADLINE_S)) for _ in range(2)]
-        await until(lambda: limit.at_work == 2)
-        with pytest.raises(CallFailed) as refused:
-            await line.call(HANG, message("x"), DEADLINE_S)
-        assert refused.value.code() is Code.RESOURCE_EXHAUSTED
-        for each in two:
-            each.cancel()
-        await until(lambda: limit.at_work == 0)
-    await server.stop(None)
 
 
 async def test_node_port_takes_calls_of_members_only(tmp_path: Path) -> None:
@@ -459,54 +271,3 @@ def verify_nothing_left() -> None:
     """Check that no line is kept alive by a task that nobody ended."""
     gc.collect()
     assert not [task for task in asyncio.all_tasks() if "stream of calls" in task.get_name()]
-
-
-async def test_port_that_is_full_reads_from_the_streams_that_have_little(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """What all streams have at work is bounded together; a stream that floods waits for its own
-    calls to end, and one that comes anew is served meanwhile.
-    """
-    monkeypatch.setattr(calls, "UNANSWERED_ON_PORT", 20)
-    services = Services()
-    async with served(services) as (_, port), AsyncExitStack() as opened:
-        flooding = []
-        for number in range(3):
-            line = await opened.enter_async_context(line_to(port))
-            flooding += [
-                asyncio.create_task(line.call(HANG, message(f"{number}"), DEADLINE_S))
-                for _ in range(30)
-            ]
-        await until(lambda: len(services.begun) >= 20)
-        late = await opened.enter_async_context(line_to(port))
-        for _ in range(5):
-            answer, _height = await late.call(ECHO, message("served"), DEADLINE_S)
-            assert text_of(answer) == "SERVED"
-        # All of the first, when it was alone, its half of the second, its third of the third.
-        assert len(services.begun) <= 20 + 10 + 20 // 3 + 3
-        for each in flooding:
-            each.cancel()
-        await asyncio.gather(*flooding, return_exceptions=True)
-
-
-async def test_stream_that_ends_gives_back_what_it_held_of_the_port() -> None:
-    """Whatever was at work on it, or answered and not sent."""
-    services = Services()
-    service = CallService(services.endpoints)
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    add_call_service(server, service)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with line_to(port) as line:
-        hanging = [
-            asyncio.create_task(line.call(HANG, message("x" * 100), DEADLINE_S)) for _ in range(5)
-        ]
-        await line.call(ECHO, message("y"), DEADLINE_S)
-        await until(lambda: len(services.begun) == 5)
-        held = service._port
-        await until(lambda: (held.streams, held.calls) == (1, 5))
-        assert held.held_bytes > 500
-    await asyncio.gather(*hanging, return_exceptions=True)
-    await until(lambda: held.streams == 0)
-    assert (held.calls, held.held_bytes) == (0, 0)
-    await server.stop(None)
