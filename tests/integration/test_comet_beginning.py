@@ -118,7 +118,17 @@ async def test_new_network_begins_with_its_first_block_though_nobody_answers(
     """Somebody must be the first to start."""
     found = made(tmp_path, chain, Others(chain, {}))
     assert await found.prepare(ADDRESS) == HowToBegin(0)
-    assert not (tmp_path / "comet" / SIGN_STATE).exists()
+    assert '"0"' in (tmp_path / "comet" / SIGN_STATE).read_text()
+
+
+async def test_node_killed_before_comet_was_ever_started_asks_nobody_what_it_signed(
+    tmp_path: Path, chain: VotedChain
+) -> None:
+    """Nothing was lost: its key signed nothing, and that was noted before it was to sign."""
+    await made(tmp_path, chain, Others(chain, {})).prepare(ADDRESS)
+    again = made(tmp_path, chain, Others(chain, {}))
+    assert await asyncio.wait_for(again.prepare(ADDRESS), 10) == HowToBegin(0)
+    assert again.reason == ""
 
 
 async def test_comet_that_has_data_goes_on_and_nobody_is_asked(
@@ -313,7 +323,7 @@ async def test_key_without_a_mark_is_guarded_where_the_others_have_begun(
 ) -> None:
     """A new folder may have been given an old key; a new member loses two heights and no more."""
     await made(tmp_path, chain, Others(chain, dict.fromkeys(OTHERS, (0, 0)))).prepare(ADDRESS)
-    assert not (tmp_path / "comet" / SIGN_STATE).exists()
+    assert '"0"' in (tmp_path / "comet" / SIGN_STATE).read_text()
     elsewhere = tmp_path / "anew"
     elsewhere.mkdir()
     await made(elsewhere, chain, Others(chain, dict.fromkeys(OTHERS, (1, 14)))).prepare(ADDRESS)
@@ -440,6 +450,7 @@ async def test_only_validator_cannot_recover_what_nobody_else_has(
 ) -> None:
     """With its CometBFT's data the chain of a single member is lost; the message says so."""
     await made(tmp_path, chain, Others(chain, {})).prepare(ADDRESS)
+    (tmp_path / "comet" / SIGN_STATE).unlink()
     monkeypatch.setattr(beginning, "validators_of", lambda _configuration: [None])
     with pytest.raises(Refusal, match="only one that orders"):
         await made(tmp_path, chain, Others(chain, {})).prepare(ADDRESS)

@@ -28,7 +28,9 @@ that CometBFT ordered, and no other member that answers is above height 0. The m
 
     signs-ADDRESS     ADDRESS is the validator's, hexadecimal; in it the chain id
 
-Invariant: it is on the disk before CometBFT is started with the key for the first time.
+Invariants: it is on the disk before CometBFT is started with the key for the first time; and after
+the file that says that nothing was signed, so that a node that is killed between does not take the
+key's memory for lost.
 
 Source: CometBFT v0.38 privval/file.go (`CheckHRS`).
 """
@@ -42,7 +44,7 @@ from pathlib import Path
 from typing import Final
 
 from network.ordering.cometbft.joining.vote_memory import VoteMemory
-from network.ordering.cometbft.process.home import SIGN_STATE
+from network.ordering.cometbft.process.home import SIGN_STATE, make_sign_state
 
 __all__ = ["SignGuard", "answers_needed", "height_signed_at_most", "write_whole"]
 
@@ -88,6 +90,7 @@ class SignGuard:
     """
 
     def __init__(self, home: Path, marks: Path, chain_id: str, address: bytes) -> None:
+        self._home = home
         self._state = home / SIGN_STATE
         self._mark = marks / f"signs-{address.hex()}"
         self._text = f"{chain_id}\n"
@@ -106,7 +109,12 @@ class SignGuard:
         return self._state.exists()
 
     def set_mark(self) -> None:
-        """Note durably that CometBFT is about to be started with this key."""
+        """Note durably that CometBFT is about to be started with this key.
+
+        To be called once it is known what the key has signed; where that is nothing, its memory
+        begins here.
+        """
+        make_sign_state(self._home)
         if not self.has_signed:
             write_whole(self._mark, self._text.encode())
 

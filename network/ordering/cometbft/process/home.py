@@ -35,7 +35,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from network.ordering.cometbft.errors import HomeError
 from network.ordering.cometbft.sockets import LONGEST_PATH, make_private_folder
 
-__all__ = ["PROFILES", "SIGN_STATE", "HomeSettings", "Profile", "StateSync", "write_home"]
+__all__ = [
+    "PROFILES",
+    "SIGN_STATE",
+    "HomeSettings",
+    "Profile",
+    "StateSync",
+    "make_sign_state",
+    "write_home",
+]
 
 SIGN_STATE: Final = "data/priv_validator_state.json"
 """Where CometBFT keeps what the consensus key signed last, within its folder."""
@@ -148,16 +156,30 @@ def write_home(home: Path, settings: HomeSettings) -> bool:
         "node_key.json": _node_key(settings.p2p_key),
     }
     try:
-        for folder in (home, home / "config", home / "data"):
+        for folder in (home, home / "config"):
             make_private_folder(folder)
         for name, content in files.items():
             _replace(home / "config" / name, content)
-        return _create(home / SIGN_STATE, json.dumps(_NOTHING_SIGNED).encode())
+        return make_sign_state(home)
     except OSError as error:
         raise HomeError(
             f"CometBFT's folder {home} cannot be written: {error.strerror}; make room for it, or "
             "give it to the user who runs the node"
         ) from error
+
+
+def make_sign_state(home: Path) -> bool:
+    """Have a state of the consensus key that says that nothing was signed; one that is there stays.
+
+    Returns:
+        whether it was made now.
+    Raises:
+        HomeError: the folder is somebody else's.
+        OSError: it cannot be written.
+    """
+    for folder in (home, home / "data"):
+        make_private_folder(folder)
+    return _create(home / SIGN_STATE, json.dumps(_NOTHING_SIGNED).encode())
 
 
 def _render(home: Path, settings: HomeSettings) -> str:
