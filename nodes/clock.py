@@ -95,7 +95,10 @@ class RehearsalClock:
                 f"{now.isoformat()}; create another rehearsal to start earlier"
             )
         scratch = self._path.with_suffix(".new")
-        scratch.write_text(now.isoformat() + "\n", "ascii")
+        with scratch.open("w", encoding="ascii") as file:
+            file.write(now.isoformat() + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave the name without the time
         os.replace(scratch, self._path)
         self._now = now
         self._was_set = True
