@@ -8,7 +8,8 @@ Invariants:
   as the node, as the one of its event loop does.
 - What it prints is read whatever happens, so that it never waits for us, and bounded: a line that
   is too long is cut. Transactions stand in no line (`home.py` sets the levels).
-- It is asked to end (SIGTERM), then made to (SIGKILL).
+- It is asked to end (SIGTERM), then made to (SIGKILL). What it was making when it was killed does
+  not keep it from the next start (`databases.py`).
 
 Its lines are JSON; those that are not (a panic of Go) are told as errors. `last_words` keeps the
 last ones, for whoever must say why it does not stay up.
@@ -35,6 +36,7 @@ from typing import Any, Final
 
 from network.ordering.cometbft.errors import HomeError
 from network.ordering.cometbft.process.child import ChildProcess
+from network.ordering.cometbft.process.databases import clear_unborn_databases
 from network.ordering.cometbft.sockets import remove_stale
 
 __all__ = ["CometProcess", "Exit", "LogLine", "Restarts", "log_line"]
@@ -43,6 +45,7 @@ logger = logging.getLogger(__name__)
 comet_logger = logging.getLogger(f"{__package__}.comet")
 
 SCRATCH: Final = "tmp"
+DATA: Final = "data"
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
 # What they call an error is that another node went away or does not answer.
@@ -261,7 +264,8 @@ class CometProcess:
         """Start the process.
 
         Raises:
-            HomeError: the program cannot be run, or the place of its socket is taken.
+            HomeError: the program cannot be run, the place of its socket is taken, or a database of
+                its has lost what it is opened by.
         """
         remove_stale(self._rpc_socket)
         if not os.access(self._binary, os.X_OK):
@@ -269,6 +273,7 @@ class CometProcess:
         launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
         command = [str(self._binary), "start", "--home", str(self._home)]
         try:
+            clear_unborn_databases(self._home / DATA)
             process = await ChildProcess.start(
                 [*launch, *command],
                 self._home,
