@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -214,8 +214,12 @@ class LevelDB:
     def snapshot(self) -> LevelDBSnapshot:
         """Return the database as it is now; the caller closes it."""
         self.enter()
-        self._keep_small()
-        return LevelDBSnapshot(self, self._db.snapshot())
+        try:
+            self._keep_small()
+            return LevelDBSnapshot(self, self._db.snapshot())
+        except BaseException:
+            self.leave()
+            raise
 
     def write(
         self,
@@ -276,20 +280,27 @@ class LevelDB:
             self._idle.wait_for(lambda: not self._users, timeout=_CLOSE_TIMEOUT_S)
 
     def _keep_small(self) -> None:
-        """Give back what was read of mapped tables, if it has become much."""
+        """Give back what was read of mapped tables, if it has become much.
+
+        A process that has no file left to look by gives nothing back now; no read depends on it.
+        """
         if not _CAN_RELEASE or not self._releasing.acquire(blocking=False):
             return
         try:
-            resident = mapped.resident_file_bytes()
-            if not self._most_resident:
-                self._most_resident = resident + _RESIDENT_TABLES_BYTES
-            if resident > self._most_resident:
-                self._release()
-                # Programs may have been loaded since, and other databases have tables of their own.
-                left = mapped.resident_file_bytes()
-                self._most_resident = left + _RESIDENT_TABLES_BYTES
+            with suppress(OSError):
+                self._release_if_much()
         finally:
             self._releasing.release()
+
+    def _release_if_much(self) -> None:
+        resident = mapped.resident_file_bytes()
+        if not self._most_resident:
+            self._most_resident = resident + _RESIDENT_TABLES_BYTES
+        if resident > self._most_resident:
+            self._release()
+            # Programs may have been loaded since, and other databases have tables of their own.
+            left = mapped.resident_file_bytes()
+            self._most_resident = left + _RESIDENT_TABLES_BYTES
 
     def _release(self) -> None:
         """Give back the tables that cannot be unmapped now.

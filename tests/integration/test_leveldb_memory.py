@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
@@ -82,3 +83,36 @@ def test_release_leaves_alone_what_it_was_not_told_of(large: LevelDB) -> None:
         assert mapped.release(large.path.parent, range(100_000)) == 0
         assert mapped.release(large.path, range(100_000)) > 1
         assert large.get(b"%08d" % 7) == value_of(7)
+
+
+def test_process_without_a_file_left_reads_all_the_same(
+    large: LevelDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs a file to look at the memory is done another time, and nothing stays open."""
+
+    def none_left() -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(leveldb, "_CAN_RELEASE", True)
+    monkeypatch.setattr(mapped, "resident_file_bytes", none_left)
+    with large:
+        snapshot = large.snapshot()
+        assert snapshot.get(b"%08d" % 7) == value_of(7)
+        snapshot.close()
+
+
+def test_snapshot_that_cannot_be_made_keeps_no_database_open(
+    large: LevelDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its database closes as if nobody had asked."""
+    closed: list[bool] = []
+    large.when_closed = lambda: closed.append(True)
+
+    def broken(_: LevelDB) -> None:
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr(LevelDB, "_keep_small", broken)
+    with pytest.raises(RuntimeError):
+        large.snapshot()
+    large.close()
+    assert closed == [True]
