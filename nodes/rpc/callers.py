@@ -67,18 +67,24 @@ def admitted_client(
 def caller_to_be_known(limit: FairLimit, context: Any) -> Iterator[Callable[[Identity], None]]:
     """Count a call whose caller becomes known while it works; yields what is to be told who it is.
 
-    Until then it counts for its host: strangers have a share like a member, and hosts in it.
+    Until then it counts for its host: strangers have a share like a member, and hosts in it. One
+    who is recognised again, as at each request of a stream, keeps his place.
 
     Raises:
         TooManyRequests: there is no room, for a stranger now or for the caller when he is known.
         ChannelUnavailable: the node is stopping; nothing was done.
     """
     host, _, _port = str(context.peer()).rpartition(":")
+    counted = Client("", host)
     with ExitStack() as place:
-        place.enter_context(limit.enter(Client("", host)))
+        place.enter_context(limit.enter(counted))
 
         def recognise(caller: Identity) -> None:
-            place.close()
-            place.enter_context(limit.enter(client_of(caller)))
+            nonlocal counted
+            client = client_of(caller)
+            if client != counted:
+                place.close()
+                place.enter_context(limit.enter(client))
+                counted = client
 
         yield recognise

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from nodes.errors import ChannelUnavailable, TooManyRequests
+from nodes.rpc.callers import caller_to_be_known
 from nodes.rpc.concurrency import AGAIN_MS, LATE_S, RECENT_S, FairLimit
 from nodes.rpc.places import NOBODY, Client, Places
 
@@ -180,3 +183,33 @@ async def test_client_alone_is_refused_too_while_its_own_calls_hold_the_node_up(
         pass
     with pytest.raises(TooManyRequests, match="late"):
         limit.verify_room(GREEDY, since=clock.now - 2 * LATE_S)
+
+
+@dataclass
+class Caller:
+    """An identity, and the context of its call."""
+
+    msp_id: str
+    identity_id: str
+
+    def peer(self) -> str:
+        return "ipv4:192.0.2.1:4711"
+
+
+async def test_caller_counts_for_its_host_until_it_is_known_and_keeps_its_place_then() -> None:
+    """A stream of one who has more than its share is recognised at every request; it gets no
+    further place, and loses none.
+    """
+    limit, caller = FairLimit("deliver", 2), Caller(*GREEDY)
+    same: Any = caller
+    with caller_to_be_known(limit, caller) as recognise:
+        assert limit._places.of(Client("", "ipv4:192.0.2.1")) == 1
+        recognise(same)
+        assert (limit._places.of(GREEDY), limit.at_work) == (1, 1)
+        with limit.enter(GREEDY), limit.enter(OTHER):
+            recognise(same)
+            assert (limit._places.of(GREEDY), limit.at_work) == (2, 3)
+            other: Any = Caller(*OTHER)
+            with pytest.raises(TooManyRequests):
+                recognise(other)
+    assert limit.at_work == 0
