@@ -231,14 +231,19 @@ async def test_data_behind_the_ledger_are_brought_up_again(
 async def test_data_that_begin_behind_the_ledger_are_given_up_but_not_what_was_signed(
     tmp_path: Path, chain: VotedChain
 ) -> None:
-    """An old ledger beside pruned blocks: what lies between must come by a snapshot."""
+    """An old ledger beside pruned blocks: what lies between must come by a snapshot, as soon as
+    somebody answers.
+    """
     has_data(tmp_path)
-    others = Others(chain, dict.fromkeys(OTHERS, (3, 14)))
+    others = Others(chain, {})
     others.snapshot = 4
     found = made(tmp_path, chain, others, 2)
     words = "error on replay: app block height (1) is too far below block store base (9)"
     assert found.hear([words])
-    how = await found.prepare(ADDRESS)
+    preparing = asyncio.create_task(found.prepare(ADDRESS))
+    await until(lambda: "nobody answers" in found.reason or preparing.done())
+    others.heights = dict.fromkeys(OTHERS, (3, 14))
+    how = await asyncio.wait_for(preparing, 10)
     await found.stop()
     assert how.comet_height == 0
     assert how.state_sync is not None

@@ -364,15 +364,18 @@ class Beginning:
             await asyncio.sleep(ASK_AGAIN_S)
 
     def _needs_snapshot(self, answers: Sequence[_Answer]) -> bool:
-        begun = [each for each in answers if each.height > 0]
-        if not begun or self._begin_with == "blocks":
+        if self._begin_with == "blocks":
             return False
+        begun = [each for each in answers if each.height > 0]
+        if not begun:
+            # Somebody must be the first to start, but not where its blocks were pruned already.
+            return self._needs_snapshot_now and not answers
         wanted = self._begin_with == "snapshot" or self._needs_snapshot_now
         return wanted or all(each.earliest > 1 for each in begun)
 
     async def _state_sync(self, answers: Sequence[_Answer]) -> StateSync:
         """Return how CometBFT gets a snapshot, with a header that was proved."""
-        problem: LedgerError = Unavailable("nobody gives one")
+        problem: LedgerError = Unavailable("nobody gives one" if answers else "nobody answers")
         genesis = await asyncio.to_thread(self._chain.stored_block, 0)
         assert genesis is not None
         for each in answers:
