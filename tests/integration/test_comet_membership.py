@@ -8,7 +8,7 @@ from pathlib import Path
 from network.configuration.consenter_edits import add_consenter, remove_consenter
 from network.ordering.cometbft.finality.finality import FINALITY
 from tests.support.comet_nodes import CometNetwork, comet_network
-from tests.support.local_network import MEMBERS, until
+from tests.support.local_network import DEADLINE_S, MEMBERS, until
 from tests.support.updates import Edit, signed_update
 
 LEAVING = "PtaMSP"
@@ -21,7 +21,7 @@ async def agree(network: CometNetwork, edit: Edit) -> None:
     configuration = network.node(MEMBERS[0]).channel.configuration
     update = signed_update(configuration, edit, admins)
     await network.node(MEMBERS[0]).engine.submit(update)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_S):
         for node in network.running:
             await node.channel.wait_for_configuration(configuration.sequence)
 
@@ -52,6 +52,8 @@ async def test_member_whose_consenter_leaves_follows_and_may_come_back(tmp_path:
         await until(lambda: roles(network)[LEAVING] == "full node")
         await network.ordering()
         await network.add("k", 2)
+        # A node that has not come so far would have its clients' transactions read old values.
+        await network.settled()
         await network.add("k", 2, LEAVING)
         await network.settled()
 

@@ -11,7 +11,13 @@ from network.certificates.consensus import add_consensus
 from network.configuration.consenter_edits import add_consenter, set_engine
 from nodes.configuration import ConsensusSection, render_consensus
 from tests.support.counter import Counter
-from tests.support.local_network import MEMBERS, LocalNetwork, make_network, until
+from tests.support.local_network import (
+    DEADLINE_S,
+    MEMBERS,
+    LocalNetwork,
+    make_network,
+    until,
+)
 from tests.support.ports import free_port
 from tests.support.updates import signed_update
 
@@ -39,6 +45,8 @@ async def add(network: LocalNetwork, *msp_ids: str) -> None:
         async with network.gateway(msp_id) as gateway:
             contract = gateway.network(network.channel_id).contract("counter")
             await contract.submit("Add", "k", "1", endorsing_organisations=HERE[:2])
+        # The next one's node would read the old value until it has come so far.
+        await network.settled()
 
 
 def engines(network: LocalNetwork) -> list[tuple[str, str, bool]]:
@@ -71,7 +79,7 @@ async def test_solo_channel_moves_to_cometbft_and_keeps_its_chain(tmp_path: Path
         admins = [network.signer(msp_id, "admin") for msp_id in MEMBERS]
         update = signed_update(configuration, edit, admins)
         await network.node("MakerMSP").engine.submit(update)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             await bank.wait_for_configuration(configuration.sequence)
         await until(lambda: engines(network) == [("cometbft", "validator", True)] * 3)
         await add(network, *HERE)

@@ -28,7 +28,14 @@ from network.configuration import OrganisationSpec, build_genesis
 from network.configuration.channel import Consenter
 from nodes.configuration import ConsensusSection, Endpoint, render_configuration
 from tests.support.counter import Counter
-from tests.support.local_network import CHANNEL, MEMBERS, LocalNetwork, Member, until
+from tests.support.local_network import (
+    CHANNEL,
+    DEADLINE_S,
+    MEMBERS,
+    LocalNetwork,
+    Member,
+    until,
+)
 from tests.support.ports import free_ports
 
 __all__ = ["CometNetwork", "comet_network"]
@@ -47,6 +54,13 @@ class CometNetwork(LocalNetwork):
     async def ordering(self) -> None:
         """Wait until every running node takes envelopes."""
         await until(lambda: all(each.engine.status().accepting for each in self.running))
+
+    async def giving(self, number: int) -> None:
+        """Wait until every running node gives a snapshot up to a block: records come later."""
+        async with asyncio.timeout(DEADLINE_S):
+            for node in self.running:
+                while await node.engines.newest_snapshot() < number:  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.05)
 
     def comet(self, msp_id: str) -> Path:
         """Return the folder of a member's CometBFT."""
