@@ -224,7 +224,16 @@ def _status(
 
 
 def _read_status(tx_id: str, answer: Any) -> CommitStatus:
-    return CommitStatus(tx_id, TxValidationCode(answer.result), int(answer.block_number))
+    try:
+        code = TxValidationCode(answer.result)
+    except ValueError:
+        raise CommitStatusError(
+            f"the gateway tells the unknown validation code {answer.result}; ask another gateway",
+            code=grpc.StatusCode.UNKNOWN,
+            tx_id=tx_id,
+            outcome_definite=False,
+        ) from None
+    return CommitStatus(tx_id, code, int(answer.block_number))
 
 
 def _told_at_once(tx_id: str, answer: Any) -> CommitStatus | None:
