@@ -55,7 +55,8 @@ UNANSWERED: Final = 2_500
 HELD_BYTES: Final = 64 * 1024 * 1024
 """Of their requests and answers; the call that goes beyond is the last one that is begun."""
 UNANSWERED_ON_PORT: Final = 10_000
-"""The same of all streams of a port, with each of which at least one call may be at work."""
+"""The same of all streams of a port; beyond it, each has its share, and this at least:"""
+SHARE_AT_LEAST: Final = 16
 REFUSAL_S: Final = 0.2
 """How long a refusal for want of room may wait for other answers to leave with. To send a frame
 costs more than to refuse a call; and whoever asks again at once asks less often.
@@ -90,7 +91,13 @@ class CallContext:
 
 
 class _Port:
-    """What the streams of a port have together at work, or answered and not yet sent."""
+    """What the streams of a port have together at work, or answered and not yet sent.
+
+    Attributes:
+        streams: those that have something; whoever opens many and leaves them idle makes nobody's
+            share smaller.
+        calls, held_bytes: of all of them.
+    """
 
     __slots__ = ("calls", "held_bytes", "streams")
 
@@ -101,12 +108,21 @@ class _Port:
 
     def is_full_for(self, calls: int, held_bytes: int) -> bool:
         """Whether a stream that has so much must wait: it has its share, and the port is full."""
-        if self.calls >= UNANSWERED_ON_PORT and calls >= max(1, UNANSWERED_ON_PORT // self.streams):
+        if not calls:
+            return False
+        share = max(SHARE_AT_LEAST, UNANSWERED_ON_PORT // self.streams)
+        if self.calls >= UNANSWERED_ON_PORT and calls >= share:
             return True
         return (
             self.held_bytes >= HELD_BYTES_ON_PORT
             and held_bytes >= HELD_BYTES_ON_PORT // self.streams
         )
+
+    def hold(self, calls: int, held_bytes: int, streams: int) -> None:
+        """Count so much more, or less."""
+        self.calls += calls
+        self.held_bytes += held_bytes
+        self.streams += streams
 
 
 class CallService:
@@ -142,7 +158,6 @@ class _Stream:
     ) -> None:
         self._endpoints = endpoints
         self._port = port
-        port.streams += 1
         self._caller = caller
         self._certificate = certificate
         self._at_work: dict[int, asyncio.Task[None]] = {}
@@ -174,10 +189,10 @@ class _Stream:
 
     def _hold(self, calls: int, held_bytes: int) -> None:
         """Count so much more, or less, as held for the caller."""
+        held_something = bool(self._calls)
         self._calls += calls
         self._held_bytes += held_bytes
-        self._port.calls += calls
-        self._port.held_bytes += held_bytes
+        self._port.hold(calls, held_bytes, bool(self._calls) - held_something)
 
     def _verify_heard(self) -> None:
         if self._writer.done():
@@ -250,9 +265,7 @@ class _Stream:
     def end(self) -> None:
         """Give up what is at work."""
         held, self._port = self._port, _Port()
-        held.streams -= 1
-        held.calls -= self._calls
-        held.held_bytes -= self._held_bytes
+        held.hold(-self._calls, -self._held_bytes, -bool(self._calls))
         self._writer.cancel()
         if self._due is not None:
             self._due.cancel()

@@ -162,6 +162,7 @@ async def test_port_that_is_full_reads_from_the_streams_that_have_little(
     calls to end, and one that comes anew is served meanwhile.
     """
     monkeypatch.setattr(calls, "UNANSWERED_ON_PORT", 20)
+    monkeypatch.setattr(calls, "SHARE_AT_LEAST", 1)
     services = Services()
     async with served(services) as (_, port), AsyncExitStack() as opened:
         flooding = []
@@ -181,6 +182,34 @@ async def test_port_that_is_full_reads_from_the_streams_that_have_little(
         for each in flooding:
             each.cancel()
         await asyncio.gather(*flooding, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("idle", "least"), [(40, 1), (0, 10)])
+async def test_streams_that_others_open_leave_a_stream_its_share(
+    monkeypatch: pytest.MonkeyPatch, idle: int, least: int
+) -> None:
+    """Idle ones count for nothing; and of however many that are full, each has a few calls."""
+    monkeypatch.setattr(calls, "UNANSWERED_ON_PORT", 20)
+    monkeypatch.setattr(calls, "SHARE_AT_LEAST", least)
+    services = Services()
+    async with served(services) as (_, port), AsyncExitStack() as opened:
+        lines = [await opened.enter_async_context(line_to(port)) for _ in range(3 + idle)]
+        for line in lines:
+            await line.call(ECHO, message("open"), DEADLINE_S)
+        hanging = [
+            asyncio.create_task(line.call(HANG, message(f"{number}"), DEADLINE_S))
+            for number, line in enumerate(lines[:2])
+            for _ in range(20)
+        ]
+        await until(lambda: len(services.begun) >= 20)
+        hanging += [
+            asyncio.create_task(lines[2].call(HANG, message("late"), DEADLINE_S)) for _ in range(10)
+        ]
+        # A third of the port, or what it may have at least; and one answer more.
+        await until(lambda: services.begun.count("late") >= (6 if idle else least))
+        for each in hanging:
+            each.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
 
 async def test_stream_that_ends_gives_back_what_it_held_of_the_port() -> None:
