@@ -20,7 +20,7 @@ from clients.files.keyrings import load_keyrings
 from ledger.fsck import check_ledger
 from nodes.cli.control_client import node_status
 from tests.support.four_machines import MEMBERS, NAMES, FourMachines
-from tests.support.namespaces import need
+from tests.support.namespaces import SETTINGS, need
 from tests.support.processes import BIN, wait_for
 
 CLIENTS, NODES, CONSENSUS = 7050, 7051, 7052
@@ -142,6 +142,13 @@ def _connects(inside: tuple[str, ...], address: str, port: int) -> bool:
         [*inside, "timeout", "1", "bash", "-c", script], capture_output=True, check=False
     )
     return done.returncode == 0
+
+
+def test_lines_break_in_tests_as_on_machines_of_the_page(four: FourMachines) -> None:
+    """What perturbed networks show of recovery is what the page's kernels do."""
+    assert four.kernel == SETTINGS
+    for name in four.kernel:
+        assert Path("/proc/sys", *name.split(".")).is_file()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

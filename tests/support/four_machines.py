@@ -10,7 +10,7 @@ behind its language:
     sh each, sh NAME        in the folder of every machine, or of the one
     … gives FILE [to NAME]  FILE is sent to all, or to NAME, into the folder `received`
     toml NAME               becomes a file of that machine, as its first line names it
-    nft, ini                the firewall and the unit, as every machine has them
+    nft, ini, sysctl        firewall, unit and settings of the kernel, as every machine has them
 """
 
 from __future__ import annotations
@@ -97,12 +97,14 @@ class FourMachines:
         links: between them; None where each only has an address on loopback.
         page: its text.
         unit: what the unit says, by name; from the page when it comes there.
+        kernel: settings of the kernel by name, likewise.
     """
 
     machines: dict[str, Machine]
     links: Namespaces | None
     page: str
     unit: dict[str, list[str]] = field(default_factory=dict)
+    kernel: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
@@ -138,6 +140,8 @@ class FourMachines:
                 self._file(self.machines[words[0]], content)
             elif language == "nft":
                 self._firewall(content)
+            elif language == "sysctl":
+                self._settings(content)
             elif language == "ini":
                 self._read_unit(content)
             else:
@@ -199,6 +203,13 @@ class FourMachines:
             rules = each.folder.with_name(f"{each.name}.nft")
             rules.write_text(self.on(each, content))
             subprocess.run([*each.inside, "nft", "-f", str(rules)], check=True)
+
+    def _settings(self, content: str) -> None:
+        """Note settings of the kernel; networks of the machines' own have them from the start."""
+        for line in content.splitlines():
+            if not line.startswith("#"):
+                name, _, value = line.partition(" = ")
+                self.kernel[name] = value
 
     def _read_unit(self, content: str) -> None:
         for line in content.splitlines():

@@ -14,6 +14,7 @@ nothing less calls `need()`.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -29,7 +30,11 @@ from tests.support.delays import DelayingProxy
 from tests.support.links import Links
 from tests.support.processes import wait_for
 
+log = logging.getLogger(__name__)
+
 TABLE = "faults"
+SETTINGS = {"net.ipv4.tcp_retries2": "5"}
+"""Of each member's kernel, as docs/howto/deploy-four-members.md has it."""
 
 
 class LinksError(Exception):
@@ -112,6 +117,17 @@ class Namespaces(Links):
             _run("ip", "-n", space, "address", "add", f"{address}/24", "dev", "eth0")
             _run("ip", "-n", space, "link", "set", "eth0", "up")
             _run("ip", "-n", space, "link", "set", "lo", "up")
+            self._set_kernel(space)
+
+    def _set_kernel(self, space: str) -> None:
+        """Change the settings of the kernel in a namespace, as sysctl(8) does."""
+        for name, value in SETTINGS.items():
+            file = f"/proc/sys/{name.replace('.', '/')}"
+            try:
+                _run("ip", "netns", "exec", space, "sh", "-c", f"echo {value} > {file}")
+            except LinksError as refused:
+                # A container may have networks of its own and no right to this.
+                log.warning("links come back later after a cut than they should: %s", refused)
 
     def _unmake(self) -> None:
         for member in self.addresses:
