@@ -1,7 +1,7 @@
 """The long lists of a read/write set, marshalled by hand.
 
-A bulk transaction reads and writes a thousand keys and more. As a protobuf object each takes one to
-two microseconds, put together as bytes a third of that, and the bytes are the same
+Hot path: a bulk transaction reads and writes a thousand keys and more. As a protobuf object each
+takes one to two microseconds, put together as bytes a third of that, and the bytes are the same
 (tests/property/test_rwset_marshalling.py): of a message that is a list, any part of its elements
 marshalled by itself, one after another, is the whole.
 

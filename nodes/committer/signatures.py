@@ -8,6 +8,9 @@ block before is judged and written.
 
 Invariants: the answers come in the order of the questions; nothing is remembered between calls but
 what was begun, and that goes with what holds it.
+
+Hot path: a verification takes 86 µs, and three to each transaction on each node are nearly half of
+what a payment costs at all; none is left out.
 """
 
 from __future__ import annotations

@@ -13,6 +13,10 @@ failed already without them. Duplicates inside a block and MVCC come after, in t
 Invariants: the verdicts depend on the block, the configuration, the state before the block and the
 ids in the ledger, on nothing else: no clock, no order of threads.
 
+Hot path: signatures that were begun ahead are not asked for again, which saves 12 µs a transaction;
+policies of keys are looked up only where a contract ever had one, which saves two reads of the
+database a payment.
+
 Absent: expiry of certificates (judged when a transaction is proposed and ordered), whether the
 creator may write (the orderer asks), configuration changes (`committer.py`).
 """
@@ -117,7 +121,7 @@ class TransactionValidator:
     def begin(self, transactions: Sequence[ParsedTransaction]) -> AskedAhead:
         """Have the signatures verified of transactions that will be validated soon.
 
-        Nothing is asked a second time then, which took 12 µs of each transaction.
+        Nothing is asked a second time then.
         """
         questions: list[Question] = []
         places = [self._ask(each, False, questions) for each in transactions]

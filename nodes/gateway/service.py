@@ -7,8 +7,8 @@ Invariants: Evaluate and Endorse take channel and contract from inside the signe
 from the request around it; Submit returns once the transaction is ordered and need not wait until
 it is committed; CommitStatus of an unknown transaction waits, and an invalid one is a result.
 
-What Submit knows of the commit it tells at once (docs/formats.md, section 16), which saves our
-clients a call and a signature: a tenth of all processor time of a payment (docs/performance.md).
+Hot path: what Submit knows of the commit it tells at once (docs/formats.md, section 16), which
+saves our clients a call and a signature, a tenth of all processor time of a payment.
 """
 
 from __future__ import annotations

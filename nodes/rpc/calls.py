@@ -12,6 +12,8 @@ Invariants:
 - When the stream ends the calls at work are given up, as gRPC gives up those of a caller who left.
 - Whoever may not open the stream opens none, and loses it with the right to it (*guard*, *watch*);
   the endpoints ask for each call again.
+
+Hot path: what it is worth is told with the caller's end.
 """
 
 from __future__ import annotations

@@ -73,6 +73,14 @@ def test_page_named_by_the_code_exists() -> None:
     assert not missing, f"pages that do not exist: {sorted(missing)}"
 
 
+def test_hot_path_is_where_the_page_says() -> None:
+    """Code that is otherwise for speed alone says so, and stands in one list."""
+    section = read(Path("docs/architecture.md")).split("## The hot path")[1].split("\n## ")[0]
+    listed = {span for span in SPAN.findall(section) if span.endswith(".py")}
+    code = (path for path in python_files() if path.parts[0] in PACKAGES)
+    assert listed == {str(path) for path in code if "\nHot path: " in read(path)}
+
+
 @pytest.mark.parametrize("page", markdown_files(), ids=str)
 def test_make_command_of_a_page_is_a_target(page: Path) -> None:
     """Every `make …` that the documentation tells is a target of the Makefile."""

