@@ -138,6 +138,7 @@ class Engines:
             newest=self._membership.configuration,
             others=others,
             records=others,
+            takers=others,
         )
         return engine
 
@@ -146,6 +147,11 @@ class Engines:
         if self._comet_engine is None:
             raise CometUnavailable("this node has no CometBFT")
         return await self._comet_engine.call(method, params)
+
+    def take_bundle(self, msp_id: str, raw: bytes) -> None:
+        """Take a bundle that a member's node gives; without CometBFT nothing comes of it."""
+        if self._comet_engine is not None:
+            self._comet_engine.take_bundle(msp_id, raw)
 
     async def newest_snapshot(self) -> int:
         """Return the last block of the newest snapshot; 0 if there is none."""

@@ -1,8 +1,9 @@
-"""``qist.Consensus`` on the node port: what a joining node asks of another member's CometBFT.
+"""``qist.Consensus`` on the node port: what members' nodes ask and tell about CometBFT.
 
     Ask      one question of CometBFT's light client, in JSON; its answer, in JSON
     Prove    nothing; a proof of the last block of the newest snapshot that this node gives
     Record   the number of a block, 8 bytes; its finality record, empty if this node has none
+    Give     a bundle that the caller's node has made; empty, whatever becomes of it
 
 All messages are ``google.protobuf.BytesValue``. Each CometBFT serves its RPC to its own node
 alone, over a unix socket, and this is the only way to it for others
@@ -25,6 +26,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from ledger.errors import Refusal, Unavailable
+from network.ordering.cometbft.bundles.passing import LONGEST_BYTES
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
 from network.ordering.cometbft.finality.finality import FINALITY
 from network.ordering.cometbft.finality.proof_making import make_proof
@@ -46,6 +48,7 @@ SERVICE: Final = "qist.Consensus"
 ASK: Final = f"/{SERVICE}/Ask"
 PROVE: Final = f"/{SERVICE}/Prove"
 RECORD: Final = f"/{SERVICE}/Record"
+GIVE: Final = f"/{SERVICE}/Give"
 ANSWER_S: Final = 5.0
 PROOF_S: Final = 60.0
 AT_ONCE: Final = 32
@@ -68,17 +71,22 @@ class ServedComet(Protocol):
     async def newest_snapshot(self) -> int:
         """Return the number of the last block of the newest snapshot, 0 if there is none."""
 
+    def take_bundle(self, msp_id: str, raw: bytes) -> None:
+        """Take a bundle that a member's node gives (`network.ordering.cometbft.bundles`)."""
+
 
 class _Bounded:
     """``BytesValue`` as it is parsed: its length is looked at first."""
 
     DESCRIPTOR = BytesValue.DESCRIPTOR
 
-    @staticmethod
-    def FromString(raw: bytes) -> Any:
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+
+    def FromString(self, raw: bytes) -> Any:
         """Parse a message; raises Refusal, or protobuf's DecodeError."""
-        if len(raw) > MAX_QUESTION_BYTES + _FRAME_BYTES:
-            raise Refusal(f"a question of {len(raw)} bytes is longer than {MAX_QUESTION_BYTES}")
+        if len(raw) > self._most_bytes + _FRAME_BYTES:
+            raise Refusal(f"a message of {len(raw)} bytes is longer than {self._most_bytes}")
         return BytesValue.FromString(raw)
 
 
@@ -133,19 +141,27 @@ class ConsensusService:
             found = await asyncio.to_thread(self._channel.evidence, number, FINALITY)
             return BytesValue(value=found or b"")
 
+    async def give(self, message: Any, context: Any) -> Any:
+        """Take a bundle; it is looked at when this has been answered."""
+        caller = calling_member(context, self._channel.configuration)
+        self._comet.take_bundle(caller, message.value)
+        return BytesValue()
+
 
 def add_consensus_service(server: grpc.aio.Server, service: ConsensusService, guard: Guard) -> None:
     """Offer *service* on *server* to callers that pass *guard*."""
+    question = _Bounded(MAX_QUESTION_BYTES)
     handlers = {
-        "Ask": unary("Ask", _Bounded, service.ask, guard),
-        "Prove": unary("Prove", _Bounded, service.prove, guard),
-        "Record": unary("Record", _Bounded, service.record, guard),
+        "Ask": unary("Ask", question, service.ask, guard),
+        "Prove": unary("Prove", question, service.prove, guard),
+        "Record": unary("Record", question, service.record, guard),
+        "Give": unary("Give", _Bounded(LONGEST_BYTES), service.give, guard),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
 
 class OtherMembersComets:
-    """Implements `OtherComets` and `RecordGivers` of `network.ordering.cometbft` over node ports.
+    """`OtherComets`, `RecordGivers`, `BundleTakers` of `network.ordering.cometbft`, by node ports.
 
     Args:
         members: returns the other members' nodes.
@@ -187,6 +203,12 @@ class OtherMembersComets:
         if len(raw) > MAX_ANSWER_BYTES:
             raise Unavailable(f"{msp_id} gives a finality record of {len(raw)} bytes")
         return raw
+
+    async def give(self, msp_id: str, raw: bytes) -> None:
+        """Give a member's node a bundle, unless it is known not to answer."""
+        member = self._members().others().get(msp_id)
+        if member is not None and member.is_up:
+            await self._call(msp_id, GIVE, raw, ANSWER_S)
 
     async def _call(self, msp_id: str, method: str, content: bytes, timeout_s: float) -> bytes:
         member = self._members().others().get(msp_id)

@@ -94,11 +94,15 @@ def test_home_is_this_users_alone(tmp_path: Path) -> None:
 def test_home_written_twice_is_the_same_bytes(tmp_path: Path) -> None:
     """What is written follows from the settings alone; a file that is right is left alone."""
     node = CometNode(tmp_path)
+
+    def written() -> dict[Path, tuple[int, int]]:
+        stats = {path: path.stat() for path in node.home.rglob("*") if path.is_file()}
+        return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
+
     write_home(node.home, node.settings)
-    before = {path: path.stat() for path in node.home.rglob("*") if path.is_file()}
+    before = written()
     write_home(node.home, node.settings)
-    after = {path: path.stat() for path in node.home.rglob("*") if path.is_file()}
-    assert before == after
+    assert written() == before
 
 
 def test_home_never_overwrites_what_the_key_signed(tmp_path: Path) -> None:

@@ -212,6 +212,60 @@ async def test_abci_server_with_a_commit_under_way_reads_but_does_not_write(
         assert application.calls.index("commit") < application.calls.index("check_tx")
 
 
+class Patient(Listing):
+    """A proposal waits until a transaction has come."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.came = asyncio.Event()
+
+    async def check_tx(self, request: abci_pb2.RequestCheckTx) -> abci_pb2.ResponseCheckTx:
+        self.came.set()
+        return await super().check_tx(request)
+
+    async def before_proposal(self, request: abci_pb2.RequestPrepareProposal) -> None:
+        await self.came.wait()
+
+
+async def test_abci_server_whose_proposal_waits_takes_transactions(tmp_path: Path) -> None:
+    """What it waits for comes on another connection; then it is a write like any other."""
+    async with serving(tmp_path, Patient(tmp_path / "state")) as served:
+        consensus, mempool = await served.caller(), await served.caller()
+        propose = abci_pb2.Request(prepare_proposal=abci_pb2.RequestPrepareProposal())
+        proposed = asyncio.create_task(consensus.ask(propose))
+        await asyncio.sleep(0)
+        (checked,) = await mempool.ask(check_tx(b"a"))
+        assert checked.check_tx.code == 0
+        (answer,) = await proposed
+        assert answer.WhichOneof("value") == "prepare_proposal"
+        assert served.application.calls == ["check_tx", "prepare_proposal"]
+
+
+async def test_abci_server_whose_proposal_waits_takes_what_came_another_way(
+    tmp_path: Path,
+) -> None:
+    """As CometBFT's own question, one write after the other."""
+    async with serving(tmp_path, Patient(tmp_path / "state")) as served:
+        consensus = await served.caller()
+        propose = abci_pb2.Request(prepare_proposal=abci_pb2.RequestPrepareProposal())
+        proposed = asyncio.create_task(consensus.ask(propose))
+        await asyncio.sleep(0)
+        checked = await served.server.check(b"a")
+        assert checked.code == 0
+        await proposed
+        assert served.application.calls == ["check_tx", "prepare_proposal"]
+
+
+async def test_abci_server_that_has_failed_checks_nothing_more(tmp_path: Path) -> None:
+    """Whatever way it comes."""
+    async with serving(tmp_path) as served:
+        caller = await served.caller()
+        caller.writer.write(encode_frame(b"\xff\xff"))
+        await served.failed.wait()
+        with pytest.raises(AbciError, match="had failed"):
+            await served.server.check(b"a")
+
+
 async def test_abci_server_reads_while_its_answers_are_not_read(tmp_path: Path) -> None:
     """Who writes much before it reads at all is not waited for, so both go on."""
     count, size = 400, 20_000

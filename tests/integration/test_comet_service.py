@@ -14,10 +14,11 @@ import pytest_asyncio
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from ledger.errors import Unavailable
+from network.ordering.cometbft.bundles.passing import LONGEST_BYTES
 from network.ordering.cometbft.errors import CometRefusal, CometUnavailable
 from network.ordering.cometbft.joining.light_rpc import QuestionRefusal
 from network.tls import TlsIdentity
-from nodes.orderer.consensus import ASK, PROVE, RECORD, OtherMembersComets
+from nodes.orderer.consensus import ASK, GIVE, PROVE, RECORD, OtherMembersComets
 from tests.support.local_network import DEADLINE_S, LocalNetwork, local_network
 
 BANK, PTA = "BankMSP", "PtaMSP"
@@ -31,6 +32,7 @@ class Comet:
     def __init__(self) -> None:
         self.answer: Any = {"anything": "1"}
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.given: list[tuple[str, bytes]] = []
 
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         self.asked.append((method, dict(params)))
@@ -40,6 +42,9 @@ class Comet:
 
     async def newest_snapshot(self) -> int:
         return 0
+
+    def take_bundle(self, msp_id: str, raw: bytes) -> None:
+        self.given.append((msp_id, raw))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -93,6 +98,33 @@ async def test_question_of_a_member_is_put_to_comet_and_its_words_come_back(
     comet.answer = CometUnavailable("it has not been started")
     with pytest.raises(CometUnavailable, match="has not been started"):
         await asking.ask(PTA, "status", {})
+    assert network.node(BANK).servers._members.others()[PTA].is_up
+
+
+async def test_bundle_of_a_member_is_taken_as_that_members(
+    network: LocalNetwork, comet: Comet
+) -> None:
+    """By the certificate of its connection, whatever the bundle says."""
+    await others(network).give(PTA, b"a bundle")
+    assert comet.given == [(BANK, b"a bundle")]
+
+
+async def test_bundle_beyond_what_goes_this_way_is_refused_unread(
+    network: LocalNetwork, comet: Comet
+) -> None:
+    """It comes by CometBFT, which has its own limits."""
+    raw = BytesValue(value=bytes(LONGEST_BYTES + 100)).SerializeToString()
+    async with by_hand(network) as call:
+        with pytest.raises(grpc.aio.AioRpcError, match=f"longer than {LONGEST_BYTES}"):
+            await call(GIVE, raw)
+    assert not comet.given
+
+
+async def test_node_without_comet_takes_a_bundle_and_nothing_comes_of_it(
+    network: LocalNetwork,
+) -> None:
+    """Its member is asked for endorsements as before."""
+    await others(network).give(PTA, b"a bundle")
     assert network.node(BANK).servers._members.others()[PTA].is_up
 
 

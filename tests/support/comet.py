@@ -133,6 +133,9 @@ class Listing:
             return abci_pb2.ResponseCheckTx(code=7, log="refused by its first letters")
         return abci_pb2.ResponseCheckTx()
 
+    async def before_proposal(self, request: abci_pb2.RequestPrepareProposal) -> None:
+        """Let no proposal wait."""
+
     async def prepare_proposal(
         self, request: abci_pb2.RequestPrepareProposal
     ) -> abci_pb2.ResponsePrepareProposal:

@@ -67,21 +67,31 @@ async def test_envelopes_gather_while_one_is_under_way(comet) -> None:
     assert len(comet.given) == 2
 
 
-async def test_what_has_gathered_goes_when_the_one_before_is_decided_on(comet) -> None:
-    """For the height that CometBFT makes anyway; nobody is told before his block is durable."""
+async def test_what_has_gathered_waits_for_those_who_were_told(comet) -> None:
+    """Callers whose envelopes are in a block come back, and ride with the others in the next."""
+    tasks = submit(comet, *envelopes(1))
+    await comet.taken(1)
+    tasks += submit(comet, *envelopes(2))
+    await gathered(comet, 2)
+    comet.block()
+    assert comet.bundler.gathered == 2
+    tasks += submit(comet, *envelopes(1))
+    await comet.taken(1)
+    assert len(comet.pool[0].envelopes) == 3
+    await drain(comet, tasks)
+    assert len(comet.given) == 2
+
+
+async def test_what_has_gathered_waits_no_longer_than_those_need_to_come_back(comet) -> None:
+    """Those who were told may have gone for good."""
     tasks = submit(comet, *envelopes(1))
     await comet.taken(1)
     tasks += submit(comet, *envelopes(9))
     await gathered(comet, 9)
-    comet.bundler.decided([bytes(32), comet.pool[0].bundle_id])
-    await comet.taken(2)
-    assert len(comet.pool[1].envelopes) == 9
-    tasks += submit(comet, *envelopes(2))
-    await gathered(comet, 2)
-    assert len(comet.given) == 2
-    assert not any(task.done() for task in tasks)
+    comet.block()
+    await comet.taken(1)
+    assert len(comet.pool[0].envelopes) == 9
     await drain(comet, tasks)
-    assert len(comet.given) == 3
 
 
 async def test_full_bundles_go_though_others_are_under_way(comet) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -32,6 +32,8 @@ from tests.support.updates import Edit, signed_update
 
 ACCEPT = abci_pb2.ResponseProcessProposal.ACCEPT
 REJECT = abci_pb2.ResponseProcessProposal.REJECT
+DEADLINE_S = 30.0
+NEVER_S = 3600.0
 
 
 def now() -> Timestamp:
@@ -51,7 +53,7 @@ class Node:
 
     sink: MemorySink = field(default_factory=lambda: MemorySink(the_genesis()))
     told: list[Decided] = field(default_factory=list)
-    decided: list[list[bytes]] = field(default_factory=list)
+    patience_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.application = self.made()
@@ -65,9 +67,9 @@ class Node:
             rules=BundleRules,
             may_connect=lambda node_id: node_id == "known",
             snapshots=None,
-            on_decided=lambda bundle_ids: self.decided.append(list(bundle_ids)),
             on_committed=self.told.append,
             retain=lambda committed: committed,
+            patience_s=self.patience_s,
         )
 
     @property
@@ -158,13 +160,76 @@ async def test_height_may_be_worked_out_any_number_of_times() -> None:
     assert compute_app_hash(node.sink.blocks[1]) == once.app_hash
 
 
-async def test_bundles_are_told_as_soon_as_they_are_decided_on() -> None:
-    """Before their block is written, so that the next one may be on its way meanwhile."""
-    node = Node()
-    raws = bundle(), bundle(four_members()[2])
-    await node.finalize(*raws)
-    assert node.decided == [[hashlib.sha256(raw).digest() for raw in raws]]
-    assert node.told == []
+async def propose(node: Node, *raws: bytes) -> list[bytes]:
+    """Have the next height proposed, as the server does."""
+    request = abci_pb2.RequestPrepareProposal(txs=raws, max_tx_bytes=10**6, time=now())
+    await node.application.before_proposal(request)
+    return list((await node.application.prepare_proposal(request)).txs)
+
+
+async def check(node: Node, raw: bytes, *, repeated: bool = False) -> int:
+    kind = abci_pb2.RECHECK if repeated else abci_pb2.NEW
+    request = abci_pb2.RequestCheckTx(tx=raw, type=kind)
+    return int((await node.application.check_tx(request)).code)
+
+
+async def test_empty_proposal_waits_for_a_bundle_and_takes_it_at_once() -> None:
+    """Whatever CometBFT had when it asked: a height that carries nothing costs as much."""
+    node = Node(patience_s=NEVER_S)
+    proposed = asyncio.create_task(propose(node))
+    await asyncio.sleep(0)
+    assert not proposed.done()
+    raw = bundle()
+    assert await check(node, raw) == 0
+    async with asyncio.timeout(DEADLINE_S):
+        assert await proposed == [raw]
+    # CometBFT may not have seen it yet when it asked.
+    async with asyncio.timeout(DEADLINE_S):
+        assert await propose(node) == [raw]
+
+
+async def test_empty_proposal_waits_no_longer_than_its_patience() -> None:
+    """The height proves the block before; refused bundles are nothing to wait for."""
+    node = Node(patience_s=0.01)
+    assert await check(node, b"no bundle") != 0
+    async with asyncio.timeout(DEADLINE_S):
+        assert await propose(node) == []
+
+
+async def test_proposal_that_has_something_waits_for_nothing() -> None:
+    """It goes with what CometBFT has named."""
+    node = Node(patience_s=NEVER_S)
+    raw = bundle()
+    async with asyncio.timeout(DEADLINE_S):
+        assert await propose(node, raw) == [raw]
+
+
+async def test_empty_proposal_waits_for_nothing_that_is_in_a_block_or_dropped() -> None:
+    """What waited is known no longer when it is ordered, refused when asked again, or lost."""
+    node = Node(patience_s=0.01)
+    ordered, late = bundle(), bundle(valid_until=1)
+    for raw in (ordered, late):
+        assert await check(node, raw) == 0
+    await node.commit(ordered)
+    # Block 2 comes now.
+    assert await check(node, late, repeated=True) == BundleCode.OUT_OF_TIME
+    assert await propose(node) == []
+    assert await check(node, bundle()) == 0
+    await node.application.info(abci_pb2.RequestInfo())
+    assert await propose(node) == []
+
+
+async def test_empty_proposal_waits_again_after_what_nothing_can_be_made_of() -> None:
+    """A bundle that may be in no block any more makes no proposal hurry twice."""
+    node = Node(patience_s=0.01)
+    assert await check(node, bundle(valid_until=1)) == 0
+    await node.commit(bundle())
+    assert await propose(node) == []
+    again = node.application.before_proposal(abci_pb2.RequestPrepareProposal())
+    waiting = asyncio.create_task(again)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await waiting
 
 
 async def test_accepted_proposal_gives_what_it_gives_without_having_been_proposed() -> None:

@@ -91,6 +91,9 @@ class Idle:
     async def run(self) -> None:
         await asyncio.Event().wait()
 
+    async def check(self, raw: bytes) -> None:
+        """Say nothing of a bundle."""
+
 
 @dataclass
 class Work:

@@ -39,11 +39,13 @@ from network.configuration import ChannelConfiguration
 from network.errors import Divergence
 from network.ordering.cometbft.blocks.app_hash import app_hash_version, compute_app_hash
 from network.ordering.cometbft.blocks.begun import BegunBundles
+from network.ordering.cometbft.blocks.decided import Decided
 from network.ordering.cometbft.blocks.ordered import make_block
 from network.ordering.cometbft.blocks.recorded import RecordedHeights
 from network.ordering.cometbft.bundles.bundle import Bundle, BundleCode, BundleError
 from network.ordering.cometbft.bundles.quota import Quotas
 from network.ordering.cometbft.bundles.rules import BundleRules
+from network.ordering.cometbft.bundles.waiting import WaitingBundles
 from network.ordering.cometbft.bundles.window import SeenBundles
 from network.ordering.cometbft.changes import tell_changes
 from network.ordering.cometbft.genesis import APP_VERSION, chain_id_of
@@ -51,7 +53,7 @@ from network.ordering.cometbft.joining.snapshot_answers import SnapshotAnswers
 from network.ordering.cometbft.joining.snapshots import Snapshots
 from network.ordering.cometbft.messages import abci_pb2
 from network.ordering.cometbft.validators import validators_of
-from network.ordering.ports import Clock, Staged, StagingSink
+from network.ordering.ports import Clock, StagingSink
 
 __all__ = ["CometApplication", "Decided", "Standing"]
 
@@ -77,23 +79,6 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A height that the validators have decided on.
-
-    Attributes:
-        comet_height: the height.
-        app_hash: after it.
-        bundle_ids: of its bundles.
-        staged: its block, to be written; None if it makes none, or one that is written already.
-    """
-
-    comet_height: int
-    app_hash: bytes
-    bundle_ids: tuple[bytes, ...] = ()
-    staged: Staged | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Ahead:
     """A proposal that is staged before it is decided on; None comes if it cannot be."""
 
@@ -110,10 +95,10 @@ class CometApplication(SnapshotAnswers):
         clock: what certificates of bundles that wait are compared with.
         may_connect: whether the CometBFT of that node id may.
         snapshots: what is given to joining nodes, and taken; None without any.
-        on_decided: told of the bundles of a height before it is worked on, on the loop.
         on_committed: told of each height after it is committed, on the loop.
         retain: tells from which height on CometBFT must keep its own blocks, when it has
             committed one (`retention.py`).
+        patience_s: how long a proposal that would be empty waits for a bundle.
 
     Attributes:
         rules: judge bundles.
@@ -131,8 +116,8 @@ class CometApplication(SnapshotAnswers):
         may_connect: Callable[[str], bool],
         snapshots: Snapshots | None,
         on_committed: Callable[[Decided], None],
-        on_decided: Callable[[Sequence[bytes]], None] = lambda _: None,
         retain: Callable[[int], int],
+        patience_s: float = 0.0,
     ) -> None:
         super().__init__(snapshots)
         self._sink = sink
@@ -141,13 +126,13 @@ class CometApplication(SnapshotAnswers):
         self._recorded = RecordedHeights(starting.number, sink.stored_block)
         self._clock = clock
         self._may_connect = may_connect
-        self._on_decided = on_decided
         self._on_committed = on_committed
         self._retain = retain
         self.rules = rules(self._standing)
         self.quotas = Quotas()
         self.misbehaviour: Counter[str] = Counter()
         self._begun = BegunBundles(sink)
+        self._waiting = WaitingBundles(patience_s)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="bundles")
         self._comet_height = 0
         self._durable = 0
@@ -211,6 +196,7 @@ class CometApplication(SnapshotAnswers):
         """Return height and app hash from which CometBFT goes on."""
         # CometBFT has begun anew, so its pool is empty.
         self.quotas.clear()
+        self._waiting.clear()
         return abci_pb2.ResponseInfo(
             data="qist",
             app_version=APP_VERSION,
@@ -255,7 +241,7 @@ class CometApplication(SnapshotAnswers):
         """Tell whether a bundle may wait, and begin with it."""
         repeated = request.type == abci_pb2.RECHECK
         try:
-            await self._judging([request.tx], lambda: self._check(request.tx, repeated))
+            bundle = await self._judging([request.tx], lambda: self._check(request.tx, repeated))
         except BundleError as refused:
             logger.debug("a bundle is refused: %s", refused)
             if repeated:
@@ -264,28 +250,39 @@ class CometApplication(SnapshotAnswers):
                 self.quotas.remove(bundle_ids)
                 self.rules.forget(bundle_ids)
                 self._begun.forget(bundle_ids)
+                self._waiting.remove(bundle_ids)
             return abci_pb2.ResponseCheckTx(code=int(refused.code), log=str(refused))
         except Exception as error:
             # Others' bytes must not stop this node; the proposal that holds them is rejected, too.
             logger.exception("a bundle cannot be judged")
             return abci_pb2.ResponseCheckTx(code=int(BundleCode.MALFORMED), log=repr(error))
+        self._waiting.add(bundle.bundle_id, bundle.raw)
         return abci_pb2.ResponseCheckTx()
 
-    def _check(self, raw: bytes, repeated: bool) -> None:
+    def _check(self, raw: bytes, repeated: bool) -> Bundle:
         bundle = self.rules.check(raw, self._clock.now(), None if repeated else self.quotas)
         self._begun.begin(bundle)
+        return bundle
+
+    async def before_proposal(self, request: abci_pb2.RequestPrepareProposal) -> None:
+        """Let a proposal that would be empty wait a little for a bundle (`waiting.py`)."""
+        if not request.txs:
+            await self._waiting.wait()
 
     async def prepare_proposal(
         self, request: abci_pb2.RequestPrepareProposal
     ) -> abci_pb2.ResponsePrepareProposal:
         """Choose the bundles of this node's proposal."""
-        raws, most = list(request.txs), request.max_tx_bytes
+        raws, most = list(request.txs) or self._waiting.raws, request.max_tx_bytes
         try:
             time = request.time.ToDatetime(UTC)
             chosen = await self._judging(raws, lambda: self.rules.select(raws, most, time))
         except Exception:
             logger.exception("nothing is proposed: what waits cannot be judged")
             chosen = []
+        if not chosen:
+            # What nothing can be made of shall keep no later proposal from waiting.
+            self._waiting.clear()
         return abci_pb2.ResponsePrepareProposal(txs=chosen)
 
     async def process_proposal(
@@ -357,7 +354,6 @@ class CometApplication(SnapshotAnswers):
             reconfigured = found.reconfigured
             self._decided = Decided(request.height, found.app_hash)
         elif request.txs:
-            self._on_decided([hashlib.sha256(raw).digest() for raw in request.txs])
             before = self._sink.configuration
             self._decided = await self._decide(request)
             assert self._decided.staged is not None
@@ -417,6 +413,7 @@ class CometApplication(SnapshotAnswers):
             self.rules.forget(decided.bundle_ids)
             self._begun.forget(decided.bundle_ids)
             self.quotas.remove(decided.bundle_ids)
+            self._waiting.remove(decided.bundle_ids)
             self.quotas.expire(self._sink.height)
         self._comet_height = decided.comet_height
         self._app_hash = decided.app_hash

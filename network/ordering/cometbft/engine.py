@@ -32,7 +32,7 @@ from network.ordering.cometbft.joining.beginning import Beginning
 from network.ordering.cometbft.joining.light_rpc import OtherComets
 from network.ordering.cometbft.joining.snapshot_chain import JoinableSink
 from network.ordering.cometbft.joining.snapshots import Snapshots, record_verifier
-from network.ordering.cometbft.ports import RecordGivers
+from network.ordering.cometbft.ports import BundleTakers, RecordGivers
 from network.ordering.cometbft.process.binary import find_binary, verify_protocols
 from network.ordering.cometbft.process.home import HomeSettings
 from network.ordering.cometbft.process.settings import (
@@ -65,6 +65,7 @@ class CometEngine:
         newest: the newest configuration that the node knows of.
         others: the CometBFTs beside the other members' nodes.
         records: these nodes, for finality records that this one lacks; left out, none are asked.
+        takers: these nodes, which are given the bundles of this one; left out, none are.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class CometEngine:
         newest: Callable[[], ChannelConfiguration],
         others: OtherComets,
         records: RecordGivers | None = None,
+        takers: BundleTakers | None = None,
     ) -> None:
         self._sink = sink
         self._signer = signer
@@ -87,6 +89,7 @@ class CometEngine:
         self._newest = newest
         self._others = others
         self._records = records
+        self._takers = takers
         self._running: RunningComet | None = None
         self._over = "the engine has not been started"
         self._following: asyncio.Task[None] | None = None
@@ -155,6 +158,7 @@ class CometEngine:
                 beginning.restored,
             ),
             records=self._records,
+            takers=self._takers,
         )
 
     async def stop(self) -> None:
@@ -187,6 +191,11 @@ class CometEngine:
         if self._running is None:
             raise CometUnavailable("this node's CometBFT does not run")
         return await self._running.call(method, params)
+
+    def take_bundle(self, msp_id: str, raw: bytes) -> None:
+        """Take a bundle that another member's node gives."""
+        if self._running is not None:
+            self._running.take_bundle(msp_id, raw)
 
     async def newest_snapshot(self) -> int:
         """Return the number of the last block of the newest snapshot, 0 if there is none."""

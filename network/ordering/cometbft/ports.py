@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Application",
     "Broadcast",
+    "BundleTakers",
     "CheckedTx",
     "HeaderSource",
     "ProofSource",
@@ -52,6 +53,9 @@ class Application(Protocol):
 
     async def check_tx(self, request: abci_pb2.RequestCheckTx) -> abci_pb2.ResponseCheckTx:
         """Tell whether a transaction may wait for its place in a block."""
+
+    async def before_proposal(self, request: abci_pb2.RequestPrepareProposal) -> None:
+        """Return when `prepare_proposal` may be called; everything else is answered meanwhile."""
 
     async def prepare_proposal(
         self, request: abci_pb2.RequestPrepareProposal
@@ -156,6 +160,20 @@ class RecordGivers(Protocol):
         Raises:
             Unavailable: its node does not answer.
             Refusal: it does not answer such a question.
+        """
+
+
+class BundleTakers(Protocol):
+    """The other members' nodes, as who has made a bundle gives it to them."""
+
+    def msp_ids(self) -> Sequence[str]:
+        """The other members that have a node."""
+
+    async def give(self, msp_id: str, raw: bytes) -> None:
+        """Give a member's node a bundle; whether it takes it is not told.
+
+        Raises:
+            LedgerError: its node does not answer, or not this question.
         """
 
 

@@ -30,6 +30,7 @@ from network.errors import Divergence
 from network.msp import SigningIdentity
 from network.ordering.cometbft.abci.server import AbciServer
 from network.ordering.cometbft.application import CometApplication, Decided, Standing
+from network.ordering.cometbft.bundles.passing import BundlePassing, GivenBundles
 from network.ordering.cometbft.bundles.rules import BundleRules
 from network.ordering.cometbft.bundles.submission import Bundler
 from network.ordering.cometbft.finality.gaps import RecordGaps
@@ -37,9 +38,9 @@ from network.ordering.cometbft.finality.keeper import FinalityKeeper
 from network.ordering.cometbft.finality.retention import KEPT_HEIGHTS, retain_height
 from network.ordering.cometbft.joining.beginning import Beginning
 from network.ordering.cometbft.joining.snapshots import Snapshots
-from network.ordering.cometbft.ports import RecordGivers
+from network.ordering.cometbft.ports import BundleTakers, RecordGivers
 from network.ordering.cometbft.process.health import CometHealth
-from network.ordering.cometbft.process.home import HomeSettings, write_home
+from network.ordering.cometbft.process.home import HomeSettings, profile_of, write_home
 from network.ordering.cometbft.process.process import CometProcess, Exit, LogLine, log_line
 from network.ordering.cometbft.process.rpc import CometRpc
 from network.ordering.cometbft.validators import address_of, validators_of
@@ -98,6 +99,7 @@ class RunningComet:
         beginning: says how CometBFT begins; left out, with what it has.
         snapshots: what is given to joining nodes, and taken; left out, there are none.
         records: who is asked for finality records that CometBFT does not have; left out, nobody.
+        takers: who is given the bundles that this node makes; left out, nobody.
         on_failure: hears of the first error that ends the work.
 
     Attributes:
@@ -122,6 +124,7 @@ class RunningComet:
         beginning: Beginning | None = None,
         snapshots: Snapshots | None = None,
         records: RecordGivers | None = None,
+        takers: BundleTakers | None = None,
     ) -> None:
         self.told = told
         self._sink = sink
@@ -144,15 +147,30 @@ class RunningComet:
             rules=_rules,
             may_connect=may_connect,
             snapshots=snapshots,
-            on_decided=lambda bundle_ids: self.bundler.decided(bundle_ids),
             on_committed=self._committed,
             retain=self._retain,
+            patience_s=profile_of(told.profile).patience_ms / 1000,
         )
         self._beginning = beginning
         self.snapshots = snapshots
         self._oldest_snapshot: int | None = None if snapshots is None else 0
         self._server = AbciServer(told.abci_socket, self._application, on_failure)
-        self.bundler = Bundler(sink, signer, clock, self._rpc, self._application.rules.adopt)
+        self._given = GivenBundles(self._server.check)
+        self._passing = (
+            None
+            if takers is None
+            else BundlePassing(
+                takers, lambda: [each.msp_id for each in validators_of(sink.configuration)]
+            )
+        )
+        self.bundler = Bundler(
+            sink,
+            signer,
+            clock,
+            self._rpc,
+            self._application.rules.adopt,
+            (lambda _: None) if self._passing is None else self._passing.pass_on,
+        )
         self._health = CometHealth(
             self._rpc,
             msp_id,
@@ -190,6 +208,9 @@ class RunningComet:
         # Whoever waits is told at once.
         self._accepting.set()
         await self.bundler.stop()
+        await self._given.stop()
+        if self._passing is not None:
+            await self._passing.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -213,6 +234,11 @@ class RunningComet:
                 async with asyncio.timeout(left_s):
                     await self._accepting.wait()
         await self.bundler.submit(envelope)
+
+    def take_bundle(self, msp_id: str, raw: bytes) -> None:
+        """Take what another member's node gives; nothing comes of it while CometBFT is away."""
+        if self._accepting.is_set() and not self._stopping:
+            self._given.take(msp_id, raw)
 
     def restart(self, told: HomeSettings) -> None:
         """Bring CometBFT up again, with other settings."""

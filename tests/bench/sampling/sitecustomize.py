@@ -5,9 +5,10 @@ BENCH_SAMPLES names a folder and the process is a node or a load of the benchmar
 waits for the file `on` in that folder and looks, while it is there:
 
 - *Main thread, sampled.* A timer on the process's processor time fires, and the time that each
-  thread has used since is put down to the stack on which it is now. Of the main thread, in which
-  the handler runs within one call of where it was, that is right; the others are seen rather where
-  they wait for Python's lock or the disk than where they work.
+  thread has used since is put down to the stack on which it is now: of the main thread, in which
+  the handler runs within one call of where it was. The others are told by name alone: they would be
+  seen where they wait rather than where they work, and Python ends with a fault of the memory when
+  they go on while somebody goes through their frames.
 - *Other threads, exact.* So their work is measured by their own clock: every piece of work handed
   to a pool of threads, under the name of its function, and within it the functions of `EXACT`.
 
@@ -59,13 +60,13 @@ class _Sampler:
         threading.Thread(target=self._watch, name="sampling", daemon=True).start()
 
     def _sample(self, _number: int, interrupted: object) -> None:
-        for ident, top in sys._current_frames().items():
+        for ident in sys._current_frames():
             now = time.clock_gettime_ns(time.pthread_getcpuclockid(ident))
             used = now - self._last.get(ident, now)
             self._last[ident] = now
             if used <= 0:
                 continue
-            frame = interrupted if ident == self._main else top
+            frame = interrupted if ident == self._main else None
             stack: list = []
             while frame is not None and len(stack) < DEPTH:
                 stack.append(frame.f_code)  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ Invariants:
   write, and a Flush is answered like any other request, after those before it.
 - At most one write (what may change the state, and CheckTx) is under way, over all connections.
   Reads wait for nobody and nobody waits for them, but for what is behind them on their connection.
+  The same holds for a proposal, as long as its application lets it wait.
 - A connection is read while its answers are written, up to a bound, so that two full buffers cannot
   wait for each other.
 - Nothing is swallowed. An application that raises, and bytes that are no request, are answered by
@@ -173,6 +174,9 @@ class AbciServer:
             return abci_pb2.Response(echo=abci_pb2.ResponseEcho(message=request.echo.message))
         if kind in _READS:
             return await self._call(kind, request)
+        if kind == "prepare_proposal":
+            # What a proposal waits for comes as a write.
+            await self._application.before_proposal(request.prepare_proposal)
         if kind in _WRITES:
             async with self._writing:
                 if self._failure is not None:
@@ -182,6 +186,17 @@ class AbciServer:
             f"CometBFT asks for {kind or 'nothing that is known here'}, which this application "
             "does not answer; run the CometBFT that `make cometbft` installs"
         )
+
+    async def check(self, raw: bytes) -> abci_pb2.ResponseCheckTx:
+        """Have the application check a transaction that did not come through CometBFT.
+
+        Raises:
+            AbciError: it has failed.
+        """
+        async with self._writing:
+            if self._failure is not None:
+                raise AbciError("a transaction came after the application had failed")
+            return await self._application.check_tx(abci_pb2.RequestCheckTx(tx=raw))
 
     async def _call(self, kind: str, request: abci_pb2.Request) -> abci_pb2.Response:
         method: Callable[[Any], Awaitable[Any]] = getattr(self._application, kind)

@@ -5,9 +5,10 @@ one envelope at a time, so that a client with thousands of envelopes waiting del
 no more than its own. And a client may have no more waiting than there is room left: whoever comes
 anew always finds some.
 
-A bundle is due when something waits and one of these holds: none of this node's awaits its turn,
-waiting longer would win nothing; as many wait as fit into one; the first has waited for the
-batch timeout. A configuration update is due whenever none is under way, and makes a bundle alone.
+A bundle is due when something waits and one of these holds: none of this node's is under way, and
+waiting longer would win nothing (`pace.py`); as many wait as fit into one; the first has waited for
+the batch timeout. A configuration update is due whenever none is under way, and makes a bundle
+alone.
 
 Invariants: envelopes of one client keep their order. Used on one thread.
 """
@@ -85,6 +86,20 @@ class Submission:
             )
         self.done.set_exception(error)
 
+    def late(self, patience_s: float) -> OrderingUnavailable:
+        """Return what a caller is told that has waited for so long."""
+        if self.taken or self.doubtful:
+            return OrderingUnavailable(
+                f"the envelope was given to CometBFT and is in no block after {patience_s:g} "
+                "seconds: ask for its status later, or submit the same envelope through another "
+                "member's node",
+                outcome_definite=False,
+            )
+        return OrderingUnavailable(
+            f"the envelope has waited {patience_s:g} seconds for its turn and was not taken: "
+            "blocks are made slowly or not at all; try again later"
+        )
+
 
 class Gathering:
     """The queue of one channel.
@@ -139,14 +154,14 @@ class Gathering:
             queue.append(submission)
 
     def due_in(
-        self, batch: BatchParameters, now: float, *, idle: bool, configuring: bool
+        self, batch: BatchParameters, now: float, *, pause_s: float | None, configuring: bool
     ) -> float | None:
         """Return the seconds until a bundle is due: 0 for now, None if there is none to make.
 
         Args:
             batch: the limits in force.
             now: the present time on the clock that stamped `since`.
-            idle: whether no bundle of this node awaits its turn.
+            pause_s: how long what waits may wait for company; None while a bundle is under way.
             configuring: whether one with a configuration is.
         """
         if self._updates and not configuring:
@@ -155,13 +170,13 @@ class Gathering:
             return None
         waiting = self._count - len(self._updates)
         if (
-            idle
-            or waiting >= batch.max_message_count
+            waiting >= batch.max_message_count
             or sum(self._bytes_of.values()) >= batch.preferred_max_bytes
         ):
             return 0.0
         oldest = min(queue[0].since for queue in self._clients.values())
-        return max(0.0, oldest + batch.timeout_s - now)
+        left_s = max(0.0, oldest + batch.timeout_s - now)
+        return left_s if pause_s is None else min(pause_s, left_s)
 
     def take(self, batch: BatchParameters, *, configuring: bool) -> list[Submission]:
         """Take what the next bundle holds out of the queue; nobody may wait for it any more."""

@@ -38,7 +38,6 @@ class BundleUnderWay:
         sequence: of the configuration under which it may be ordered, as far as is known here.
         may_be_out: whether CometBFT may have it.
         held: whether this member's quota keeps it back until the next block.
-        decided: whether it stands in the block that is being worked on.
         over: whether it is settled.
     """
 
@@ -48,7 +47,6 @@ class BundleUnderWay:
         self.sequence = made.sequence
         self.may_be_out = False
         self.held = False
-        self.decided = False
         self.over = False
         self._nudged = asyncio.Event()
 

@@ -2,10 +2,10 @@
 
     submit ─▶ examine (in a thread) ─▶ gather ─▶ make a bundle (in a thread) ─▶ CometBFT ─▶ a block
 
-While none of this node's bundles awaits its turn, an envelope goes at once; under load what has
-gathered goes when the one before has been decided on, in time for the height that CometBFT makes
-behind it anyway, or a bundle is full, with at most UNDER_WAY of them. `submit` returns when the
-bundle stands in a block that is durable here.
+While none of this node's bundles is under way, an envelope goes at once; under load what has
+gathered goes when the block before is durable and those in it had time to come back (`pace.py`), or
+a bundle is full, with at most UNDER_WAY of them. `submit` returns when the bundle stands in a block
+that is durable here.
 
 CometBFT promises nothing for what it has taken. So a bundle is given to it again, at growing
 pauses, until it is seen in a block or can no longer be in one. What then becomes of its envelopes:
@@ -47,6 +47,7 @@ from network.ordering.cometbft.bundles.bundle import limits_of
 from network.ordering.cometbft.bundles.gathering import Gathering, Submission
 from network.ordering.cometbft.bundles.judged import Judged
 from network.ordering.cometbft.bundles.making import BundleMaker
+from network.ordering.cometbft.bundles.pace import Pace
 from network.ordering.cometbft.bundles.sending import BundleUnderWay
 from network.ordering.cometbft.ports import Broadcast, SubmissionSink
 from network.ordering.ports import Clock
@@ -77,6 +78,7 @@ class Bundler:
         clock: what certificates' expiry is compared with, and the time of configurations.
         broadcast: this node's CometBFT.
         adopt: takes what was found out about a bundle of this node (`BundleRules.adopt`).
+        pass_on: begins to give a bundle to the other members' nodes (`passing.py`).
         queue_limit: envelopes that may wait for a bundle; beyond it `submit` refuses.
         queue_limit_bytes: their bytes together.
         patience_s: how long one may wait for its place.
@@ -90,6 +92,7 @@ class Bundler:
         clock: Clock,
         broadcast: Broadcast,
         adopt: Callable[[Judged], None],
+        pass_on: Callable[[bytes], None] = lambda _: None,
         *,
         queue_limit: int = 10_000,
         queue_limit_bytes: int = 256 * 1024 * 1024,
@@ -100,12 +103,14 @@ class Bundler:
         self._maker = BundleMaker(signer, clock)
         self._broadcast = broadcast
         self._adopt = adopt
+        self._pass_on = pass_on
         self._patience_s = patience_s
         self._again_s = again_s
         self._intake: deque[Submission] = deque()
         self._intake_bytes = 0
         self._waiting = 0
         self._gathering = Gathering(queue_limit, queue_limit_bytes)
+        self._pace = Pace()
         self._under_way: dict[bytes, BundleUnderWay] = {}
         self._why_not = "the engine has not been started"
         self._running = False
@@ -197,7 +202,7 @@ class Bundler:
             async with asyncio.timeout(self._patience_s):
                 await submission.done
         except TimeoutError:
-            raise self._too_long(submission) from None
+            raise submission.late(self._patience_s) from None
         finally:
             self._waiting -= 1
 
@@ -215,25 +220,6 @@ class Bundler:
             "bytes; nothing was taken, try again in a moment"
         )
 
-    def _too_long(self, submission: Submission) -> OrderingUnavailable:
-        if submission.taken or submission.doubtful:
-            return OrderingUnavailable(
-                f"the envelope was given to CometBFT and is in no block after {self._patience_s:g} "
-                "seconds: ask for its status later, or submit the same envelope through another "
-                "member's node",
-                outcome_definite=False,
-            )
-        return OrderingUnavailable(
-            f"the envelope has waited {self._patience_s:g} seconds for its turn and was not taken: "
-            "blocks are made slowly or not at all; try again later"
-        )
-
-    def decided(self, bundle_ids: Collection[bytes]) -> None:
-        """Hear which bundles were decided on, this node's among them; they are not durable yet."""
-        for bundle_id in self._under_way.keys() & bundle_ids:
-            self._under_way[bundle_id].decided = True
-        self._changed.set()
-
     def ordered(self, number: int, bundle_ids: Collection[bytes]) -> None:
         """Hear of a block that is durable here; to be called for each, when the sink has it.
 
@@ -241,6 +227,8 @@ class Bundler:
             number: of the block.
             bundle_ids: of the bundles in it, this node's among them.
         """
+        if self._under_way.keys() & bundle_ids:
+            self._pace.ordered(asyncio.get_running_loop().time(), self._waiting)
         for bundle_id in bundle_ids:
             found = self._under_way.get(bundle_id)
             if found is not None:
@@ -300,12 +288,14 @@ class Bundler:
             batch, due = self._batch(), None
             configuring = any(each.configures for each in self._under_way.values())
             if len(self._under_way) < UNDER_WAY:
-                now = asyncio.get_running_loop().time()
-                idle = all(each.decided for each in self._under_way.values())
-                due = self._gathering.due_in(batch, now, idle=idle, configuring=configuring)
+                now, pause_s = asyncio.get_running_loop().time(), None
+                if not self._under_way:
+                    pause_s = self._pace.pause_s(now, len(self._gathering))
+                due = self._gathering.due_in(batch, now, pause_s=pause_s, configuring=configuring)
             if due is None or due > 0:
                 await self._wait_for_change(due)
                 continue
+            self._pace.goes()
             taken = self._gathering.take(batch, configuring=configuring)
             left = [each for each in taken if not each.is_gone]
             if left:
@@ -345,6 +335,7 @@ class Bundler:
         if made is not None:
             under_way = BundleUnderWay(made, kept)
             self._under_way[under_way.bundle_id] = under_way
+            self._pass_on(made.head.raw)
             self._spawn(self._carry(under_way), "bundler: a bundle")
 
     async def _carry(self, bundle: BundleUnderWay) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "Profile",
     "StateSync",
     "make_sign_state",
+    "profile_of",
     "write_home",
 ]
 
@@ -64,6 +65,8 @@ class Profile:
         commit_ms: how long it waits for late votes after a block; less makes smaller blocks.
         gossip_ms: its pause between two looks at what a peer lacks.
         flush_ms: how long it gathers what it sends to a peer.
+        patience_ms: how long this node lets a proposal that would be empty wait for a bundle; well
+            below `propose_ms`, and no less than bundles wait for company (`pace.py`).
     """
 
     propose_ms: int
@@ -72,14 +75,29 @@ class Profile:
     commit_ms: int
     gossip_ms: int
     flush_ms: int
+    patience_ms: int
 
 
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
     {
-        "local": Profile(500, 250, 250, 50, gossip_ms=5, flush_ms=1),
-        "wan": Profile(1_500, 600, 300, 50, gossip_ms=5, flush_ms=1),
+        "local": Profile(500, 250, 250, 20, gossip_ms=5, flush_ms=1, patience_ms=200),
+        "wan": Profile(1_500, 600, 300, 50, gossip_ms=5, flush_ms=1, patience_ms=300),
     }
 )
+
+
+def profile_of(name: str) -> Profile:
+    """Return the profile of that name.
+
+    Raises:
+        HomeError: there is none.
+    """
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise HomeError(
+            f"there is no profile {name!r} of timeouts; node.toml may name {' or '.join(PROFILES)}"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +211,7 @@ def _render(home: Path, settings: HomeSettings) -> str:
 
 
 def _sections(home: Path, settings: HomeSettings) -> dict[str, dict[str, Any]]:
-    profile = PROFILES.get(settings.profile)
-    if profile is None:
-        raise HomeError(
-            f"there is no profile {settings.profile!r} of timeouts; "
-            f"node.toml may name {' or '.join(PROFILES)}"
-        )
+    profile = profile_of(settings.profile)
     return {
         "": {
             "proxy_app": f"unix://{_address(home, settings.abci_socket)}",
