@@ -81,7 +81,7 @@ class Limits(Section):
         max_message_bytes: of one gRPC message, either way.
         endorser_concurrency, gateway_concurrency, deliver_concurrency: calls at work at once.
         gateway_slowdown: how many times as long as usual clients' calls may take on average; while
-            they take longer, fewer may be at work at once.
+            they take longer, fewer may be at work at once, but 64 always.
         connections: of clients at once, at each address that the host of the port has.
         endorsement_timeout_s: for one member's endorsement.
         broadcast_timeout_s: until the orderer has taken an envelope.

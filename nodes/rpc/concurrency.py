@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from nodes.errors import ChannelUnavailable, TooManyRequests
-from nodes.rpc.pace import Pace
+from nodes.rpc.pace import CALM, Pace
 from nodes.rpc.places import NOBODY, Client, Places
 
 __all__ = ["ConcurrencyLimit", "FairLimit", "MemberShares"]
@@ -98,7 +99,8 @@ class FairLimit:
 
     Who gets a place is said in `places.py`, how many there are in `pace.py`. Calls that come while
     the event loop is behind are refused, too, until it has caught up; but not to clients that were
-    served less lately than is their share, which is reckoned like that of the places.
+    served less lately than is their share, which is reckoned like that of the places, and not calls
+    that had no more before them than may always be at work (`CALM`).
 
     Args:
         service: its name, for the message.
@@ -125,6 +127,7 @@ class FairLimit:
         self._places = Places()
         self._served = Places()
         self._served_since = clock()
+        self._answered = deque[float](maxlen=CALM)
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -167,7 +170,11 @@ class FairLimit:
             raise self._refusal(f"exceeding concurrency limit ({limit})")
         if since is not None and not continues:
             waited_s = self._clock() - since
-            if waited_s > LATE_S and self._is_well_served(client):
+            if (
+                waited_s > LATE_S
+                and self._waited_in_a_crowd(since)
+                and self._is_well_served(client)
+            ):
                 raise self._refusal(f"which it begins {waited_s:.1f} s late")
 
     @contextmanager
@@ -190,6 +197,7 @@ class FairLimit:
         """
         self.verify_room(client, since=since, continues=continues)
         self._places.take(client)
+        self._answered.append(self._clock())
         self._count_served(client)
         self._idle.clear()
         at_work = self._places.at_work
@@ -197,6 +205,7 @@ class FairLimit:
         try:
             yield
             if self._pace is not None and kind is not None:
+                at_work = max(at_work, self._places.at_work)
                 self._pace.ended(kind, self._clock() - begun, at_work)
         finally:
             self._places.give_back(client)
@@ -205,12 +214,15 @@ class FairLimit:
 
     def _rest(self) -> None:
         self._idle.set()
-        if self._pace is not None and self._pace.limit < self.most:
+        if self._pace is not None:
             self._pace.rest()
 
     def _refusal(self, reason: str) -> TooManyRequests:
         self.refused += 1
+        if self._pace is not None:
+            self._pace.refused()
         now = self._clock()
+        self._answered.append(now)
         if now - self._told_at >= TOLD_S:
             self._told_at = now
             log.warning(
@@ -231,6 +243,10 @@ class FairLimit:
             self._served_since = now
             self._served = Places()
         self._served.take(client)
+
+    def _waited_in_a_crowd(self, since: float) -> bool:
+        """Whether `CALM` calls or more were begun or refused while one waited for its turn."""
+        return len(self._answered) == CALM and self._answered[0] >= since
 
     def _is_well_served(self, client: Client) -> bool:
         """Whether a client was served as often lately as is its share, rounded up."""

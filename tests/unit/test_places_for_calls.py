@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from nodes.errors import ChannelUnavailable, TooManyRequests
 from nodes.rpc.callers import caller_to_be_known
 from nodes.rpc.concurrency import AGAIN_MS, LATE_S, RECENT_S, FairLimit
+from nodes.rpc.pace import CALM, Pace
 from nodes.rpc.places import NOBODY, Client, Places
 
 GREEDY, MODEST = Client("BankMSP", "greedy"), Client("BankMSP", "modest")
@@ -145,7 +147,7 @@ async def test_node_that_is_behind_serves_whom_it_has_served_less() -> None:
     """
     clock = Hands()
     limit = FairLimit("gateway", 100, clock=clock)
-    for client, times in ((GREEDY, 20), (MODEST, 2)):
+    for client, times in ((GREEDY, CALM), (MODEST, 2)):
         for _ in range(times):
             with limit.enter(client, since=clock.now):
                 pass
@@ -179,10 +181,64 @@ async def test_client_alone_is_refused_too_while_its_own_calls_hold_the_node_up(
     """Or what waits in the process would grow without end."""
     clock = Hands()
     limit = FairLimit("gateway", 100, clock=clock)
-    with limit.enter(GREEDY):
-        pass
+    for _ in range(CALM):
+        with limit.enter(GREEDY):
+            pass
     with pytest.raises(TooManyRequests, match="late"):
         limit.verify_room(GREEDY, since=clock.now - 2 * LATE_S)
+
+
+async def test_call_that_waited_behind_no_more_than_calm_ones_is_served_however_late() -> None:
+    """So few callers are no overload, though each holds the node up for a second. Of a crowd that
+    comes at once those behind are refused, and they count as having been before others.
+    """
+    clock = Hands()
+    limit = FairLimit("gateway", 2 * CALM, clock=clock)
+    for _ in range(3):
+        came = clock.now
+        for _ in range(CALM):
+            with limit.enter(GREEDY, since=came):
+                clock.now += RECENT_S / 10
+    assert limit.refused == 0
+    came = clock.now
+    for _ in range(CALM):
+        with limit.enter(GREEDY, since=came):
+            clock.now += 2 * LATE_S / CALM
+    for _ in range(2 * CALM):
+        with pytest.raises(TooManyRequests, match="late"):
+            limit.verify_room(GREEDY, since=came)
+        clock.now += RECENT_S / 1000
+
+
+class Heard(Pace):
+    """Keeps what it is told."""
+
+    def __init__(self, clock: Hands) -> None:
+        super().__init__(CALM, 2.5, clock)
+        self.told: list[tuple[str, int]] = []
+
+    def refused(self) -> None:
+        self.told.append(("refused", 0))
+
+    def ended(self, kind: Hashable, seconds: float, at_work: int) -> None:
+        self.told.append((str(kind), at_work))
+
+
+async def test_pace_hears_of_refusals_and_among_how_many_a_call_was_at_work() -> None:
+    """When it came or when it ended, whichever were more; a call that failed tells nothing."""
+    clock = Hands()
+    pace = Heard(clock)
+    limit = FairLimit("gateway", 3, pace, clock)
+    first, second, third = (limit.enter(GREEDY, kind) for kind in ("first", "second", "third"))
+    for call in (first, second, third):
+        call.__enter__()
+    with pytest.raises(TooManyRequests):
+        limit.verify_room(GREEDY)
+    first.__exit__(None, None, None)
+    broken = ValueError("broken")
+    third.__exit__(ValueError, broken, None)
+    second.__exit__(None, None, None)
+    assert pace.told == [("refused", 0), ("first", 3), ("second", 2)]
 
 
 @dataclass
