@@ -28,6 +28,7 @@ import plyvel
 from ledger.errors import CorruptionError, LedgerClosed, LedgerLocked, StorageError
 from ledger.faults import FaultPort, NoFaults, WriteStep
 from ledger.state import mapped
+from ledger.state.residence import WATCH
 
 # Memory of one database: the cache of decompressed blocks, two write buffers, and the indexes of at
 # most MAX_OPEN_FILES tables; filters are read where they are mapped.
@@ -39,11 +40,8 @@ _TABLE_BYTES = 8 * 1024 * 1024
 # maps: see `_release`.
 _MAX_OPEN_FILES = 16_384
 _MAX_MAPPED_TABLES = 1_000
-_RESIDENT_TABLES_BYTES = 64 * 1024 * 1024
-"""Of mapped tables, before they are given back."""
 _BLOOM_BITS_PER_KEY = 10
 _CLOSE_TIMEOUT_S = 5.0
-_CAN_RELEASE = mapped.is_supported()
 
 
 _TABLE = re.compile(rb"^ ([0-9]+):[0-9]+\[", re.MULTILINE)
@@ -151,8 +149,6 @@ class LevelDB:
         self._refused: Exception | None = None
         self.when_closed: Callable[[], None] | None = None
         """Called once, when the last reader has left and the database is closed."""
-        self._releasing = threading.Lock()
-        self._most_resident = 0
         try:
             if create:
                 path.mkdir(parents=True, exist_ok=True)
@@ -175,6 +171,7 @@ class LevelDB:
                     f"the ledger at {path.parent} is open in another process; stop that one first"
                 ) from error
             raise StorageError(f"the database {path} cannot be opened: {error}") from error
+        WATCH.join(self)
 
     def enter(self) -> None:
         """Announce a reader; ``leave`` must follow."""
@@ -215,7 +212,7 @@ class LevelDB:
         """Return the database as it is now; the caller closes it."""
         self.enter()
         try:
-            self._keep_small()
+            WATCH.use()
             return LevelDBSnapshot(self, self._db.snapshot())
         except BaseException:
             self.leave()
@@ -244,6 +241,7 @@ class LevelDB:
             raise self._not_written(self._refused)
         self.enter()
         try:
+            WATCH.use()
             self._faults.before(self._step)
             with self._db.write_batch(transaction=True, sync=self._durable and durable) as batch:
                 put = batch.put
@@ -279,28 +277,10 @@ class LevelDB:
                 return
             self._idle.wait_for(lambda: not self._users, timeout=_CLOSE_TIMEOUT_S)
 
-    def _keep_small(self) -> None:
-        """Give back what was read of mapped tables, if it has become much.
-
-        A process that has no file left to look by gives nothing back now; no read depends on it.
-        """
-        if not _CAN_RELEASE or not self._releasing.acquire(blocking=False):
-            return
-        try:
-            with suppress(OSError):
-                self._release_if_much()
-        finally:
-            self._releasing.release()
-
-    def _release_if_much(self) -> None:
-        resident = mapped.resident_file_bytes()
-        if not self._most_resident:
-            self._most_resident = resident + _RESIDENT_TABLES_BYTES
-        if resident > self._most_resident:
+    def give_back(self) -> None:
+        """Give back what was read of mapped tables, unless the database is being closed."""
+        with suppress(LedgerClosed), self.reading():
             self._release()
-            # Programs may have been loaded since, and other databases have tables of their own.
-            left = mapped.resident_file_bytes()
-            self._most_resident = left + _RESIDENT_TABLES_BYTES
 
     def _release(self) -> None:
         """Give back the tables that cannot be unmapped now.
@@ -319,6 +299,7 @@ class LevelDB:
         return set(map(int, _TABLE.findall(self._db.get_property(b"leveldb.sstables") or b"")))
 
     def _end(self) -> None:
+        WATCH.leave(self)
         self._db.close()
         if self.when_closed is not None:
             self.when_closed()

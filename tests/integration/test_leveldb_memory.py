@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger.state import leveldb, mapped
+from ledger.state import leveldb, mapped, residence
 from ledger.state.leveldb import LevelDB
+from ledger.state.residence import Watch
 
 KEYS = 3_000
 VALUE_BYTES = 8_000
@@ -36,8 +37,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def large(path: Path) -> LevelDB:
-    """The database, opened again so that nothing is in its log."""
+def large(path: Path, monkeypatch: pytest.MonkeyPatch) -> LevelDB:
+    """The database, opened again so that nothing is in its log, and watched alone."""
+    monkeypatch.setattr(leveldb, "WATCH", Watch())
     return LevelDB(path, cache_bytes=1024 * 1024)
 
 
@@ -46,7 +48,8 @@ def test_reading_all_over_a_database_keeps_little_of_its_tables(
     large: LevelDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was read is given back before it is much, and every read finds what was written."""
-    monkeypatch.setattr(leveldb, "_RESIDENT_TABLES_BYTES", LIMIT_BYTES)
+    monkeypatch.setattr(residence, "LIMIT_BYTES", LIMIT_BYTES)
+    monkeypatch.setattr(residence, "_LOOKS_APART_S", 0.0)
     with large:
         large.snapshot().close()
         before = mapped.resident_file_bytes()
@@ -65,7 +68,7 @@ def test_reading_without_giving_back_keeps_all_of_its_tables(
     large: LevelDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other test could not fail if mapped tables did not count as the process's memory."""
-    monkeypatch.setattr(leveldb, "_CAN_RELEASE", False)
+    monkeypatch.setattr(residence, "LIMIT_BYTES", KEYS * VALUE_BYTES * 2)
     with large:
         before = mapped.resident_file_bytes()
         for number in range(KEYS):
@@ -93,7 +96,6 @@ def test_process_without_a_file_left_reads_all_the_same(
     def none_left() -> int:
         raise OSError(errno.EMFILE, "too many open files")
 
-    monkeypatch.setattr(leveldb, "_CAN_RELEASE", True)
     monkeypatch.setattr(mapped, "resident_file_bytes", none_left)
     with large:
         snapshot = large.snapshot()
@@ -108,10 +110,10 @@ def test_snapshot_that_cannot_be_made_keeps_no_database_open(
     closed: list[bool] = []
     large.when_closed = lambda: closed.append(True)
 
-    def broken(_: LevelDB) -> None:
+    def broken(_: Watch) -> None:
         raise RuntimeError("it broke")
 
-    monkeypatch.setattr(LevelDB, "_keep_small", broken)
+    monkeypatch.setattr(Watch, "use", broken)
     with pytest.raises(RuntimeError):
         large.snapshot()
     large.close()
