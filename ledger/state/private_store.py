@@ -88,6 +88,8 @@ class PrivateStore:
             remedy=REMEDY,
             cache_bytes=_CACHE_BYTES,
             write_buffer_bytes=_WRITE_BUFFER_BYTES,
+            # Write sets come in the order of their keys and stay: LevelDB merges them seldom.
+            compressed=True,
         )
         try:
             stored = database.get(PRIVATE_FORMAT)

@@ -28,12 +28,12 @@ from ledger.state import mapped
 LIMIT_BYTES = 48 * 1024 * 1024
 """Of tables' pages, before they are given back."""
 _LOOKS_APART_S = 0.005
-_THREAD_LOOKS_APART_S = 0.05
-_LOOKS_IN_VAIN = 20
+_THREAD_LOOKS_APART_S = 0.02
+_LOOKS_IN_VAIN = 50
 """After so many at which nothing had changed the thread sleeps."""
-_VAIN_PAUSE_S = 0.05
+_VAIN_PAUSE_S = 0.1
 """After giving back what did not make it less: those pages are not the tables'."""
-_REMEMBERED = 8
+_REMEMBERED = 32
 
 
 class Member(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import plyvel
 import pytest
 
 from ledger.errors import CorruptionError, LedgerClosed, LedgerLocked, StorageError
@@ -204,3 +205,32 @@ def test_damaged_table_is_corruption_by_our_name(tmp_path: Path) -> None:
         snapshot.close()
         with pytest.raises(CorruptionError):
             database.get(b"000000")
+
+
+def _table_bytes(path: Path) -> int:
+    return sum(table.stat().st_size for table in path.glob("*.ldb"))
+
+
+def test_database_of_compressed_tables_is_read_and_changes_to_others(tmp_path: Path) -> None:
+    """Each block says by itself whether it is compressed, so an older database needs no more."""
+    path = tmp_path / "ledger" / "state"
+    path.parent.mkdir()
+    values = {b"%06d" % number: b"%06d" % number * 50 for number in range(20_000)}
+    plain_bytes = sum(map(len, values.values()))
+    older = plyvel.DB(str(path), create_if_missing=True, compression="snappy", bloom_filter_bits=10)
+    with older.write_batch() as batch:
+        for key, value in values.items():
+            batch.put(key, value)
+    older.compact_range()
+    older.close()
+    assert _table_bytes(path) < plain_bytes / 3
+    with LevelDB(path) as database:
+        assert _all(database) == values
+        changed = {key: value[::-1] for key, value in values.items()}
+        database.write(changed.items())
+        assert _all(database) == changed
+        database._db.compact_range()
+        assert _all(database) == changed
+    assert _table_bytes(path) > plain_bytes
+    with LevelDB(path) as database:
+        assert _all(database) == changed
