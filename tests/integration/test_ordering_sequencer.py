@@ -98,6 +98,30 @@ async def test_what_arrives_during_a_commit_makes_a_fuller_block(make) -> None:
     assert ordering.block_sizes == [1, 30]
 
 
+async def test_what_has_gathered_waits_for_those_who_are_told(make) -> None:
+    """Whoever is in a block and comes back rides with those who came meanwhile."""
+    ordering = make()
+    await ordering.engine.start()
+    first = await ordering.hold_first_commit()
+    rest = await ordering.submit_later(8)
+    ordering.sink.gate.set()
+    await _all([first])
+    last = asyncio.create_task(ordering.engine.submit(ordering.envelope()))
+    await _all([*rest, last])
+    assert ordering.block_sizes == [1, 9]
+
+
+async def test_what_has_gathered_does_not_wait_for_those_who_left(make) -> None:
+    """The caller of the first block does not come back, and the batch timeout is an hour."""
+    ordering = make()
+    await ordering.engine.start()
+    first = await ordering.hold_first_commit()
+    rest = await ordering.submit_later(8)
+    ordering.sink.gate.set()
+    await _all([first, *rest])
+    assert ordering.block_sizes == [1, 8]
+
+
 async def test_block_ends_at_the_count(make) -> None:
     """The next block is cut and signed during a commit, and no further one."""
     ordering = make(BatchParameters(4, 100_000, 100_000, 3600.0))

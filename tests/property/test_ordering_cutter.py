@@ -69,32 +69,31 @@ def test_what_must_stand_alone_does_and_is_waited_for_by_nothing(batch, sizes, a
     cut: list[Waits] = []
     while len(cutter):
         if any(each.alone for each in waiting[len(cut) :]):
-            assert cutter.due_in(batch, -1.0, idle=False) == 0
+            assert cutter.due_in(batch, -1.0, pause_s=None) == 0
         block = cutter.cut(batch)
         assert len(block) == 1 or not any(each.alone for each in block)
         cut += block
     assert cut == waiting
 
 
-@given(batch=limits, sizes=sizes, later=st.floats(0, 20), idle=st.booleans())
-def test_block_is_due_by_the_four_rules_and_no_other(batch, sizes, later, idle) -> None:
-    """Idle, count, bytes, or the timeout of the first envelope that waits."""
+@given(batch=limits, sizes=sizes, later=st.floats(0, 20), pause_s=st.none() | st.floats(0, 1))
+def test_block_is_due_by_the_four_rules_and_no_other(batch, sizes, later, pause_s) -> None:
+    """Idle for long enough, count, bytes, or the timeout of the first envelope that waits."""
     cutter, waiting = _filled(sizes)
-    due = cutter.due_in(batch, later, idle=idle)
+    due = cutter.due_in(batch, later, pause_s=pause_s)
     if not waiting:
         assert due is None
         return
     assert due is not None
     left = waiting[0].since + batch.timeout_s - later
     if (
-        idle
-        or len(waiting) >= batch.max_message_count
+        len(waiting) >= batch.max_message_count
         or sum(each.size_bytes for each in waiting) >= batch.preferred_max_bytes
         or left <= 0
     ):
         assert due == 0
     else:
-        assert due == left
+        assert due == (left if pause_s is None else min(left, pause_s))
 
 
 @given(batch=limits, sizes=sizes, cuts=st.integers(0, 3))
@@ -109,8 +108,8 @@ def test_bytes_are_counted_over_adding_and_cutting(batch, sizes, cuts) -> None:
         total = sum(each.size_bytes for each in left)
         exact = BatchParameters(10**6, 10**9, total, 10**6)
         one_more = BatchParameters(10**6, 10**9, total + 1, 10**6)
-        assert cutter.due_in(exact, 0.0, idle=False) == 0
-        assert cutter.due_in(one_more, 0.0, idle=False) != 0
+        assert cutter.due_in(exact, 0.0, pause_s=None) == 0
+        assert cutter.due_in(one_more, 0.0, pause_s=None) != 0
     assert cutter.clear() == left
     assert len(cutter) == 0
-    assert cutter.due_in(patient, 0.0, idle=True) is None
+    assert cutter.due_in(patient, 0.0, pause_s=0.0) is None

@@ -1,7 +1,7 @@
 """Where one block ends: pure rules over the envelopes that wait.
 
 A block is due when something waits and one of these holds:
-- the sequencer is idle: waiting longer would win nothing;
+- the sequencer is idle, and waiting longer would win nothing (`network.ordering.pace`);
 - `max_message_count` envelopes wait;
 - the envelopes that wait reach `preferred_max_bytes`;
 - the first of them has waited for the batch timeout;
@@ -60,24 +60,25 @@ class Cutter(Generic[_W]):
         self._bytes += waiting.size_bytes
         self._alone += waiting.alone
 
-    def due_in(self, batch: BatchParameters, now: float, *, idle: bool) -> float | None:
+    def due_in(self, batch: BatchParameters, now: float, *, pause_s: float | None) -> float | None:
         """Return the seconds until a block is due: 0 for now, None if nothing waits.
 
         Args:
             batch: the limits in force.
             now: the present time on the clock that stamped `since`.
-            idle: whether no block is being signed or committed.
+            pause_s: how long what waits may wait for company; None while a block is being signed
+                or committed.
         """
         if not self._waiting:
             return None
         if (
-            idle
-            or self._alone
+            self._alone
             or len(self._waiting) >= batch.max_message_count
             or self._bytes >= batch.preferred_max_bytes
         ):
             return 0.0
-        return max(0.0, self._waiting[0].since + batch.timeout_s - now)
+        left_s = max(0.0, self._waiting[0].since + batch.timeout_s - now)
+        return left_s if pause_s is None else min(pause_s, left_s)
 
     def cut(self, batch: BatchParameters) -> list[_W]:
         """Take the envelopes of the next block from the queue; empty if nothing waits."""

@@ -6,7 +6,8 @@ An envelope goes through three places, each a task of its own:
 
 A block is first committed durably in the sequencer's own ledger; only then do the followers get it
 (they ask for committed blocks) and only then does `submit` return. While one block is committed the
-next may be cut and signed, no more: what arrives then makes fuller blocks.
+next may be cut and signed, no more: what arrives then makes fuller blocks. What has gathered when
+it is committed waits for those who are told (`network.ordering.pace`).
 
 Before the first block it compares its ledger with the other members' (`comparison.py`); what is
 submitted meanwhile waits.
@@ -41,6 +42,7 @@ from ledger.errors import Fatal, LedgerError
 from network.configuration import ChannelConfiguration
 from network.errors import OrderingUnavailable
 from network.msp import SigningIdentity
+from network.ordering.pace import Pace
 from network.ordering.ports import BlockSink, Clock, OrderingStatus, OtherNodes
 from network.ordering.reconfiguration import verify_may_sign_blocks
 from network.ordering.solo.building import BlockBuilder, Submission
@@ -97,6 +99,7 @@ class Sequencer:
         self._builder = BlockBuilder(sink, signer, clock)
         self._intake: deque[Submission] = deque()
         self._cutter: Cutter[Submission] = Cutter()
+        self._pace = Pace()
         self._queued = 0
         self._queued_bytes = 0
         self._blocks_in_work = 0
@@ -285,10 +288,14 @@ class Sequencer:
                     self._give_up_ordering()
                     return
                 now = asyncio.get_running_loop().time()
-                due = self._cutter.due_in(batch, now, idle=self._blocks_in_work == 0)
+                pause_s = None
+                if not self._blocks_in_work:
+                    pause_s = self._pace.pause_s(now, len(self._cutter))
+                due = self._cutter.due_in(batch, now, pause_s=pause_s)
             if due is None or due > 0:
                 await self._wait_for_change(due)
                 continue
+            self._pace.goes()
             self._blocks_in_work += 1
             await self._make_block(self._cutter.cut(batch))
 
@@ -357,5 +364,6 @@ class Sequencer:
                 if signed.submissions[0].alone:
                     self._configuring = False
                 self._changed.set()
+            self._pace.ordered(asyncio.get_running_loop().time(), self._queued)
             for submission in signed.submissions:
                 self._settle(submission)

@@ -6,9 +6,9 @@ no more than its own. And a client may have no more waiting than there is room l
 anew always finds some.
 
 A bundle is due when something waits and one of these holds: none of this node's is under way, and
-waiting longer would win nothing (`pace.py`); as many wait as fit into one; the first has waited for
-the batch timeout. A configuration update is due whenever none is under way, and makes a bundle
-alone.
+waiting longer would win nothing (`network.ordering.pace`); as many wait as fit into one; the first
+has waited for the batch timeout. A configuration update is due whenever none is under way, and
+makes a bundle alone.
 
 Invariants: envelopes of one client keep their order. Used on one thread.
 """

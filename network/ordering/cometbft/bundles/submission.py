@@ -3,9 +3,9 @@
     submit ─▶ examine (in a thread) ─▶ gather ─▶ make a bundle (in a thread) ─▶ CometBFT ─▶ a block
 
 While none of this node's bundles is under way, an envelope goes at once; under load what has
-gathered goes when the block before is durable and those in it had time to come back (`pace.py`), or
-a bundle is full, with at most UNDER_WAY of them. `submit` returns when the bundle stands in a block
-that is durable here.
+gathered goes when the block before is durable and those in it had time to come back
+(`network.ordering.pace`), or a bundle is full, with at most UNDER_WAY of them. `submit` returns
+when the bundle stands in a block that is durable here.
 
 CometBFT promises nothing for what it has taken. So a bundle is given to it again, at growing
 pauses, until it is seen in a block or can no longer be in one. What then becomes of its envelopes:
@@ -47,9 +47,9 @@ from network.ordering.cometbft.bundles.bundle import limits_of
 from network.ordering.cometbft.bundles.gathering import Gathering, Submission
 from network.ordering.cometbft.bundles.judged import Judged
 from network.ordering.cometbft.bundles.making import BundleMaker
-from network.ordering.cometbft.bundles.pace import Pace
 from network.ordering.cometbft.bundles.sending import BundleUnderWay
 from network.ordering.cometbft.ports import Broadcast, SubmissionSink
+from network.ordering.pace import Pace
 from network.ordering.ports import Clock
 
 __all__ = ["Bundler"]

@@ -1,20 +1,20 @@
-"""When the next bundle of a node goes: how long what has gathered waits for company.
+"""When the next bundle or block goes: how long what has gathered waits for company.
 
-A height costs about the same whether it carries one envelope or a hundred. When a block is durable
-those whose envelopes are in it are told, and many come back with the next one, all together after
-as long as endorsing for all of them takes. If what had gathered meanwhile went at once, they would
-find a bundle under way and wait for the height after it: callers would fall into parts that ride in
-turns, each in heights that could have carried all.
+A block, and a height of CometBFT, costs about the same whether it carries one envelope or a
+hundred. When a block is durable those whose envelopes are in it are told, and many come back with
+the next one, all together after as long as endorsing for all of them takes. If what had gathered
+meanwhile went at once, they would find a block under way and wait for the one after it: callers
+would fall into parts that ride in turns, each in blocks that could have carried all.
 
 So what has gathered since a block waits until as many have gathered as were waiting when it came,
 and no longer than RETURN_S after it. A lone caller waits for nobody, and an envelope that comes
 when no block was made for that long goes at once. A proposer waits longer than that for a bundle
-before it proposes an empty height (`waiting.py`).
+before it proposes an empty height (`network.ordering.cometbft.bundles.waiting`).
 
 Invariants: pure; what it says follows from what it was told, times included.
 
-Hot path: 64 callers that ride together have 300 payments a second where 230 were left in two parts
-(docs/performance.md).
+Hot path: 64 callers that ride together on CometBFT have 300 payments a second where 230 were left
+in two parts (docs/performance.md).
 """
 
 from __future__ import annotations

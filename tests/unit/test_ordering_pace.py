@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network.ordering.cometbft.bundles.pace import RETURN_S, Pace
 from network.ordering.cometbft.process.home import PROFILES
+from network.ordering.pace import RETURN_S, Pace
 
 AT = 0.0
 
