@@ -128,13 +128,17 @@ class Member:
             raise MemberRefused("its answer is no ProposalResponse; ask its operator") from error
         return response, told
 
-    async def ask(self, method: str, request: bytes, timeout_s: float) -> bytes:
+    async def ask(
+        self, method: str, request: bytes, timeout_s: float, *, marks: bool = True
+    ) -> bytes:
         """Make one call to another service of the node.
 
         Args:
             method: full name, for example ``/qist.PrivateData/Pull``.
             request: the marshalled request.
             timeout_s: seconds for the answer.
+            marks: whether the outcome tells if the node is up; not that of a call which is slow or
+                unknown there while all others are answered.
         Returns:
             The marshalled answer.
         Raises:
@@ -144,11 +148,14 @@ class Member:
         try:
             answer, _ = await self._line.call(method, request, timeout_s)
         except grpc.RpcError as error:
-            raise self._failure(error) from error
-        self._mark_up()
+            raise self._failure(error, marks=marks) from error
+        if marks:
+            self._mark_up()
         return answer
 
-    def _failure(self, error: grpc.RpcError) -> MemberUnavailable | MemberRefused:
+    def _failure(
+        self, error: grpc.RpcError, *, marks: bool = True
+    ) -> MemberUnavailable | MemberRefused:
         text = error.details() or error.code().name
         if error.code() not in _DOWN:
             return MemberRefused(text)
@@ -156,7 +163,8 @@ class Member:
         if again_ms:
             # It lives, and says when to come again.
             return MemberBusy(text, min(again_ms, _LONGEST_BUSY_MS))
-        self._mark_down(text)
+        if marks:
+            self._mark_down(text)
         return MemberUnavailable(text)
 
     def _mark_down(self, reason: str) -> None:

@@ -11,7 +11,8 @@ alone, over a unix socket, and this is the only way to it for others
 is there.
 
 Invariants: members only; questions are few, bounded and change nothing
-(`network.ordering.cometbft.joining.light_rpc`); one member cannot keep the others out.
+(`network.ordering.cometbft.joining.light_rpc`); one member cannot keep the others out, nor by what
+it gives (`network.ordering.cometbft.bundles.passing`).
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class _Bounded:
 
 
 class ConsensusService:
-    """Answers Ask, Prove and Record.
+    """Answers Ask, Prove, Record and Give.
 
     Args:
         channel: of the node.
@@ -208,13 +209,17 @@ class OtherMembersComets:
         """Give a member's node a bundle, unless it is known not to answer."""
         member = self._members().others().get(msp_id)
         if member is not None and member.is_up:
-            await self._call(msp_id, GIVE, raw, ANSWER_S)
+            # Endorsements do not depend on it: the bundle may be long, or its node an older one.
+            await self._call(msp_id, GIVE, raw, ANSWER_S, marks=False)
 
-    async def _call(self, msp_id: str, method: str, content: bytes, timeout_s: float) -> bytes:
+    async def _call(
+        self, msp_id: str, method: str, content: bytes, timeout_s: float, *, marks: bool = True
+    ) -> bytes:
         member = self._members().others().get(msp_id)
         if member is None:
             raise Unavailable(f"{msp_id} has no node")
-        raw = await member.ask(method, BytesValue(value=content).SerializeToString(), timeout_s)
+        request = BytesValue(value=content).SerializeToString()
+        raw = await member.ask(method, request, timeout_s, marks=marks)
         try:
             value: bytes = BytesValue.FromString(raw).value
         except DecodeError as error:

@@ -11,6 +11,9 @@ import pytest
 
 from ledger.errors import StorageError, Unavailable
 from network.errors import OrderingUnavailable
+from network.ordering.cometbft.blocks.ordered import comet_height_of
+from network.ordering.cometbft.engine import CometEngine
+from tests.support.bundles import bundle
 from tests.support.comet_ordering import CometNetwork
 from tests.support.consenters import four_members
 from tests.support.members import signed_envelope
@@ -67,6 +70,31 @@ async def test_committer_that_fails_ends_the_engine_and_harms_nobody_else(
         await network.restart(failing)
         await settled(network.nodes)
     assert [len(node.sink.envelopes) for node in network.nodes] == [4] * 4
+
+
+async def test_bundle_that_no_comet_was_given_is_ordered_in_the_height_that_proves_a_block(
+    network: CometNetwork,
+) -> None:
+    """It came the short way alone, and the height that would carry nothing carries it; who does not
+    order gives nobody anything.
+    """
+    given, foreign = (
+        bundle(member, [envelope(number)], valid_until=20)
+        for number, member in enumerate(four_members()[:2], 1)
+    )
+    for node in network.nodes:
+        assert isinstance(node.engine, CometEngine)
+        node.engine.take_bundle("StrangerMSP", foreign)
+        node.engine.take_bundle(four_members()[0].msp_id, given)
+    await network.nodes[3].engine.submit(envelope(0))
+    await eventually(lambda: all(len(node.sink.envelopes) == 2 for node in network.nodes))
+    for node in network.nodes:
+        assert node.sink.envelopes == [envelope(0), envelope(1)]
+        before, after = node.sink.blocks[1:]
+        assert comet_height_of(after) == comet_height_of(before) + 1
+    await network.nodes[3].engine.submit(envelope(3))
+    await settled(network.nodes)
+    assert envelope(2) not in network.nodes[0].sink.envelopes
 
 
 async def test_fewer_than_two_thirds_take_nothing_and_go_on_when_one_is_back(

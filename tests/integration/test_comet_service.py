@@ -33,6 +33,7 @@ class Comet:
         self.answer: Any = {"anything": "1"}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.given: list[tuple[str, bytes]] = []
+        self.takes: Exception | None = None
 
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         self.asked.append((method, dict(params)))
@@ -44,6 +45,8 @@ class Comet:
         return 0
 
     def take_bundle(self, msp_id: str, raw: bytes) -> None:
+        if self.takes is not None:
+            raise self.takes
         self.given.append((msp_id, raw))
 
 
@@ -107,6 +110,24 @@ async def test_bundle_of_a_member_is_taken_as_that_members(
     """By the certificate of its connection, whatever the bundle says."""
     await others(network).give(PTA, b"a bundle")
     assert comet.given == [(BANK, b"a bundle")]
+
+
+async def test_member_that_takes_no_bundle_is_asked_for_endorsements_as_before(
+    network: LocalNetwork, comet: Comet
+) -> None:
+    """A node that is too slow for a long bundle, or of a version that knows none, is no less up."""
+    comet.takes = Unavailable("not now")
+    with pytest.raises(Unavailable, match="not now"):
+        await others(network).give(PTA, b"a bundle")
+    assert network.node(BANK).servers._members.others()[PTA].is_up
+    with pytest.raises(Unavailable, match="not now"):
+        await (
+            network.node(BANK)
+            .servers._members.others()[PTA]
+            .ask(GIVE, BytesValue(value=b"a bundle").SerializeToString(), DEADLINE_S)
+        )
+    assert not network.node(BANK).servers._members.others()[PTA].is_up
+    network.node(BANK).servers._members.others()[PTA]._mark_up()
 
 
 async def test_bundle_beyond_what_goes_this_way_is_refused_unread(
@@ -216,7 +237,7 @@ class Liar:
     def others(self) -> dict[str, Liar]:
         return {PTA: self}
 
-    async def ask(self, *_call: Any) -> bytes:
+    async def ask(self, *_call: Any, **_more: Any) -> bytes:
         return BytesValue(value=self.answer).SerializeToString()
 
 

@@ -68,6 +68,22 @@ async def test_bundle_refused_at_first_goes_into_another_and_then_is_given_up(co
     await ordered(tasks)
 
 
+async def test_bundle_goes_the_short_way_once_and_only_when_comet_has_taken_it() -> None:
+    """What CheckTx refuses at the first try nobody else has, or "not taken" was untrue."""
+    passed: list[bytes] = []
+    async with bundling(again_s=0.02, pass_on=passed.append) as comet:
+        comet.answers.extend([comet.refuse()] * ATTEMPTS)
+        [task] = submit(comet, *envelopes(1))
+        await unavailable(task, definite=True)
+        assert not passed
+        comet.answers.extend([comet.away(definite=True), comet.lose, comet.lose])
+        tasks = submit(comet, *envelopes(1))
+        await comet.taken(1)
+        assert passed == [comet.pool[0].raw]
+        comet.block()
+        await ordered(tasks)
+
+
 async def test_bundle_that_may_be_out_is_not_given_up_for_a_refusal(eager) -> None:
     """After one answer got lost no later one proves that nobody has it."""
     eager.answers.extend([eager.away(definite=False), eager.refuse(), eager.refuse()])

@@ -15,6 +15,7 @@ from network.ordering.cometbft.bundles.passing import (
     GivenBundles,
 )
 from network.ordering.cometbft.errors import AbciError
+from tests.support.scripted_comet import Checked
 
 BANK, MAKER, PTA, OTHER = "BankMSP", "MakerMSP", "PtaMSP", "OtherMSP"
 DEADLINE_S = 30.0
@@ -105,9 +106,10 @@ async def test_long_bundle_goes_by_comet_alone() -> None:
     await passing.stop()
 
 
-def keeping(checked: list[bytes]) -> Callable[[bytes], Awaitable[None]]:
-    async def check(raw: bytes) -> None:
+def keeping(checked: list[bytes], code: int = 0) -> Callable[[bytes], Awaitable[Checked]]:
+    async def check(raw: bytes) -> Checked:
         checked.append(raw)
+        return Checked(code)
 
     return check
 
@@ -117,9 +119,10 @@ async def test_one_member_has_few_bundles_checked_at_once() -> None:
     gate = asyncio.Event()
     checked: list[bytes] = []
 
-    async def check(raw: bytes) -> None:
+    async def check(raw: bytes) -> Checked:
         checked.append(raw)
         await gate.wait()
+        return Checked()
 
     given = GivenBundles(check)
     for number in range(AT_ONCE + 5):
@@ -135,12 +138,29 @@ async def test_one_member_has_few_bundles_checked_at_once() -> None:
     await given.stop()
 
 
+async def test_member_whose_bundles_are_refused_is_listened_to_less() -> None:
+    """Garbage costs more to look at than to make; another member's turn comes all the same."""
+    checked: list[bytes] = []
+    given = GivenBundles(keeping(checked, code=1), rest_s=0.05)
+    for number in range(AT_ONCE + 5):
+        given.take(BANK, bytes([number]))
+        await settle()
+    given.take(PTA, b"of another")
+    await settle()
+    assert checked == [*(bytes([number]) for number in range(AT_ONCE)), b"of another"]
+    async with asyncio.timeout(DEADLINE_S):
+        while checked[-1] != b"later":
+            given.take(BANK, b"later")
+            await asyncio.sleep(0.005)
+    await given.stop()
+
+
 async def test_bundle_given_to_an_application_that_has_failed_is_dropped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The failure is told by whoever it happened to."""
 
-    async def check(_raw: bytes) -> None:
+    async def check(_raw: bytes) -> Checked:
         raise AbciError("the application had failed")
 
     given = GivenBundles(check)

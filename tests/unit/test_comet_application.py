@@ -219,17 +219,53 @@ async def test_empty_proposal_waits_for_nothing_that_is_in_a_block_or_dropped() 
     assert await propose(node) == []
 
 
-async def test_empty_proposal_waits_again_after_what_nothing_can_be_made_of() -> None:
-    """A bundle that may be in no block any more makes no proposal hurry twice."""
-    node = Node(patience_s=0.01)
-    assert await check(node, bundle(valid_until=1)) == 0
-    await node.commit(bundle())
-    assert await propose(node) == []
-    again = node.application.before_proposal(abci_pb2.RequestPrepareProposal())
-    waiting = asyncio.create_task(again)
+async def would_wait(node: Node) -> bool:
+    """Tell whether an empty proposal would wait."""
+    request = abci_pb2.RequestPrepareProposal()
+    waiting = asyncio.create_task(node.application.before_proposal(request))
     await asyncio.sleep(0)
-    assert not waiting.done()
-    await waiting
+    found = not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    return found
+
+
+async def test_empty_proposal_waits_again_after_what_nothing_can_be_made_of() -> None:
+    """A bundle for which there is no room, beside evidence, makes no proposal hurry twice."""
+    node = Node(patience_s=NEVER_S)
+    assert await check(node, bundle()) == 0
+    request = abci_pb2.RequestPrepareProposal(max_tx_bytes=1, time=now())
+    assert not await would_wait(node)
+    assert not (await node.application.prepare_proposal(request)).txs
+    assert await would_wait(node)
+
+
+async def test_bundle_that_expires_waits_no_longer_though_comet_never_had_it() -> None:
+    """Or a member that gives such ones, and lets none be ordered, would fill the memory, and keep
+    empty proposals from waiting.
+    """
+    node = Node(patience_s=NEVER_S)
+    expiring, lasting = bundle(valid_until=1), bundle(four_members()[1], valid_until=2)
+    for raw in (expiring, lasting):
+        assert await check(node, raw) == 0
+    await node.commit(bundle(four_members()[2]))
+    assert await propose(node) == [lasting]
+    await node.commit(bundle(four_members()[2]))
+    assert await would_wait(node)
+
+
+async def test_bundle_waits_under_a_new_configuration_when_comet_asks_about_it_again() -> None:
+    """Others that were given are judged anew only when CometBFT brings them."""
+    node = Node(patience_s=NEVER_S)
+    raws = bundle(), bundle(four_members()[1])
+    for raw in raws:
+        assert await check(node, raw) == 0
+    await node.commit(node.configuration(lambda config: set_batch(config, {"timeout": "9s"})))
+    assert await would_wait(node)
+    assert await check(node, raws[1], repeated=True) == 0
+    assert await propose(node) == [raws[1]]
+    assert await check(node, raws[0]) == 0
+    assert set(await propose(node)) == set(raws)
 
 
 async def test_accepted_proposal_gives_what_it_gives_without_having_been_proposed() -> None:

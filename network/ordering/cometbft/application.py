@@ -256,7 +256,7 @@ class CometApplication(SnapshotAnswers):
             # Others' bytes must not stop this node; the proposal that holds them is rejected, too.
             logger.exception("a bundle cannot be judged")
             return abci_pb2.ResponseCheckTx(code=int(BundleCode.MALFORMED), log=repr(error))
-        self._waiting.add(bundle.bundle_id, bundle.raw)
+        self._waiting.add(bundle.bundle_id, bundle.raw, bundle.head.valid_until)
         return abci_pb2.ResponseCheckTx()
 
     def _check(self, raw: bytes, repeated: bool) -> Bundle:
@@ -415,6 +415,10 @@ class CometApplication(SnapshotAnswers):
             self.quotas.remove(decided.bundle_ids)
             self._waiting.remove(decided.bundle_ids)
             self.quotas.expire(self._sink.height)
+            self._waiting.expire(self._sink.height)
+            if decided.staged.configuration is not None:
+                # CometBFT asks again about all that it has.
+                self._waiting.clear()
         self._comet_height = decided.comet_height
         self._app_hash = decided.app_hash
         self._count_misbehaviour()

@@ -156,13 +156,7 @@ class RunningComet:
         self._oldest_snapshot: int | None = None if snapshots is None else 0
         self._server = AbciServer(told.abci_socket, self._application, on_failure)
         self._given = GivenBundles(self._server.check)
-        self._passing = (
-            None
-            if takers is None
-            else BundlePassing(
-                takers, lambda: [each.msp_id for each in validators_of(sink.configuration)]
-            )
-        )
+        self._passing = None if takers is None else BundlePassing(takers, self._ordering)
         self.bundler = Bundler(
             sink,
             signer,
@@ -236,9 +230,12 @@ class RunningComet:
         await self.bundler.submit(envelope)
 
     def take_bundle(self, msp_id: str, raw: bytes) -> None:
-        """Take what another member's node gives; nothing comes of it while CometBFT is away."""
-        if self._accepting.is_set() and not self._stopping:
+        """Take what the node of a member that orders gives, unless CometBFT is away."""
+        if self._accepting.is_set() and not self._stopping and msp_id in self._ordering():
             self._given.take(msp_id, raw)
+
+    def _ordering(self) -> frozenset[str]:
+        return frozenset(each.msp_id for each in validators_of(self._sink.configuration))
 
     def restart(self, told: HomeSettings) -> None:
         """Bring CometBFT up again, with other settings."""

@@ -3,11 +3,12 @@
 CometBFT carries every bundle from pool to pool. But a proposer that has nothing to propose waits
 for one (`waiting.py`), CometBFT holds its consensus meanwhile, and on a link whose next message is
 of the consensus the bundle waits behind it, for the end of the very wait that it would end. So
-whoever has made a bundle gives it to the others as well, and what they are given is checked as what
-CometBFT brings.
+whoever has made a bundle, and whose own CometBFT has taken it, gives it to the others as well, and
+what they are given is checked as what CometBFT brings.
 
 Invariants: nothing depends on it: a bundle that is not given, or not taken, comes through CometBFT.
-Of each member a few are under way at once, further ones are left out. Used on one event loop.
+Of each member a few are under way at once, further ones are left out; one that is refused counts
+for REST_S more, so that a member that gives garbage keeps nobody busy. Used on one event loop.
 
 Hot path: without it every fourth payment of a lone caller took 240 ms (docs/performance.md).
 """
@@ -22,12 +23,15 @@ from typing import Any, Final
 
 from ledger.errors import LedgerError
 from network.ordering.cometbft.errors import AbciError
-from network.ordering.cometbft.ports import BundleTakers
+from network.ordering.cometbft.ports import BundleTakers, CheckedTx
 
 __all__ = ["AT_ONCE", "LONGEST_BYTES", "BundlePassing", "GivenBundles"]
 
 AT_ONCE: Final = 3
 """Bundles of or for one member that are under way; a node makes no more at a time."""
+
+REST_S: Final = 1.0
+"""An honest member's bundle is refused now and then, as when its block was sooner."""
 
 LONGEST_BYTES: Final = 8 * 1024 * 1024
 """Of a bundle that goes this way."""
@@ -100,10 +104,14 @@ class GivenBundles:
 
     Args:
         check: has the application check a bundle as CheckTx does; what it says reaches nobody.
+        rest_s: how long a place stays taken after a bundle that was refused.
     """
 
-    def __init__(self, check: Callable[[bytes], Awaitable[object]]) -> None:
+    def __init__(
+        self, check: Callable[[bytes], Awaitable[CheckedTx]], *, rest_s: float = REST_S
+    ) -> None:
         self._check = check
+        self._rest_s = rest_s
         self._checking = _Bounded()
 
     def take(self, msp_id: str, raw: bytes) -> None:
@@ -122,6 +130,9 @@ class GivenBundles:
 
     async def _checked(self, raw: bytes) -> None:
         try:
-            await self._check(raw)
+            checked = await self._check(raw)
         except AbciError as over:
             logger.debug("a bundle that was given is not checked: %s", over)
+            return
+        if checked.code:
+            await asyncio.sleep(self._rest_s)

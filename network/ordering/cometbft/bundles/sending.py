@@ -4,7 +4,8 @@ CometBFT promises nothing for what it has taken: it forgets what waits when it i
 may drop it. So a bundle is given to it at growing pauses, and at once when there is a reason to.
 
 What is kept about it is whether anybody else may have it. CheckTx that refuses it at the first try
-keeps it from all others; after that no answer proves that it was never passed on.
+keeps it from all others, for it goes the short way (`passing.py`) only when CometBFT has taken it;
+after that no answer proves that it was never passed on.
 
 Absent: what becomes of its envelopes (`submission.py`).
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ledger.errors import Refusal, Unavailable
@@ -48,6 +49,7 @@ class BundleUnderWay:
         self.may_be_out = False
         self.held = False
         self.over = False
+        self._is_passed_on = False
         self._nudged = asyncio.Event()
 
     @property
@@ -74,18 +76,21 @@ class BundleUnderWay:
         self.over = True
         self._nudged.set()
 
-    async def carry(self, broadcast: Broadcast, again_s: float) -> str:
+    async def carry(
+        self, broadcast: Broadcast, pass_on: Callable[[bytes], None], again_s: float
+    ) -> str:
         """Give it to CometBFT until it is settled.
 
         Args:
             broadcast: this node's CometBFT.
+            pass_on: begins to give it to the other members' nodes, once CometBFT has taken it.
             again_s: the first pause before it is given again.
         Returns:
             why CometBFT refused it and nobody else has it; empty if it was settled otherwise.
         """
         pause = again_s
         while not self.over:
-            refused = await self._give(broadcast)
+            refused = await self._give(broadcast, pass_on)
             if refused and not self.over:
                 return refused
             try:
@@ -96,7 +101,7 @@ class BundleUnderWay:
             self._nudged.clear()
         return ""
 
-    async def _give(self, broadcast: Broadcast) -> str:
+    async def _give(self, broadcast: Broadcast, pass_on: Callable[[bytes], None]) -> str:
         """Give it once; return why CometBFT does not have it, if that is final."""
         self.held = False
         # Until the answer says otherwise: who is cancelled meanwhile does not know.
@@ -111,6 +116,9 @@ class BundleUnderWay:
             self.may_be_out = before
             return "" if before else str(refused)
         if found.code == 0:
+            if not (self._is_passed_on or self.over):
+                self._is_passed_on = True
+                pass_on(self.made.head.raw)
             return ""
         self.may_be_out = before
         self.held = found.code == BundleCode.QUOTA

@@ -335,12 +335,11 @@ class Bundler:
         if made is not None:
             under_way = BundleUnderWay(made, kept)
             self._under_way[under_way.bundle_id] = under_way
-            self._pass_on(made.head.raw)
             self._spawn(self._carry(under_way), "bundler: a bundle")
 
     async def _carry(self, bundle: BundleUnderWay) -> None:
         """Give a bundle to CometBFT until it is settled."""
-        refused = await bundle.carry(self._broadcast, self._again_s)
+        refused = await bundle.carry(self._broadcast, self._pass_on, self._again_s)
         if not refused:
             return
         # Nobody but this node has seen it: its envelopes may go into another one.

@@ -8,9 +8,10 @@ little for what comes: a bundle that CheckTx lets in meanwhile is proposed at on
 CometBFT names what waits when it asks for a proposal, and goes by that; what came since, by its own
 links or by the short way (`passing.py`), is known here alone.
 
-Invariants: what is kept here was let in by CheckTx and is in no block yet. Nothing is decided here:
-the rules choose among it (`rules.py`). The others wait for a proposal until their `timeout_propose`
-is over, so patience must be well below that. Used on one event loop.
+Invariants: what is kept here was let in by CheckTx, is in no block yet and may be in the next; so
+`quota.py` bounds it. Nothing is decided here: the rules choose among it (`rules.py`). The others
+wait for a proposal until their `timeout_propose` is over, so patience must be well below that. Used
+on one event loop.
 
 Hot path: with it a lone caller's payment takes 53 ms where it took 73 (docs/performance.md).
 """
@@ -19,8 +20,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 __all__ = ["WaitingBundles"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    raw: bytes
+    valid_until: int
 
 
 class WaitingBundles:
@@ -32,23 +40,27 @@ class WaitingBundles:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._kept: dict[bytes, bytes] = {}
+        self._kept: dict[bytes, _Kept] = {}
         self._came = asyncio.Event()
 
     @property
     def raws(self) -> list[bytes]:
         """All that waits, the oldest first."""
-        return list(self._kept.values())
+        return [each.raw for each in self._kept.values()]
 
-    def add(self, bundle_id: bytes, raw: bytes) -> None:
-        """Hear that CheckTx has let a bundle in."""
-        self._kept[bundle_id] = raw
+    def add(self, bundle_id: bytes, raw: bytes, valid_until: int) -> None:
+        """Hear that CheckTx has let a bundle in, and of the last block that may hold it."""
+        self._kept[bundle_id] = _Kept(raw, valid_until)
         self._came.set()
 
     def remove(self, bundle_ids: Iterable[bytes]) -> None:
         """Hear that these are in a block, or can be in none any more."""
         for bundle_id in bundle_ids:
             self._kept.pop(bundle_id, None)
+
+    def expire(self, height: int) -> None:
+        """Hear that the block of number *height* comes now: what it cannot hold waits no more."""
+        self.remove([each for each, kept in self._kept.items() if kept.valid_until < height])
 
     def clear(self) -> None:
         """Hear that nothing waits any more."""
