@@ -88,6 +88,23 @@ async def test_member_that_fails_is_given_the_next_one_all_the_same() -> None:
     await passing.stop()
 
 
+async def test_error_in_giving_is_told_and_keeps_no_bundle_from_being_ordered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever looks for the other members' nodes may fail; nothing depends on it."""
+
+    class Broken(Takers):
+        def msp_ids(self) -> Sequence[str]:
+            raise ZeroDivisionError("a mistake")
+
+    passing = BundlePassing(Broken(), lambda: [PTA])
+    for _ in range(AT_ONCE + 1):
+        passing.pass_on(b"bundle")
+        await settle()
+    assert caplog.text.count("ZeroDivisionError: a mistake") == AT_ONCE + 1
+    await passing.stop()
+
+
 async def test_long_bundle_goes_by_comet_alone() -> None:
     """Neither given nor taken."""
     takers = Takers(PTA)

@@ -54,6 +54,8 @@ class _Bounded:
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             self._count[msp_id] -= 1
+            if not task.cancelled() and task.exception() is not None:
+                logger.error("passing a bundle on failed", exc_info=task.exception())
 
         task = asyncio.create_task(work(), name=f"pass a bundle on ({msp_id})")
         self._tasks.add(task)
@@ -83,10 +85,8 @@ class BundlePassing:
         """Begin to give a bundle to the others."""
         if len(raw) > LONGEST_BYTES:
             return
-        others = set(self._takers.msp_ids())
         for msp_id in self._msp_ids():
-            if msp_id in others:
-                self._giving.spawn(msp_id, lambda to=msp_id: self._give(to, raw))  # type: ignore[misc]
+            self._giving.spawn(msp_id, lambda to=msp_id: self._give(to, raw))  # type: ignore[misc]
 
     async def stop(self) -> None:
         """Give nothing any more."""
@@ -94,7 +94,8 @@ class BundlePassing:
 
     async def _give(self, msp_id: str, raw: bytes) -> None:
         try:
-            await self._takers.give(msp_id, raw)
+            if msp_id in self._takers.msp_ids():
+                await self._takers.give(msp_id, raw)
         except LedgerError as error:
             logger.debug("%s was not given a bundle: %s", msp_id, error)
 
