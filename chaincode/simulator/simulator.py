@@ -133,11 +133,13 @@ class Simulator:
         chaincode = run.find()
         if chaincode is None:
             return run.result(run.not_found(invocation.chaincode))
+        deadline = self._watchdog.deadline(run.simulation, self._limits.deadline_s)
         try:
-            deadline = self._watchdog.guard(run.simulation, self._limits.deadline_s)
             try:
+                deadline.begin()
                 response = run.top(chaincode)
             finally:
+                deadline.ending = True
                 while not deadline.ended:
                     try:  # not `suppress`: nothing but this call may stand in the way
                         deadline.end()

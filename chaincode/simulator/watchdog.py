@@ -8,7 +8,9 @@ package check keeps the likeliest of these out; it is no wall.
 
 An exception that comes from outside may come between any two steps. So what the node itself does
 under a lock while a contract runs is done behind the simulation's gate, where none is sent, and
-whoever guards a simulation calls `end` until it has got through, since one may arrive meanwhile.
+whoever guards a simulation calls `end` until it has got through, since one may arrive meanwhile:
+in `begin` already, where a busy machine may keep the thread until the deadline. Were a deadline
+left behind, the thread would be sent exceptions for ever.
 
 One thread watches all simulations of a simulator. It looks at them as often as the shortest of them
 may last, once a second at least, so one that begins and ends in time wakes nobody. It ends once
@@ -34,36 +36,53 @@ _GATE_S = 0.01
 
 
 class Deadline:
-    """Guards one simulation on the thread that begins it.
+    """Guards one simulation on the thread that makes it.
 
     Attributes:
+        seconds: how long the simulation may take.
         at: when it fires, by the monotonic clock.
+        ending: no exception is sent any more; to be set before `end` is called.
         ended: it is not watched any more, and no exception is on its way.
     """
 
-    __slots__ = ("_fired", "_simulation", "_thread", "_watchdog", "at", "ended")
+    __slots__ = (
+        "_fired",
+        "_simulation",
+        "_thread",
+        "_watchdog",
+        "at",
+        "ended",
+        "ending",
+        "seconds",
+    )
 
     def __init__(self, watchdog: Watchdog, simulation: Simulation, seconds: float) -> None:
         self._watchdog = watchdog
         self._simulation = simulation
         self._fired = False
         self._thread = threading.get_ident()
+        self.seconds = seconds
         self.at = time.monotonic() + seconds
+        self.ending = False
         self.ended = False
+
+    def begin(self) -> None:
+        """Begin to watch; an exception may cut it off, so `end` is owed from before it."""
+        self._watchdog.add(self)
 
     def fire(self, now: float) -> None:
         """End the simulation: by its next stub call, or by an exception wherever it is."""
         simulation = self._simulation
         simulation.stopped = True
-        if simulation.gate.acquire(blocking=False):
-            try:
-                self._fired = True
-                self.at = now + _AGAIN_S
-                _send(self._thread, Stopped)
-            finally:
-                simulation.gate.release()
-        else:
+        if self.ending or not simulation.gate.acquire(blocking=False):
             self.at = now + _GATE_S
+            return
+        try:
+            self._fired = True
+            self.at = now + _AGAIN_S
+            _send(self._thread, Stopped)
+        finally:
+            simulation.gate.release()
 
     def end(self) -> None:
         """Stop watching; to be called until `ended`, since an exception may cut it off."""
@@ -95,13 +114,18 @@ class Watchdog:
         self._looks_at = 0.0
         """When the thread looks again, by the monotonic clock."""
 
-    def guard(self, simulation: Simulation, seconds: float) -> Deadline:
-        """Begin to watch *simulation*, which runs on this thread and ends after *seconds*."""
-        deadline = Deadline(self, simulation, seconds)
+    def deadline(self, simulation: Simulation, seconds: float) -> Deadline:
+        """Return the deadline of *simulation*, which runs on this thread and ends after *seconds*;
+        it is not watched yet.
+        """
+        return Deadline(self, simulation, seconds)
+
+    def add(self, deadline: Deadline) -> None:
+        """Begin to watch."""
         with self._lock:
             self._running.add(deadline)
             self._has_begun = True
-            self._period_s = min(self._period_s, seconds)
+            self._period_s = min(self._period_s, deadline.seconds)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._watch, name="simulation-watchdog", daemon=True
@@ -109,7 +133,6 @@ class Watchdog:
                 self._thread.start()
             elif deadline.at < self._looks_at:
                 self._changed.notify()
-        return deadline
 
     def remove(self, deadline: Deadline) -> None:
         """Stop watching; after it no exception is sent."""

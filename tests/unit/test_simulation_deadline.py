@@ -13,6 +13,7 @@ import pytest
 from chaincode.contract import Context, Contract, Creator, query, transaction
 from chaincode.simulator import Chaincode, Invocation, Limits, Simulator
 from chaincode.simulator.simulation import Stopped
+from chaincode.simulator.watchdog import Deadline, Watchdog
 from chaincode.system.functions import SystemChaincode
 from ledger.state.ports import HistoryEntry, StateReader
 from ledger.state.version import Version
@@ -144,6 +145,32 @@ def test_deadline_that_falls_into_the_end_of_a_simulation_leaves_nothing_behind(
         pytest.fail("the end of a simulation reached the code after it")
     assert seen <= {200, 500}
     assert seen
+
+
+def test_deadline_that_falls_into_the_beginning_of_a_simulation_leaves_nothing_behind(
+    state: MemoryState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that keeps the thread just after the watching began: the simulation ends, and the
+    thread is sent no exception a second later.
+    """
+    add = Watchdog.add
+
+    def kept(watchdog: Watchdog, deadline: Deadline) -> None:
+        add(watchdog, deadline)
+        spin(ENDS_WITHIN_S)
+
+    monkeypatch.setattr(Watchdog, "add", kept)
+    began = time.monotonic()
+    try:
+        result = simulate(
+            state, b"Quick", registry=Registry(Endless()), limits=Limits(deadline_s=DEADLINE_S)
+        )
+        assert time.monotonic() - began < ENDS_WITHIN_S
+        spin(1.5)
+    except Stopped:
+        pytest.fail("the deadline of a simulation reached the code after it")
+    assert result.status == 500
+    assert "timeout expired" in result.message
 
 
 def test_watching_thread_ends_when_nothing_runs(state: MemoryState) -> None:
