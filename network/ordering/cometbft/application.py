@@ -98,7 +98,7 @@ class CometApplication(SnapshotAnswers):
         on_committed: told of each height after it is committed, on the loop.
         retain: tells from which height on CometBFT must keep its own blocks, when it has
             committed one (`retention.py`).
-        patience_s: how long a proposal that would be empty waits for a bundle.
+        patience_s: how long after a height a proposal that would be empty waits for a bundle.
 
     Attributes:
         rules: judge bundles.
@@ -419,6 +419,7 @@ class CometApplication(SnapshotAnswers):
             if decided.staged.configuration is not None:
                 # CometBFT asks again about all that it has.
                 self._waiting.clear()
+        self._waiting.committed()
         self._comet_height = decided.comet_height
         self._app_hash = decided.app_hash
         self._count_misbehaviour()

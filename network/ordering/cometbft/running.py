@@ -140,6 +140,7 @@ class RunningComet:
             if records is None
             else RecordGaps(records, sink, starting, until=lambda: self._keeper.behind)
         )
+        profile = profile_of(told.profile)
         self._application = CometApplication(
             sink,
             starting,
@@ -149,7 +150,7 @@ class RunningComet:
             snapshots=snapshots,
             on_committed=self._committed,
             retain=self._retain,
-            patience_s=profile_of(told.profile).patience_ms / 1000,
+            patience_s=(profile.commit_ms + profile.patience_ms) / 1000,
         )
         self._beginning = beginning
         self.snapshots = snapshots

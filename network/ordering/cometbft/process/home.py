@@ -65,8 +65,8 @@ class Profile:
         commit_ms: how long it waits for late votes after a block; less makes smaller blocks.
         gossip_ms: its pause between two looks at what a peer lacks.
         flush_ms: how long it gathers what it sends to a peer.
-        patience_ms: how long this node lets a proposal that would be empty wait for a bundle; well
-            below `propose_ms`, and no less than bundles wait for company (`network.ordering.pace`).
+        patience_ms: how long this node lets a proposal that would be empty wait for a bundle, from
+            `commit_ms` after the height before; well below `propose_ms`, and no less than bundles wait for company (`network.ordering.pace`).
     """
 
     propose_ms: int
