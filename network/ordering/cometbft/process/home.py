@@ -66,7 +66,8 @@ class Profile:
         gossip_ms: its pause between two looks at what a peer lacks.
         flush_ms: how long it gathers what it sends to a peer.
         patience_ms: how long this node lets a proposal that would be empty wait for a bundle, from
-            `commit_ms` after the height before; well below `propose_ms`, and no less than bundles wait for company (`network.ordering.pace`).
+            `commit_ms` after the height before; well below `propose_ms`, and no less than bundles
+            wait for company (`network.ordering.pace`).
     """
 
     propose_ms: int
