@@ -16,6 +16,7 @@ from ledger.blocks.block import Block
 from ledger.errors import StorageError
 from network.ordering.cometbft import running
 from network.ordering.cometbft.blocks.ordered import comet_height_of
+from network.ordering.cometbft.finality.finality import FINALITY
 from network.ordering.cometbft.finality.retention import retain_height
 from network.ordering.cometbft.joining import beginning
 from network.ordering.cometbft.joining.snapshot_chain import SnapshotSettings
@@ -32,6 +33,12 @@ async def caught_up(network: CometNetwork) -> None:
     """Wait until all nodes have every block, and take envelopes."""
     await network.settled()
     await network.ordering()
+
+
+async def is_idle(network: CometNetwork) -> None:
+    """Wait until all nodes have proofs of every block, after which no height is made."""
+    channels = [network.node(each).channel for each in MEMBERS]
+    await until(lambda: all(each.has_evidence(each.height - 1, FINALITY) for each in channels))
 
 
 async def height_of(msp_id: str, network: CometNetwork) -> int:
@@ -168,6 +175,7 @@ async def test_two_of_four_that_lost_their_folders_on_an_idle_channel_vote_on(
     async with comet_network(tmp_path) as network:
         await network.add("k", 1)
         await network.settled()
+        await is_idle(network)
         await network.stop("MakerMSP", LATE)
         for each in ("MakerMSP", LATE):
             network.remove(each, "comet")

@@ -9,6 +9,7 @@ except that some of its parts are others:
   everything right that it has proposed, lets anything into its pool, and gives CometBFT such
   bundles to pass on without pause.
 - `flood`: it gives CometBFT bundles that keep all the rules, as many as it can, for nothing.
+- `empty proposals`: its application proposes nothing, whatever waits, and at once.
 - `withholding`: its gateway takes what clients submit, and drops it.
 - a clock that is wrong by `clock_offset_s` seconds, for everything that the node compares with now.
 
@@ -45,7 +46,7 @@ from tests.support.bundles import compressed, forged
 from tests.support.envelopes import transaction_envelope
 
 ROOT = Path(__file__).parents[2]
-Way = Literal["bad bundles", "flood", "withholding"]
+Way = Literal["bad bundles", "empty proposals", "flood", "withholding"]
 PAUSE_S = 0.05
 FLOOD_PAUSE_S = 0.01
 AT_ONCE = 10
@@ -108,6 +109,19 @@ class SkewedClock(RealClock):
     def now(self) -> datetime:
         """Return the wrong time."""
         return datetime.now(UTC) + self.offset
+
+
+class IdleApplication(CometApplication):
+    """Proposes nothing; see the module's docstring."""
+
+    async def before_proposal(self, request: abci_pb2.RequestPrepareProposal) -> None:
+        """Wait for no bundle."""
+
+    async def prepare_proposal(
+        self, request: abci_pb2.RequestPrepareProposal
+    ) -> abci_pb2.ResponsePrepareProposal:
+        """Choose none."""
+        return abci_pb2.ResponsePrepareProposal()
 
 
 class LyingApplication(CometApplication):
@@ -310,6 +324,9 @@ def become(folder: Path, oddity: Oddity) -> None:
     if "withholding" in oddity.ways:
         replaced = sys.modules["nodes.engines"]
         replaced.CometEngine = WithholdingEngine
+    if "empty proposals" in oddity.ways:
+        replaced = running
+        replaced.CometApplication = IdleApplication
     for way, application in (("bad bundles", LyingApplication), ("flood", FloodingApplication)):
         if way in oddity.ways:
             member = load_configuration(folder).msp_id

@@ -148,7 +148,8 @@ class PerturbedNetwork(NodeNetwork):
     def twin(self, msp_id: str) -> Iterator[Callable[[], None]]:
         """Copy a member's stopped node, and give what starts the copy; it is killed at the end.
 
-        The copy has the member's keys and CometBFT's data, and the address of TWIN.
+        The copy has the member's keys and CometBFT's data, and the address of TWIN. It proposes
+        nothing, so that it and the member's node vote for other blocks when it is their turn.
         """
         assert self.links is not None
         links, place = self.links, self.folder / TWIN
@@ -161,7 +162,9 @@ class PerturbedNetwork(NodeNetwork):
         settings.write_text(links.moved(text, msp_id, TWIN), "utf-8")
         copies: list[subprocess.Popen[bytes]] = []
         try:
-            yield lambda: copies.append(self._run(TWIN, place).process)
+            yield lambda: copies.append(
+                start_odd(place, Oddity(("empty proposals",)), links.inside(TWIN)).process
+            )
         finally:
             for process in copies:
                 process.kill()
