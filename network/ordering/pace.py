@@ -35,7 +35,7 @@ class Pace:
         self._waited = 0
 
     def ordered(self, now: float, waiting: int) -> None:
-        """Hear that a block is durable that holds envelopes of this node.
+        """Hear that a block is durable that holds envelopes which were waited for here.
 
         Args:
             now: when.
@@ -45,7 +45,7 @@ class Pace:
         self._waited = waiting
 
     def goes(self) -> None:
-        """Hear that a bundle goes; until the next block nobody is waited for again."""
+        """Hear that a bundle or block goes; until the next block nobody is waited for again."""
         self._waited = 0
 
     def pause_s(self, now: float, gathered: int) -> float:

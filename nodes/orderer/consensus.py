@@ -87,7 +87,10 @@ class _Bounded:
     def FromString(self, raw: bytes) -> Any:
         """Parse a message; raises Refusal, or protobuf's DecodeError."""
         if len(raw) > self._most_bytes + _FRAME_BYTES:
-            raise Refusal(f"a message of {len(raw)} bytes is longer than {self._most_bytes}")
+            raise Refusal(
+                f"a message of {len(raw)} bytes is longer than {self._most_bytes} bytes, the most "
+                f"that {SERVICE} takes of its kind: send a shorter one"
+            )
         return BytesValue.FromString(raw)
 
 

@@ -11,6 +11,7 @@ import pytest
 from ledger.errors import BlockError, StorageError
 from network.configuration import BatchParameters, ChannelConfiguration
 from network.errors import ConfigurationError, OrderingRefusal, OrderingUnavailable
+from network.ordering import pace
 from network.ordering.block_signature import verify_block_signature
 from network.ordering.solo import Sequencer
 from tests.support.members import Member, genesis, signed_envelope
@@ -98,8 +99,9 @@ async def test_what_arrives_during_a_commit_makes_a_fuller_block(make) -> None:
     assert ordering.block_sizes == [1, 30]
 
 
-async def test_what_has_gathered_waits_for_those_who_are_told(make) -> None:
+async def test_what_has_gathered_waits_for_those_who_are_told(make, monkeypatch) -> None:
     """Whoever is in a block and comes back rides with those who came meanwhile."""
+    monkeypatch.setattr(pace, "RETURN_S", 3600.0)
     ordering = make()
     await ordering.engine.start()
     first = await ordering.hold_first_commit()

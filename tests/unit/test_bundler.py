@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from network.errors import OrderingRefusal
+from network.ordering import pace
 from network.ordering.admission import Admission, Examined
 from network.ordering.cometbft.bundles.bundle import limits_of, open_bundle
 from network.ordering.cometbft.bundles.making import LIFETIME
@@ -67,8 +68,9 @@ async def test_envelopes_gather_while_one_is_under_way(comet) -> None:
     assert len(comet.given) == 2
 
 
-async def test_what_has_gathered_waits_for_those_who_were_told(comet) -> None:
+async def test_what_has_gathered_waits_for_those_who_were_told(comet, monkeypatch) -> None:
     """Callers whose envelopes are in a block come back, and ride with the others in the next."""
+    monkeypatch.setattr(pace, "RETURN_S", 3600.0)
     tasks = submit(comet, *envelopes(1))
     await comet.taken(1)
     tasks += submit(comet, *envelopes(2))

@@ -15,8 +15,9 @@ from ledger.blocks.metadata import commit_hash_of, last_config_of
 from network.configuration.consenter_edits import remove_consenter
 from network.configuration.edits import set_batch
 from network.errors import Divergence
-from network.ordering.cometbft.application import CometApplication, Decided
+from network.ordering.cometbft.application import CometApplication
 from network.ordering.cometbft.blocks.app_hash import compute_app_hash
+from network.ordering.cometbft.blocks.decided import Decided
 from network.ordering.cometbft.blocks.ordered import comet_height_of
 from network.ordering.cometbft.bundles.bundle import BundleCode, BundleKind
 from network.ordering.cometbft.bundles.rules import BundleRules

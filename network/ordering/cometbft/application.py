@@ -55,7 +55,7 @@ from network.ordering.cometbft.messages import abci_pb2
 from network.ordering.cometbft.validators import validators_of
 from network.ordering.ports import Clock, StagingSink
 
-__all__ = ["CometApplication", "Decided", "Standing"]
+__all__ = ["CometApplication", "Standing"]
 
 _ACCEPT: Final = abci_pb2.ResponseProcessProposal.ACCEPT
 _REJECT: Final = abci_pb2.ResponseProcessProposal.REJECT

@@ -29,7 +29,8 @@ from ledger.errors import Unavailable
 from network.errors import Divergence
 from network.msp import SigningIdentity
 from network.ordering.cometbft.abci.server import AbciServer
-from network.ordering.cometbft.application import CometApplication, Decided, Standing
+from network.ordering.cometbft.application import CometApplication, Standing
+from network.ordering.cometbft.blocks.decided import Decided
 from network.ordering.cometbft.bundles.passing import BundlePassing, GivenBundles
 from network.ordering.cometbft.bundles.rules import BundleRules
 from network.ordering.cometbft.bundles.submission import Bundler
