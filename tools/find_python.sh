@@ -1,6 +1,8 @@
 #!/bin/sh
 # Prints the path of a Python that can build the environment (>= 3.11, with venv and ensurepip), or says
-# which were tried. Versions the project is tested on are tried first. PYTHON=/path overrides the search.
+# which were tried. Versions the project is tested on are tried first, and of those the distribution's own:
+# it was built with what a profile of it had shown, which an interpreter compiled in passing was not, and that
+# takes a third longer for the same work (docs/performance.md). PYTHON=/path overrides the search.
 set -u
 
 usable() {
@@ -9,12 +11,11 @@ usable() {
 }
 
 candidates() {
-    printf '%s\n' python3.11 python3.12 python3 python
+    printf '%s\n' /usr/bin/python3.11 /usr/bin/python3.12 python3.11 python3.12 python3 python
     for root in "${PYENV_ROOT:-}" "$HOME/.pyenv"; do
         [ -n "$root" ] && ls -d "$root"/versions/3.11.*/bin/python3 "$root"/versions/3.12.*/bin/python3 2>/dev/null
     done
-    printf '%s\n' /usr/bin/python3.11 /usr/bin/python3.12 /usr/bin/python3 /usr/local/bin/python3 \
-        python3.13 python3.14
+    printf '%s\n' /usr/bin/python3 /usr/local/bin/python3 python3.13 python3.14
 }
 
 if [ -n "${PYTHON:-}" ]; then

@@ -40,6 +40,24 @@ def test_find_python_given_a_bad_one_refuses_it_by_name() -> None:
     assert "3.11" in result.stderr
 
 
+def test_find_python_takes_the_distributions_own_before_another_on_the_path(tmp_path: Path) -> None:
+    """The distribution's is compiled with care; what stands first on the path may be anything."""
+    other = tmp_path / "python3.11"
+    other.symlink_to(sys.executable)
+    result = find_python({"PATH": f"{tmp_path}{os.pathsep}{os.defpath}"})
+    own = [path for path in ("/usr/bin/python3.11", "/usr/bin/python3.12") if serves(path)]
+    assert result.stdout.strip() == (own[0] if own else str(other)), result.stderr
+
+
+def serves(python: str) -> bool:
+    """Whether an environment can be made with it."""
+    words = [python, "-c", "import ensurepip, ssl, venv"]
+    try:
+        return not subprocess.run(words, capture_output=True, check=False).returncode
+    except FileNotFoundError:
+        return False
+
+
 def pretend(folder: Path, name: str, says: str) -> Path:
     """A program of that name that says something and succeeds."""
     folder.mkdir(parents=True, exist_ok=True)
