@@ -35,7 +35,7 @@ from typing import Final
 
 from network.ordering.cometbft.errors import HomeError
 
-__all__ = ["clear_unborn_databases"]
+__all__ = ["clear_unborn_databases", "hold_database"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def clear_unborn_databases(data: Path) -> None:
     for database in sorted(data.glob("*.db")):
         if not _lacks_entry(database):
             continue
-        with _held(database) as is_held:
+        with hold_database(database) as is_held:
             # Whoever held it a moment ago may have completed it.
             if is_held and _lacks_entry(database):
                 _clear(database)
@@ -102,8 +102,8 @@ def _names(database: Path) -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def _held(database: Path) -> Iterator[bool]:
-    """Lock the database as CometBFT does; False if somebody else has."""
+def hold_database(database: Path) -> Iterator[bool]:
+    """Lock a database as CometBFT does while it runs; False if somebody else has."""
     descriptor = os.open(database / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:

@@ -37,6 +37,7 @@ from typing import Any, Final
 from network.ordering.cometbft.errors import HomeError
 from network.ordering.cometbft.process.child import ChildProcess
 from network.ordering.cometbft.process.databases import clear_unborn_databases
+from network.ordering.cometbft.process.wal import undo_rotation
 from network.ordering.cometbft.sockets import remove_stale
 
 __all__ = ["CometProcess", "Exit", "LogLine", "Restarts", "log_line"]
@@ -274,6 +275,7 @@ class CometProcess:
         command = [str(self._binary), "start", "--home", str(self._home)]
         try:
             clear_unborn_databases(self._home / DATA)
+            undo_rotation(self._home / DATA)
             process = await ChildProcess.start(
                 [*launch, *command],
                 self._home,
