@@ -1,8 +1,8 @@
 #!/bin/sh
 # Prints the path of a Python that can build the environment (>= 3.11, with venv and ensurepip), or says
 # which were tried. Versions the project is tested on are tried first, and of those the distribution's own:
-# it was built with what a profile of it had shown, which an interpreter compiled in passing was not, and that
-# takes a third longer for the same work (docs/performance.md). PYTHON=/path overrides the search.
+# it was built with what a profile of it had shown, which an interpreter compiled in passing was not: the same
+# nodes spend a tenth less with it (docs/performance.md). PYTHON=/path overrides the search.
 set -u
 
 usable() {

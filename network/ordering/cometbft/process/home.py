@@ -81,7 +81,7 @@ class Profile:
 
 PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
     {
-        "local": Profile(500, 250, 250, 20, gossip_ms=5, flush_ms=1, patience_ms=200),
+        "local": Profile(500, 250, 250, 20, gossip_ms=10, flush_ms=1, patience_ms=200),
         "wan": Profile(1_500, 600, 300, 50, gossip_ms=5, flush_ms=1, patience_ms=300),
     }
 )
