@@ -51,6 +51,9 @@ _MAX_OPEN_FILES = 16_384
 _MAX_MAPPED_TABLES = 1_000
 _BLOOM_BITS_PER_KEY = 10
 _CLOSE_TIMEOUT_S = 5.0
+_READS_BETWEEN_LOOKS = 32
+"""Of one snapshot. A read of what nobody read before maps up to half a megabyte of a large state:
+at each of some levels index, filter and block, with the pages around."""
 
 
 _TABLE = re.compile(rb"^ ([0-9]+):[0-9]+\[", re.MULTILINE)
@@ -77,6 +80,8 @@ class LevelDBSnapshot:
         self._remedy = database.remedy
         self._snapshot = snapshot
         self._get: Callable[[bytes], bytes | None] = partial(snapshot.get, verify_checksums=True)
+        # Threads that read at the same time may pass over a look: the next is not far.
+        self._reads = 0
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key, None if absent.
@@ -85,6 +90,9 @@ class LevelDBSnapshot:
             CorruptionError: what is stored there is damaged.
             LedgerClosed: the snapshot was closed.
         """
+        self._reads += 1
+        if not self._reads % _READS_BETWEEN_LOOKS:
+            WATCH.read_on()
         try:
             return self._get(key)
         except plyvel.Error as error:

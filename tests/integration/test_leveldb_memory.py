@@ -64,6 +64,26 @@ def test_reading_all_over_a_database_keeps_little_of_its_tables(
 
 
 @pytest.mark.skipif(not mapped.is_supported(), reason="the system has no /proc to see it in")
+def test_reading_all_over_one_snapshot_keeps_little_of_its_tables(
+    large: LevelDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bulk reads hundreds of keys from one: it is looked between them, by no thread either."""
+    monkeypatch.setattr(residence, "LIMIT_BYTES", LIMIT_BYTES)
+    monkeypatch.setattr(residence, "_LOOKS_APART_S", 0.0)
+    monkeypatch.setattr(residence, "_THREAD_LOOKS_APART_S", 3600.0)
+    monkeypatch.setattr(leveldb, "_READS_BETWEEN_LOOKS", 2)
+    with large:
+        snapshot = large.snapshot()
+        before = mapped.resident_file_bytes()
+        most = 0
+        for number in random.Random(1).sample(range(KEYS), KEYS):
+            assert snapshot.get(b"%08d" % number) == value_of(number)
+            most = max(most, mapped.resident_file_bytes() - before)
+        snapshot.close()
+        assert most < 2 * LIMIT_BYTES + 2 * ONE_READ_BYTES
+
+
+@pytest.mark.skipif(not mapped.is_supported(), reason="the system has no /proc to see it in")
 def test_reading_without_giving_back_keeps_all_of_its_tables(
     large: LevelDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,6 +148,34 @@ def test_database_that_has_left_is_asked_no_more(watch: Watch, process: Process)
     assert not heard.acquire(blocking=False)
 
 
+def test_who_reads_on_waits_while_pages_are_given_back(watch: Watch, process: Process) -> None:
+    """Else those who read at that moment map as much again before it is done."""
+    database = joined(watch, process)
+    began, done, read_on = threading.Event(), threading.Event(), threading.Event()
+
+    def give_back() -> None:
+        began.set()
+        assert done.wait(timeout=10)
+        process.tables = 0
+
+    database.give_back = give_back  # type: ignore[method-assign]
+    process.tables = LIMIT + 1
+
+    def read() -> None:
+        watch.read_on()
+        read_on.set()
+
+    looks, reads = threading.Thread(target=watch.look), threading.Thread(target=read)
+    looks.start()
+    assert began.wait(timeout=10)
+    reads.start()
+    assert not read_on.wait(timeout=0.05)
+    done.set()
+    assert read_on.wait(timeout=10)
+    looks.join()
+    reads.join()
+
+
 def test_process_without_a_file_left_looks_another_time(
     watch: Watch, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
