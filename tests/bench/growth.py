@@ -13,6 +13,9 @@ A point is a comparison. Each round on the large ledger is followed or preceded 
 network, made anew for each size, that holds the agreements that its callers need and no more; so
 whatever else the machine does hits both, and their ratio means something where a rate does not.
 
+A row begins when the large network's nodes are idle: what the work before it has left LevelDB to
+merge is not this row's. It may take minutes after the loading.
+
 Callers go over the whole ledger, each over a share of its own, far from one call to the next: no
 agreement is paid twice before all of the share were, so caches hold no more of them than they would
 of a year's payments.
@@ -55,6 +58,8 @@ BATCH = 2_000
 """Agreements in a transaction that only loads; four of them fill a block of 2 MB."""
 UNDER_WAY = 4
 """Such transactions."""
+LONGEST_IDLE_S = 300.0
+"""Seconds that a row waits for what the work before it has left LevelDB to merge."""
 LEAST_FREE_GB = 8.0
 """Of the disk: below it nothing more is loaded."""
 STATE = "growth.json"
@@ -134,6 +139,8 @@ def _measure(
     """Add the points of one size."""
     with _empty(made, rows) as empty:
         for row in rows:
+            waited_s = made.meter.wait_until_idle(LONGEST_IDLE_S)
+            say(f"  {row}: the large network's nodes were idle after {waited_s:.0f} s")
             compared = compare_row([made, empty], row, timing, say)
             state["points"].append(
                 {

@@ -37,7 +37,7 @@ from tests.bench.results import Measured, as_json
 from tests.bench.rounds import Window
 from tests.bench.run import scattering
 from tests.bench.stages import MAIN, OWNERS, seconds_by_stage, stage_of
-from tests.bench.usage import Reading, processor_time_s
+from tests.bench.usage import IDLE_CORES, Meter, Reading, processor_time_s
 
 ROW = Row("pay", 2, 4, "cometbft")
 SAMPLER = Path("tests/bench/sampling/sitecustomize.py")
@@ -297,3 +297,20 @@ def test_processor_time_of_ended_process_is_refused() -> None:
         pass
     with pytest.raises(ProcessLookupError, match=f"process {ended.pid} has ended"):
         processor_time_s(ended.pid)
+
+
+@pytest.mark.parametrize(
+    ("cores", "waited_s"), [([0.1], 2.0), ([1.5, 0.9, IDLE_CORES / 2], 6.0), ([2.0] * 9, 10.0)]
+)
+def test_row_waits_until_what_was_left_to_merge_is_done(
+    monkeypatch: pytest.MonkeyPatch, cores: list[float], waited_s: float
+) -> None:
+    """Until little is used for two seconds, and no longer than it is told."""
+    spent_s = [0.0]
+    for each in cores:
+        spent_s.append(spent_s[-1] + 2.0 * each)
+    readings = iter([Reading(2.0 * n, {"BankMSP": s}, 0) for n, s in enumerate(spent_s)])
+    meter = Meter({})
+    monkeypatch.setattr(meter, "read", lambda: next(readings))
+    monkeypatch.setattr(time, "sleep", lambda _s: None)
+    assert meter.wait_until_idle(10.0) == waited_s
