@@ -52,8 +52,8 @@ _MAX_MAPPED_TABLES = 1_000
 _BLOOM_BITS_PER_KEY = 10
 _CLOSE_TIMEOUT_S = 5.0
 _READS_BETWEEN_LOOKS = 32
-"""Of one snapshot. A read of what nobody read before maps up to half a megabyte of a large state:
-at each of some levels index, filter and block, with the pages around."""
+"""Of one snapshot. A read of what nobody read before maps some 200 kB of a state of ten million
+agreements: index, filter and block of some levels, with the pages around."""
 
 
 _TABLE = re.compile(rb"^ ([0-9]+):[0-9]+\[", re.MULTILINE)

@@ -139,8 +139,11 @@ def _measure(
     """Add the points of one size."""
     with _empty(made, rows) as empty:
         for row in rows:
-            waited_s = made.meter.wait_until_idle(LONGEST_IDLE_S)
-            say(f"  {row}: the large network's nodes were idle after {waited_s:.0f} s")
+            if not made.meter.wait_until_idle(LONGEST_IDLE_S):
+                say(
+                    f"  {row}: after {LONGEST_IDLE_S:g} s the large network's nodes are still at "
+                    "what the work before has left, which counts as this row's"
+                )
             compared = compare_row([made, empty], row, timing, say)
             state["points"].append(
                 {

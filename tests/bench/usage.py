@@ -33,7 +33,9 @@ STORED = (
 )
 """Of a node's folder, what grows with its work."""
 IDLE_CORES = 0.4
-"""Four nodes and four CometBFTs with nothing to do use a quarter of it."""
+"""Four nodes and four CometBFTs with nothing to do use less than half of it."""
+IDLE_S = 2.0
+"""How long nodes must use less than that to count as idle."""
 RESIDENT = re.compile(r"^Rss(Anon|File):\s*([0-9]+) kB", re.MULTILINE)
 LISTENS = re.compile(r'^listen = ".*:([0-9]+)"', re.MULTILINE)
 
@@ -122,22 +124,22 @@ class Meter:
             cpu_s["client"] = sum(processor_time_s(process.pid) for process in self._load)
         return Reading(time.perf_counter(), cpu_s, carried_bytes(self._ports))
 
-    def wait_until_idle(self, longest_s: float) -> float:
-        """Wait until nodes and CometBFTs have what was left to do behind them; return how long.
+    def wait_until_idle(self, longest_s: float) -> bool:
+        """Wait until nodes and CometBFTs have what was left to do behind them; return if they have.
 
         That is mostly LevelDB, which merges what was written. They count as idle when all together
-        used less than `IDLE_CORES` for two seconds. The load, which is none now, is forgotten.
+        used less than `IDLE_CORES` for `IDLE_S`. The load, which is none now, is forgotten.
         """
         self._load = []
         began = before = self.read()
         while before.at_s - began.at_s < longest_s:
-            time.sleep(2.0)
+            time.sleep(IDLE_S)
             now = self.read()
             used = now.since(before)
             before = now
             if sum(used.cpu_s.values()) < IDLE_CORES * used.at_s:
-                break
-        return before.at_s - began.at_s
+                return True
+        return False
 
     def forget_peaks(self) -> None:
         """Let `peaks_mb` tell of what comes from now on."""

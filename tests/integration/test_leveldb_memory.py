@@ -67,7 +67,7 @@ def test_reading_all_over_a_database_keeps_little_of_its_tables(
 def test_reading_all_over_one_snapshot_keeps_little_of_its_tables(
     large: LevelDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bulk reads hundreds of keys from one: it is looked between them, by no thread either."""
+    """A bulk reads hundreds of keys from one; the watch looks between them, without its thread."""
     monkeypatch.setattr(residence, "LIMIT_BYTES", LIMIT_BYTES)
     monkeypatch.setattr(residence, "_LOOKS_APART_S", 0.0)
     monkeypatch.setattr(residence, "_THREAD_LOOKS_APART_S", 3600.0)

@@ -300,17 +300,22 @@ def test_processor_time_of_ended_process_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "waited_s"), [([0.1], 2.0), ([1.5, 0.9, IDLE_CORES / 2], 6.0), ([2.0] * 9, 10.0)]
+    ("cores", "waited_s", "is_idle"),
+    [([0.1], 2.0, True), ([1.5, 0.9, IDLE_CORES / 2], 6.0, True), ([2.0] * 9, 10.0, False)],
 )
 def test_row_waits_until_what_was_left_to_merge_is_done(
-    monkeypatch: pytest.MonkeyPatch, cores: list[float], waited_s: float
+    monkeypatch: pytest.MonkeyPatch, cores: list[float], waited_s: float, is_idle: bool
 ) -> None:
-    """Until little is used for two seconds, and no longer than it is told."""
-    spent_s = [0.0]
-    for each in cores:
-        spent_s.append(spent_s[-1] + 2.0 * each)
-    readings = iter([Reading(2.0 * n, {"BankMSP": s}, 0) for n, s in enumerate(spent_s)])
+    """Until little is used for a while, and no longer than it is told, which it says."""
+    now_s, spent_s, working = 0.0, 0.0, iter(cores)
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s, spent_s
+        now_s += seconds
+        spent_s += seconds * next(working)
+
     meter = Meter({})
-    monkeypatch.setattr(meter, "read", lambda: next(readings))
-    monkeypatch.setattr(time, "sleep", lambda _s: None)
-    assert meter.wait_until_idle(10.0) == waited_s
+    monkeypatch.setattr(meter, "read", lambda: Reading(now_s, {"BankMSP": spent_s}, 0))
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert meter.wait_until_idle(10.0) is is_idle
+    assert now_s == waited_s
