@@ -8,6 +8,7 @@ docs/performance.md says what the rows mean.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from tests.bench.plan import (
     budget_s,
     full_plan,
     quick_plan,
+    room_bytes,
     usual_plan,
 )
 from tests.bench.plots import write_plots
@@ -102,10 +104,12 @@ def main(arguments: Sequence[str]) -> int:
         with alone_in(output) as work:
             about = described(work, settings)
             budget = budget_s(plan, against=given.against is not None)
+            room = room_bytes(plan, against=given.against is not None)
             say(
                 f"{plan.name}: {len(plan.rows)} rows; about {budget / 60:.0f} minutes on two cores "
-                "that do nothing else"
+                f"that do nothing else, and up to {room / 1e9:.1f} GB of the disk"
             )
+            check_room(work, room)
             began = time.monotonic()
             if given.against:
                 page = _measure_both(given, plan, output, work, about)
@@ -123,6 +127,22 @@ def main(arguments: Sequence[str]) -> int:
     sys.stdout.write(page)
     say(f"written to {output} after {(time.monotonic() - began) / 60:.1f} minutes")
     return 0
+
+
+def check_room(folder: Path, needed: float) -> None:
+    """See that the disk has room for a run.
+
+    Args:
+        needed: bytes.
+    Raises:
+        BenchFailed: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise BenchFailed(
+            f"{folder} has {free / 1e9:.1f} GB left and the run may need {needed / 1e9:.1f}: name "
+            "a folder on another disk with --output, or measure less with --engine or --row"
+        )
 
 
 def _measure_both(

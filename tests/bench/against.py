@@ -67,7 +67,7 @@ def compare(
         with ExitStack() as stack:
             made = []
             for side, tree in (("here", here), ("there", there)):
-                place = fresh(folder / f"{engine}-{side}")
+                place = fresh(folder / f"rows-{side}")
                 started = stack.enter_context(bench(tree, place, engine, say, processes=processes))
                 started.provide(pool_of(rows))
                 made.append(started)

@@ -25,6 +25,12 @@ DRAINED_PER_S = 5_000
 """Records of bulks under way that still end when no more are begun."""
 PRODUCT_S = 240.0
 """The consortium's own contracts."""
+STORED = 1_000_000_000
+"""Bytes of the disk that a network's agreements and its CometBFTs' logs take."""
+WRITTEN_PER_S = 6_000_000
+"""Bytes that all four nodes write to the disk and keep, in a second of a row's budget."""
+BULKS_WRITTEN_PER_S = 16_000_000
+"""The same while there are bulks."""
 
 
 @dataclass(frozen=True, order=True)
@@ -132,6 +138,23 @@ def budget_s(plan: Plan, *, against: bool = False) -> float:
     return 2 * spent if against else spent
 
 
+def room_bytes(plan: Plan, *, against: bool = False) -> float:
+    """Return what a run should need of the disk: an engine's network goes when the next begins.
+
+    Args:
+        against: two commits are compared: two networks are there at a time.
+    """
+    needed = [
+        STORED
+        + sum(
+            _row_s(row, plan.timing) * (BULKS_WRITTEN_PER_S if row.batch >= BULK else WRITTEN_PER_S)
+            for row in plan.of_engine(engine)
+        )
+        for engine in plan.engines
+    ]
+    return max(needed, default=STORED) * (2 if against else 1)
+
+
 def _row_s(row: Row, timing: Timing) -> float:
     """Return how long a row should take, its load's start and end included."""
     looks = [timing.seconds] * timing.rounds
@@ -167,7 +190,7 @@ def full_plan(engines: Iterable[str]) -> Plan:
     return Plan(
         "full",
         _matrix(engines, (1, 16, 64, 256), (1, 64)),
-        Timing(rounds=5, seconds=15.0, warm_first_s=5.0, warm_s=2.0, sampled_s=10.0),
+        Timing(rounds=5, seconds=6.0, warm_first_s=3.0, warm_s=1.0, sampled_s=4.0),
         product=True,
     )
 

@@ -73,7 +73,7 @@ def measure_product(
     Raises:
         BenchFailed: a contract refused a record, or the nodes disagree.
     """
-    place = fresh(folder / f"{engine}-product")
+    place = fresh(folder / "product")
     start = _at(OPENED).isoformat()
     with bench_network(tree, place / "network", engine, rehearsal_start=start) as network:
         say(f"{engine}: a rehearsal of four nodes for the consortium's contracts")

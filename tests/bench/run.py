@@ -165,7 +165,8 @@ def run(
     audits: dict[str, Any] = {}
     for engine in plan.engines:
         rows = plan.of_engine(engine)
-        place = fresh(folder / engine)
+        # One folder, made anew: what the engine before has left need not stay on the disk.
+        place = fresh(folder / "rows")
         with bench(tree, place, engine, say, processes=processes) as made:
             made.provide(pool_of(rows))
             for row in rows:

@@ -49,7 +49,7 @@ class Run:
 
     @property
     def journals(self) -> Path:
-        return self.folder / "work" / ENGINE
+        return self.folder / "work" / "rows"
 
 
 @pytest.fixture(scope="module")

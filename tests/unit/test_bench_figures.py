@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.bench import fabric, growth, growth_report, load, stages
+from tests.bench.__main__ import check_room
 from tests.bench.against import Compared, render_comparison
 from tests.bench.network import ROOT, BenchFailed
 from tests.bench.plan import (
@@ -29,6 +31,7 @@ from tests.bench.plan import (
     full_plan,
     pool_of,
     quick_plan,
+    room_bytes,
     usual_plan,
 )
 from tests.bench.plots import write_plots
@@ -257,6 +260,17 @@ def test_plans_keep_their_time_with_what_a_fresh_clone_installs_first() -> None:
     assert budget_s(quick_plan(("cometbft",))) < (4 - 2) * 60
     assert budget_s(usual_plan(ENGINES)) < (20 - 2) * 60
     assert budget_s(full_plan(ENGINES)) > budget_s(usual_plan(ENGINES))
+
+
+def test_run_begins_only_where_the_disk_has_room(tmp_path: Path) -> None:
+    """It says what it may need; two commits are two networks, and engines take turns."""
+    one, both = full_plan(("solo",)), full_plan(ENGINES)
+    assert room_bytes(both) == room_bytes(one) > room_bytes(usual_plan(ENGINES)) > 1e9
+    assert room_bytes(one, against=True) == 2 * room_bytes(one)
+    free = shutil.disk_usage(tmp_path).free
+    check_room(tmp_path, free / 2)
+    with pytest.raises(BenchFailed, match=r"GB left and the run may need .*--output"):
+        check_room(tmp_path, 2 * free)
 
 
 def test_budget_of_a_comparison_is_for_two_networks_and_no_samples() -> None:
